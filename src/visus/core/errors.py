@@ -1,0 +1,115 @@
+"""Errors that say what happened, where, what was done and what to do, and the exit code each one ends the command with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+OK, MISSED, USAGE, BAD_DATA, RESOURCE, LOCKED, INTEGRITY, DIVERGED, BUG = 0, 1, 2, 3, 4, 5, 6, 7, 70
+SIGINT, SIGTERM = 130, 143
+
+
+class VisusError(Exception):
+    """An error the user can act on, shown in at most five lines.
+
+    Args:
+        code: room and number, stable across releases: ``"DATA-014"``.
+        what: the subject and the fault in one line.
+        where: place in the user's files or in the run.
+        looked: what was searched, where nothing was found.
+        done: what visus did about it; nothing is ever skipped without saying so.
+        fix: the command or edit that helps.
+    """
+
+    exit = USAGE
+
+    def __init__(
+        self, code: str, what: str, *, where: str = "", looked: str = "", done: str = "", fix: str = ""
+    ) -> None:
+        super().__init__(what)
+        self.code, self.what = code, what
+        self.where, self.looked, self.done, self.fix = where, looked, done, fix
+
+    def __str__(self) -> str:
+        lines = [f"error[{self.code}]: {self.what}"]
+        for title, text in (("where", self.where), ("looked for", self.looked), ("done", self.done), ("fix", self.fix)):
+            if text:
+                lines.append(f"  {title + ':':6} {text}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive the way home from a worker process with every field."""
+        return _rebuild, (type(self), self.code, self.what, self.where, self.looked, self.done, self.fix)
+
+
+class UsageError(VisusError):
+    """Bad usage, settings or data: nothing was started."""
+
+
+class DataError(VisusError):
+    """A file or folder of the user's that cannot be read as what it should be."""
+
+
+class BadDataLimit(VisusError):
+    """More bad files than the run may skip."""
+
+    exit = BAD_DATA
+
+
+class ResourceError(VisusError):
+    """Memory or disk ran out; the state of the run is kept."""
+
+    exit = RESOURCE
+
+
+class LockedError(VisusError):
+    """Another process holds the run folder."""
+
+    exit = LOCKED
+
+
+class IntegrityError(VisusError):
+    """A checksum, a version or a file's own description does not hold."""
+
+    exit = INTEGRITY
+
+
+class DivergedError(VisusError):
+    """Training could not be healed; the last good weights are kept."""
+
+    exit = DIVERGED
+
+
+class Interrupted(VisusError):
+    """The run was stopped by a signal after saving its state."""
+
+    def __init__(self, signal: int, what: str, **lines: str) -> None:
+        super().__init__("RUN-130" if signal == 2 else "RUN-143", what, **lines)
+        self.exit = 128 + signal
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the known name most like ``name``, or an empty string when none is close."""
+    by_lower = {k.lower(): k for k in known}
+    found = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.55)
+    return by_lower[found[0]] if found else ""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a fix line for a misspelt name: the nearest one, or the whole (short) list."""
+    names = sorted(known)
+    guess = nearest(name, names)
+    if guess:
+        return f"did you mean {guess!r}?"
+    listed = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
+    return f"one of: {listed}" if names else ""
+
+
+def _rebuild(
+    cls: type[VisusError], code: str, what: str, where: str, looked: str, done: str, fix: str
+) -> VisusError:
+    error = cls.__new__(cls)
+    VisusError.__init__(error, code, what, where=where, looked=looked, done=done, fix=fix)
+    if isinstance(error, Interrupted):
+        error.exit = 130 if code == "RUN-130" else 143
+    return error

@@ -1,0 +1,137 @@
+"""The one door through which visus writes: a file is there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import IO
+
+from visus.core.errors import ResourceError, UsageError
+
+_MARK = ".visus-part-"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a temporary file beside ``path`` that takes its place when the block ends well.
+
+    Temp file in the same folder, write, fsync, rename, fsync the folder: a process killed at any instant leaves the old
+    file or the new one.  The temporary file's name carries the process number, so ``sweep`` can remove what a dead
+    process left.
+
+    Raises:
+        ResourceError: the disk is full; the old file is intact.
+        UsageError: the folder cannot be written to.
+    """
+    temp: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f"{_MARK}{os.getpid()}-", dir=path.parent)
+        temp = Path(name)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temp, 0o666 & ~_umask())
+        os.replace(temp, path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        if temp is not None:
+            temp.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise write_failed(error, path) from error
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file through ``replacing``."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 file through ``replacing``."""
+    write_bytes(path, text.encode())
+
+
+def sweep(folder: Path) -> int:
+    """Remove temporary files whose process is dead; return how many."""
+    gone = 0
+    for part in folder.glob(f"{_MARK}*"):
+        owner = part.name.removeprefix(_MARK).partition("-")[0]
+        if owner.isdigit() and int(owner) != os.getpid() and not alive(int(owner)):
+            part.unlink(missing_ok=True)
+            gone += 1
+    return gone
+
+
+def alive(process: int) -> bool:
+    """Tell whether a process of this machine is running."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is there, but belongs to somebody else
+    return True
+
+
+def write_failed(error: OSError, path: Path) -> UsageError | ResourceError:
+    """Return the error that a failed write deserves: a full disk is exit 4, a folder one may not write to exit 2."""
+    if error.errno in _FULL:
+        try:
+            free = f"{shutil.disk_usage(path.parent).free:,} bytes free"
+        except OSError:
+            free = "no room"
+        return ResourceError(
+            "RUN-004", f"{path}: the disk is full", where=f"{free} ({os.strerror(error.errno or 0)})",
+            done="the file that was there is intact", fix="make room, then: visus resume RUN",
+        )  # fmt: skip
+    return UsageError(
+        "RUN-002", f"{path}: cannot be written", where=os.strerror(error.errno or 0) + f" ({path.parent})",
+        fix="choose a folder of your own: --out DIR",
+    )  # fmt: skip
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file."""
+    hasher = sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            hasher.update(block)
+    return hasher.hexdigest()
+
+
+class Hashing:
+    """A file that is hashed while it is written."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write_to: Callable[[bytes], int] = file.write
+        self.hasher = sha256()
+
+    def write(self, data: bytes) -> int:
+        """Write and count."""
+        self.hasher.update(data)
+        return self.write_to(data)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":
+        return  # Windows has no handle of a folder to flush
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,475 @@
+"""The recipe: every setting of a run, typed, frozen, and each with where it came from.
+
+Three layers make one: the schema's defaults, what the task chooses for the data at hand (with its reason), and what the
+user said.  The user's word always stands; a key that does not exist is an error with the nearest name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from visus.core.errors import UsageError, did_you_mean
+
+Scalar: TypeAlias = bool | int | float | str | None
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[float, float]
+OPTIONS = "model.options"
+
+
+def _pair(value: object) -> object:
+    """Accept one number for a square, and "224x320" for (height, width)."""
+    if isinstance(value, str) and "x" in value:
+        value = [int(part) for part in value.split("x")]
+    return (value, value) if isinstance(value, int) else value
+
+
+Size = Annotated[tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]], BeforeValidator(_pair)]
+
+
+class Settings(BaseModel):
+    """A group of settings: frozen, typed, without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelSettings(Settings):
+    """Which network, from which weights, and what of it is trained.
+
+    Attributes:
+        name: a file of ``models/backbones``, a timm name, ``torchvision:NAME`` or ``FILE.py:Class``.
+        weights: ``default`` (what the name carries offline), ``none``, or a file.
+        options: keyword arguments of the network: ``{"widths": [32, 64]}``.
+        freeze: prefixes of parameters that stay as they are; ``["backbone"]`` means all but the last layer.
+        unfreeze: fraction of the run after which ``freeze`` ends; 1 keeps it to the end.
+        layer_decay: factor of the learning rate from one stage to the one below it; 1 trains all alike.
+    """
+
+    name: str = "resnet_small"
+    weights: str = "none"
+    options: dict[str, Scalar | list[Scalar]] = {}
+    freeze: tuple[str, ...] = ()
+    unfreeze: Fraction = 1.0
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class LossSettings(Settings):
+    """Which loss, and its numbers.
+
+    Attributes:
+        name: a file of ``losses``.
+        smoothing: share of the target spread evenly over the classes (cross entropy).
+        class_weights: ``none``, ``balanced`` (inverse frequency), or one number a class.
+        gamma: focusing power of the focal loss.
+        alpha: weight of the positive class of the focal loss; negative for none.
+        delta: where the Huber loss turns from squares to lines, in units of each target's standard deviation.
+    """
+
+    name: str = "cross_entropy"
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    alpha: float = -1.0
+    delta: Annotated[float, Field(gt=0)] = 1.0
+
+
+class OptimSettings(Settings):
+    """How weights move.
+
+    Attributes:
+        name: ``sgd``, ``momentum``, ``nesterov``, ``rmsprop``, ``adam``, ``adamw``, ``muon``, ``gd`` (full batch), or any timm name.
+        lr: learning rate of a step, or ``auto`` for a range test.
+        momentum: of the optimisers that have one.
+        betas: decay of the two moments of Adam's family.
+        eps: added to denominators.
+        weight_decay: decoupled where the optimiser's is; norms and biases are spared.
+        clip: largest L2 norm of the gradient; 0 for no clipping.
+    """
+
+    name: str = "adamw"
+    lr: Annotated[float, Field(gt=0)] | Literal["auto"] = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip: Annotated[float, Field(ge=0)] = 1.0
+
+
+class ScheduleSettings(Settings):
+    """How the learning rate goes through a run.
+
+    Attributes:
+        name: ``constant``, ``step``, ``cosine``, ``one_cycle`` or ``linear``; a run bounded in minutes decays by the
+            same curve over its last part, see ``decay``.
+        warmup: fraction of the run over which the rate rises from ``start``.
+        start: share of the rate at step 0.
+        final: share of the rate at the last step.
+        milestones: fractions of the run at which ``step`` multiplies the rate by ``factor``.
+        factor: see ``milestones``.
+        decay: fraction of a budget in minutes over which the rate decays.
+    """
+
+    name: str = "cosine"
+    warmup: Fraction = 0.05
+    start: Fraction = 0.0
+    final: Fraction = 0.0
+    milestones: tuple[Fraction, ...] = (0.5, 0.75)
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    decay: Annotated[float, Field(gt=0, le=0.9)] = 0.5
+
+
+class AugmentSettings(Settings):
+    """What training does to a picture, all of it derived from (seed, epoch, sample).
+
+    Attributes:
+        crop: share of the picture's area a random crop keeps, from and to; (1, 1) for none.
+        ratio: width over height of a random crop, from and to.
+        pad: pixels by which a picture is reflected outward before a random crop of its own size.
+        flip: chance of a left-right flip.  flip_vertical: of an upside-down one.
+        rotate: largest angle, radians.  shear: largest, radians.  perspective: largest corner shift, share of the side.
+        scale: zoom, from and to.
+        brightness, contrast, saturation: largest relative change.  hue: largest shift, in turns.
+        policy: ``none``, ``randaugment`` or ``trivialaugment``, before the others.
+        operations, magnitude: of RandAugment; magnitude 0 to 30.
+        erase: chance that a rectangle is filled with the mean colour.
+        erase_area: share of the area it takes, from and to.
+        mixup, cutmix: alpha of the Beta distribution; 0 for none.  Where both are given, each batch row tosses a coin.
+    """
+
+    crop: Range = (1.0, 1.0)
+    ratio: Range = (0.75, 4 / 3)
+    pad: Annotated[int, Field(ge=0)] = 0
+    flip: Fraction = 0.0
+    flip_vertical: Fraction = 0.0
+    rotate: Annotated[float, Field(ge=0, le=math.pi)] = 0.0
+    shear: Annotated[float, Field(ge=0, lt=math.pi / 2)] = 0.0
+    perspective: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    scale: Range = (1.0, 1.0)
+    brightness: Fraction = 0.0
+    contrast: Fraction = 0.0
+    saturation: Fraction = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    policy: Literal["none", "randaugment", "trivialaugment"] = "none"
+    operations: Annotated[int, Field(ge=1)] = 2
+    magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
+    erase: Fraction = 0.0
+    erase_area: Range = (0.02, 0.33)
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+
+
+class InputSettings(Settings):
+    """What the network reads: the contract that travels with the weights.
+
+    Attributes:
+        size: (height, width); one number for a square, or "224x320".
+        channels: 1 grey, 3 RGB, or as many as the data has.
+        fit: ``squash`` to the size, ``crop`` the middle at the right shape, or ``pad`` to it.
+        margin: with ``crop``, share of the shorter side that is kept when judging.
+        mean, std: of each channel, for pixels in [0, 1].
+        interpolation: ``bilinear`` or ``bicubic``; antialiased when shrinking.
+    """
+
+    size: Size = (224, 224)
+    channels: Annotated[int, Field(gt=0)] = 3
+    fit: Literal["squash", "crop", "pad"] = "crop"
+    margin: Annotated[float, Field(gt=0, le=1)] = 1.0
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[Annotated[float, Field(gt=0)], ...] = (0.5,)
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+
+
+class DataSettings(Settings):
+    """How the data is read and split.
+
+    Attributes:
+        format: a file of ``data/formats``, or ``auto`` to recognise it.
+        validation: share of the training part carved out where the data has no validation part.
+        test: share carved out where it has no test part.
+        cache: ``off``, ``memory``, ``disk``, or ``auto`` for what pays.
+        workers: processes that read and augment; 0 works in the main one.  The bits do not depend on it.
+        stored: shorter side at which pictures are kept for training; 0 keeps them as they are.
+        max_bad: share of unreadable files beyond which the run stops.
+        max_pixels: largest picture that is decoded.
+        accept: licences accepted beyond the permissive ones: ``["nc"]``.
+    """
+
+    format: str = "auto"
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    test: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    cache: Literal["auto", "off", "memory", "disk"] = "auto"
+    workers: Annotated[int, Field(ge=0)] = 0
+    stored: Annotated[int, Field(ge=0)] = 0
+    max_bad: Fraction = 0.01
+    max_pixels: Annotated[int, Field(gt=0)] = 100_000_000
+    accept: tuple[str, ...] = ()
+
+
+class Recipe(Settings):
+    """All that is needed to repeat a run, except the data and the code.
+
+    Attributes:
+        task: a file of ``tasks``.
+        batch: images a step, over all ranks.
+        micro: images a forward pass; 0 for the whole batch.  Smaller ones accumulate the exact gradient of the batch.
+        minutes, epochs, steps: length of the run; exactly one is set.
+        evaluate_every: epochs between validations; 0 for about ten in a run.
+        patience: validations without a better score after which training ends; 0 for never.
+        score: the score that picks the best weights; empty for the task's own.
+        ema: decay of the averaged weights a step; 0 for none.
+        ema_every: steps between updates of the average.
+        precision: ``float32`` or ``bfloat16`` (autocast).
+        memory_format: ``contiguous`` or ``channels_last``.
+        threads: of PyTorch's kernels; part of the recipe because sums depend on it.
+        device: ``cpu``, ``cuda`` or ``mps``.
+        save_every: seconds between saves of the whole state.
+        log_every: steps between lines of log.jsonl.
+        flips: judge with the mean of a picture and its mirror image.
+        resamples: of the bootstrap behind each interval.
+        tensorboard: also write TensorBoard events.
+        origins: dotted key -> where its value came from.
+    """
+
+    task: str = "classify"
+    seed: Annotated[int, Field(ge=0)] = 0
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    steps: Annotated[int, Field(gt=0)] | None = None
+    batch: Annotated[int, Field(gt=0)] = 64
+    micro: Annotated[int, Field(ge=0)] = 0
+    input: InputSettings = InputSettings()
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    optim: OptimSettings = OptimSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    augment: AugmentSettings = AugmentSettings()
+    data: DataSettings = DataSettings()
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ema_every: Annotated[int, Field(gt=0)] = 1
+    evaluate_every: Annotated[float, Field(ge=0)] = 0.0
+    patience: Annotated[int, Field(ge=0)] = 0
+    score: str = ""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    threads: Annotated[int, Field(gt=0)] = 1
+    device: Literal["cpu", "cuda", "mps"] = "cpu"
+    save_every: Annotated[float, Field(ge=0)] = 60.0
+    log_every: Annotated[int, Field(gt=0)] = 1
+    flips: bool = False
+    resamples: Annotated[int, Field(gt=0)] = 1000
+    tensorboard: bool = False
+    origins: dict[str, str] = {}
+
+    def flat(self) -> dict[str, Any]:
+        """Return {dotted key: value} without the origins."""
+        return dict(_flatten(self.model_dump(mode="json", exclude={"origins"}), SECTIONS))
+
+    def write(self) -> str:
+        """Return the recipe as YAML; ``Recipe.read`` gives it back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+    def show(self) -> str:
+        """Return one line a setting: key, value and where it came from."""
+        rows = [(key, yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip())
+                for key, value in self.flat().items()]  # fmt: skip
+        wide = max(len(key) for key, _ in rows), max(min(len(text), 32) for _, text in rows)
+        return "\n".join(
+            f"{key:{wide[0]}}  {text:{wide[1]}}  {self.origins.get(key, 'default')}" for key, text in rows
+        )
+
+    @classmethod
+    def read(cls, text: str, where: str = "recipe") -> Recipe:
+        """Return a recipe that ``write`` wrote.
+
+        Raises:
+            UsageError: an unknown key, a wrong type, or no YAML at all.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(text))
+        except (ValidationError, yaml.YAMLError) as error:
+            raise _refused(error, where) from error
+
+
+SECTIONS = {name: f.annotation for name, f in Recipe.model_fields.items() if isinstance(f.annotation, type) and issubclass(f.annotation, Settings)}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting somebody chose: dotted key, value, and the reason or place in one phrase."""
+
+    key: str
+    value: Any
+    why: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a task may know when it chooses its settings.
+
+    Attributes:
+        annotation: name of the data set's main column: ``label``, ``labels``, ``numbers``.
+        classes: names, in dense order.
+        counts: training samples that show each class.
+        train: training samples.
+        sizes: (N, 2) int (height, width) of up to 200 training pictures.
+        channels: 1 where every looked-at picture is grey, else 3 (or what the data has).
+        dtype: ``uint8``, ``uint16`` or ``float32``.
+        device: ``cpu``, ``cuda`` or ``mps``; ``cores``: of the processor.
+        fast_bfloat16: the hardware multiplies bfloat16 matrices faster than float32 ones.
+        minutes: of the budget, or None.
+        wanted: what the user fixed: {dotted key: value}.
+    """
+
+    annotation: str
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+    train: int
+    sizes: tuple[tuple[int, int], ...]
+    channels: int
+    dtype: str = "uint8"
+    device: str = "cpu"
+    cores: int = 1
+    fast_bfloat16: bool = False
+    minutes: float | None = None
+    wanted: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Draft:
+    """A recipe in the making.  What the user said stands; every other choice brings its reason.
+
+    Args:
+        wanted: the user's settings by dotted key, later ones winning.
+
+    Raises:
+        UsageError: a key that no recipe has, or a value of the wrong type.
+    """
+
+    def __init__(self, wanted: Iterable[Choice] = ()) -> None:
+        self._chosen: dict[str, Choice] = {}
+        self._stands: set[str] = set()
+        for choice in wanted:
+            for key, value in _expand(choice.key, choice.value):
+                if key == OPTIONS and key in self._chosen and isinstance(value, Mapping):
+                    value = {**self._chosen[key].value, **value}
+                self._chosen[key] = Choice(key, value, choice.why)
+                self._stands.add(key)
+        self.finish()
+
+    def choose(self, choice: Choice) -> None:
+        """Take a choice, unless the user (or an earlier one) has settled the key."""
+        for key, value in _expand(choice.key, choice.value):
+            if key not in self._chosen:
+                self._chosen[key] = Choice(key, value, choice.why)
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what the user fixed."""
+        return {key: self._chosen[key].value for key in self._stands}
+
+    def finish(self) -> Recipe:
+        """Return the recipe with an origin for every key.
+
+        Raises:
+            UsageError: unknown key or wrong type.
+        """
+        nested: dict[str, Any] = {}
+        for key, choice in self._chosen.items():
+            section, _, name = key.partition(".")
+            if name:
+                nested.setdefault(section, {})[name] = choice.value
+            else:
+                nested[section] = choice.value
+        try:
+            recipe = Recipe.model_validate(nested)
+        except ValidationError as error:
+            key = ".".join(str(part) for part in error.errors()[0]["loc"][:2])
+            choice_of = self._chosen.get(key) or self._chosen.get(key.partition(".")[0])
+            raise _refused(error, choice_of.why if choice_of else "settings") from error
+        origins = {key: self._chosen[key].why if key in self._chosen else "default" for key in recipe.flat()}
+        return recipe.model_copy(update={"origins": origins})
+
+
+def parse_set(text: str) -> Choice:
+    """Return the choice in ``key=value``; the value is read as YAML.
+
+    Raises:
+        UsageError: no ``=``, an unknown key, or a value that is no YAML.
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError("USE-002", f"--set {text}: there is no '='", fix="--set KEY=VALUE, as in --set optim.lr=3e-4")
+    try:
+        return Choice(key.strip(), yaml.safe_load(value), f"--set {text}")
+    except yaml.YAMLError as error:
+        raise UsageError("USE-002", f"--set {text}: the value is no YAML", fix="quote it: --set 'key=\"value\"'") from error
+
+
+def keys() -> list[str]:
+    """Return every dotted key of a recipe."""
+    return list(Recipe().flat())
+
+
+def _expand(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield dotted leaves: a section given as a mapping, or by its name alone (``loss=focal``), is taken apart."""
+    if key in SECTIONS:
+        if not isinstance(value, Mapping):
+            value = {"size" if key == "input" else "name": value}
+        for name, part in value.items():
+            yield from _expand(f"{key}.{name}", part)
+        return
+    key = "input.size" if key == "size" else key
+    if key.startswith(OPTIONS + "."):
+        yield OPTIONS, {key.removeprefix(OPTIONS + "."): value}
+        return
+    if key not in _KNOWN:
+        raise UsageError("USE-001", f"there is no setting {key!r}", fix=_closest(key))
+    yield key, value
+
+
+def _flatten(values: Mapping[str, Any], sections: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if key in sections:
+            yield from ((f"{key}.{name}", part) for name, part in value.items())
+        else:
+            yield key, value
+
+
+_KNOWN = frozenset(keys())
+
+
+def _closest(key: str) -> str:
+    """Return a fix line: a key with the same last name, else the nearest one."""
+    same = sorted(known for known in _KNOWN if known.rpartition(".")[2] == key.rpartition(".")[2])
+    return f"did you mean {same[0]!r}?" if same else did_you_mean(key, _KNOWN)
+
+
+def _refused(error: Exception, where: str) -> UsageError:
+    if not isinstance(error, ValidationError):
+        return UsageError("USE-003", f"{where} is no YAML", where=str(error).splitlines()[0])
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "constrained-")))
+    if first["type"] == "extra_forbidden":
+        return UsageError("USE-001", f"there is no setting {key!r}", where=where, fix=_closest(key))
+    return UsageError("USE-003", f"{key} = {first['input']!r}: {first['msg'].lower()}", where=where,
+                      fix="visus train DATA --print-recipe shows every setting with its value")  # fmt: skip
+
+
+def read_settings(path: Path) -> list[Choice]:
+    """Return the choices of a user's own recipe file: any part of a recipe, nested or dotted.
+
+    Raises:
+        UsageError: the file is missing, is no YAML mapping, or names an unknown key.
+    """
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError("USE-003", f"{path}: cannot be read as a recipe", where=str(error).splitlines()[0]) from error
+    if not isinstance(loaded, dict):
+        raise UsageError("USE-003", f"{path}: a recipe is a mapping of settings", fix="optim:\n    lr: 3e-4")
+    loaded.pop("origins", None)
+    return [Choice(str(key), value, str(path)) for key, value in loaded.items()]

@@ -1,0 +1,244 @@
+"""All that the engine knows of a problem: the protocol a task keeps, and the values that pass between them.
+
+B samples, K classes, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visus.core.recipe import Choice, Facts, Recipe
+from visus.core.sample import Sample, Samples
+from visus.core.scores import Score
+from visus.core.seeds import Draws, derive
+
+Raw = Mapping[str, Tensor]
+"""What a network says, in present pixels: every tensor has B rows."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss of a batch: a *sum* in a unit of ``Task.counts``, so that splitting a batch changes nothing."""
+
+    sum: Tensor
+    unit: str
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass reads.
+
+    Attributes:
+        inputs: positional arguments of the model; every tensor has B rows.
+        targets: by name, every tensor (or list) has B rows.
+        ids: (B,) the user's names.
+        indices: (B,) int64 index of each sample in its data set.
+        frames: (B, 3, 3) from present pixels to original pixels.
+        seed: what random numbers of this batch derive from (the step's, not the run's).
+        start: row of the whole step's batch at which this part begins.
+        whole: rows of the whole step's batch, over all micro-batches and ranks.
+        bad: (id, reason) of samples that should have been here and could not be read.
+    """
+
+    inputs: tuple[Tensor, ...]
+    targets: Mapping[str, Any]
+    ids: tuple[str, ...]
+    indices: Tensor
+    frames: Tensor
+    seed: int = 0
+    start: int = 0
+    whole: int = 0
+    bad: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, start: int, stop: int) -> Batch:
+        """Return rows start to stop, which remember where they stood."""
+        return replace(
+            self,
+            inputs=tuple(t[start:stop] for t in self.inputs),
+            targets={name: value[start:stop] for name, value in self.targets.items()},
+            ids=self.ids[start:stop],
+            indices=self.indices[start:stop],
+            frames=self.frames[start:stop],
+            start=self.start + start,
+        )
+
+    def split(self, n: int) -> list[Batch]:
+        """Return parts of at most ``n`` rows, in order."""
+        return [self] if n >= len(self) else [self.rows(i, min(i + n, len(self))) for i in range(0, len(self), n)]
+
+    def to(self, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format) -> Batch:
+        """Return the batch on a device; 4-d inputs take the memory format."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Tensor):
+                return value.to(device, non_blocking=True)
+            return [move(v) for v in value] if isinstance(value, list) else value
+
+        inputs = tuple(
+            t.to(device, non_blocking=True, memory_format=memory_format if t.dim() == 4 else torch.preserve_format)
+            for t in self.inputs
+        )
+        return replace(self, inputs=inputs, targets={k: move(v) for k, v in self.targets.items()})
+
+    def generator(self, name: str, row: int) -> torch.Generator:
+        """Return the generator of one sample for one purpose: the same however the batch was split."""
+        return torch.Generator().manual_seed(derive(self.seed, name, self.start + row))
+
+
+class Transform(Protocol):
+    """Prepares samples for the network.
+
+    ``partners`` is how many other samples each one is mixed with (MixUp and CutMix 1, mosaic 3); the feed supplies them,
+    already read but not yet transformed, with draws of their own.
+    """
+
+    partners: int
+
+    def __call__(self, samples: Samples, draws: Draws, partners: Sequence[tuple[Samples, Draws]] = ()) -> Samples: ...
+
+
+class Feed(Protocol):
+    """Turns a step number into a batch.  It holds no state: the same step gives the same bits, whoever asks and when."""
+
+    @property
+    def size(self) -> int:
+        """Samples in an epoch."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in a step, over all ranks."""
+        ...
+
+    def batch(self, step: int, without: frozenset[int] = frozenset()) -> Batch:
+        """Return this rank's rows of a training step, without the samples of the given indices."""
+        ...
+
+    def sweep(self) -> Iterator[Batch]:
+        """Yield this rank's share of every sample once, in order, unpadded."""
+        ...
+
+    def close(self) -> None:
+        """Stop workers."""
+        ...
+
+
+class Prediction(Protocol):
+    """What is said about one picture."""
+
+    def home(self, frame: Tensor) -> Self:
+        """Return the prediction in original pixels, by a (3, 3) matrix from present pixels to original ones."""
+        ...
+
+    def json(self) -> dict[str, Any]:
+        """Return plain values with the field's names."""
+        ...
+
+
+class Metric(Protocol):
+    """Sums that can be merged: over batches, over ranks, over resumed evaluations."""
+
+    def update(self, raw: Raw, batch: Batch) -> None:
+        """Count one batch."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what was counted: tensors whose rows are concatenated over ranks."""
+        ...
+
+    def load(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Replace what was counted by the rows of several states, in order."""
+        ...
+
+    def quick(self) -> dict[str, float]:
+        """Return the headline values without intervals: cheap enough for every validation."""
+        ...
+
+    def compute(self) -> dict[str, Score]:
+        """Return every score with its interval."""
+        ...
+
+
+class Task(Protocol):
+    """A problem, with its settings.  ``visus/tasks/NAME.py`` offers the class as ``TASK``: ``TASK(recipe, classes)``.
+
+    Attributes:
+        name: the file's name.
+        score: the metric that picks the best weights; larger is better.
+        players: optimiser name -> prefix of its parameters: ``{"model": ""}``; a GAN has two, stepped in this order.
+        group: smallest legal micro-batch: 1; 4 for a minibatch statistic; 0 when the loss needs the whole batch.
+    """
+
+    name: str
+    score: str
+    players: Mapping[str, str]
+    group: int
+
+    def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None: ...
+
+    @staticmethod
+    def defaults(facts: Facts) -> Iterable[Choice]:
+        """Yield the settings this task would choose for such data on such a machine, each with its reason."""
+        ...
+
+    def model(self) -> nn.Module:
+        """Return the network, with its pretrained weights where the recipe names some."""
+        ...
+
+    def transforms(self, train: bool) -> Transform:
+        """Return what prepares samples for training or for judging."""
+        ...
+
+    def collate(self, samples: Samples) -> Batch:
+        """Return one batch of what the transform gave."""
+        ...
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return () denominators by unit, from the targets alone: {"image": 8, "pixel": 90112}."""
+        ...
+
+    def losses(self, model: nn.Module, batch: Batch, player: str, step: int) -> dict[str, Term]:
+        """Return every loss as a sum in one of the units of ``counts``."""
+        ...
+
+    def raw(self, model: nn.Module, batch: Batch) -> Raw:
+        """Return what the network says."""
+        ...
+
+    def merge(self, raws: Sequence[Raw]) -> Raw:
+        """Return one answer from several views of the same samples (tiles, flips)."""
+        ...
+
+    def decode(self, raw: Raw) -> Sequence[Prediction]:
+        """Return one prediction a sample."""
+        ...
+
+    def metric(self) -> Metric:
+        """Return an empty metric."""
+        ...
+
+    def draw(self, sample: Sample, prediction: Prediction) -> NDArray[np.uint8]:
+        """Return an (H, W, 3) uint8 picture of a sample with what was said about it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an evaluation found."""
+
+    scores: Mapping[str, Score]
+    metric: Metric
+    seconds: float
+    n: int
+    bad: Sequence[tuple[str, str]] = field(default_factory=tuple)
+

@@ -1,0 +1,148 @@
+"""A data set: indexed, immutable records in flat arrays, the user's own names, and a fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS = ("train", "val", "test")
+
+
+class Strings(Sequence[str]):
+    """Many strings in two flat arrays: small to pickle, a few bytes a string beyond its letters."""
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        parts = [s.encode("utf-8", "surrogateescape") for s in strings]
+        self._bytes = b"".join(parts)
+        self._ends = np.cumsum([len(p) for p in parts], dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, i):  # type: ignore[no-untyped-def, override]  # a Sequence's two shapes of index
+        if isinstance(i, slice):
+            return [self[j] for j in range(*i.indices(len(self)))]
+        i = range(len(self))[i]
+        start = int(self._ends[i - 1]) if i else 0
+        return self._bytes[start : int(self._ends[i])].decode("utf-8", "surrogateescape")
+
+
+class Images(Protocol):
+    """Where pixels come from: a folder of files or one big array."""
+
+    def read(self, i: int) -> NDArray[np.generic]:
+        """Return picture ``i``: (H, W) or (H, W, C), upright, in its own channels and depth.
+
+        Raises:
+            DataError: with the file and the reason.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Pictures that are already one array in memory: (N, H, W) or (N, H, W, C)."""
+
+    array: NDArray[np.generic]
+
+    def read(self, i: int) -> NDArray[np.generic]:
+        """Return picture ``i``."""
+        return self.array[i]
+
+
+@dataclass(frozen=True)
+class FileImages:
+    """Pictures in files below ``root``, read through the decode door."""
+
+    root: Path
+    paths: Strings
+    max_pixels: int = 100_000_000
+
+    def read(self, i: int) -> NDArray[np.generic]:
+        """Return picture ``i``."""
+        from visus.data.decode import decode
+
+        return decode(self.root / self.paths[i], max_pixels=self.max_pixels).pixels
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records of pictures with what is known about them.
+
+    Attributes:
+        name: of the folder or set, for people.
+        format: name of the reader; ``evidence``: what it recognised, in one phrase.
+        ids: the user's name of each record.
+        images: where the pixels come from.
+        classes: names, in the dense order used inside; empty where there are none.
+        columns: what is known, by name, N rows each: ``label`` (N,) int64 (-1: unknown), ``labels`` (N, K) uint8, ``numbers`` (N, M) float32.
+        numbers: names of the columns of ``numbers``.
+        split: (N,) uint8 index into SPLITS.
+        groups: (N,) int64 of what must not be torn apart (person, scene, video), or None.
+        notes: what was carved, guessed or left out while reading, a sentence each.
+        bad: (id, reason) of records that were listed but cannot be used.
+        licence: of the data, where it is known.
+    """
+
+    name: str
+    root: Path
+    format: str
+    evidence: str
+    ids: Strings
+    images: Images
+    columns: Mapping[str, NDArray[np.generic]]
+    split: NDArray[np.uint8]
+    classes: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    groups: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
+    bad: tuple[tuple[str, str], ...] = ()
+    licence: str = ""
+    _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def indices(self, split: str) -> NDArray[np.int64]:
+        """Return the records of ``train``, ``val``, ``test``, or ``all``."""
+        if split == "all":
+            return np.arange(len(self))
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+    def column(self) -> str:
+        """Return the name of the main column, from which the task follows."""
+        return next(iter(self.columns), "")
+
+    def fingerprint(self) -> str:
+        """Return a hash of names, labels, splits, and each picture's bytes or its file's size and time of change."""
+        if not self._fingerprint:
+            hasher = sha256()
+            for name in sorted(self.columns):
+                hasher.update(name.encode() + np.ascontiguousarray(self.columns[name]).tobytes())
+            hasher.update("\x1f".join(self.classes).encode() + self.split.tobytes())
+            if isinstance(self.images, ArrayImages):
+                hasher.update(np.ascontiguousarray(self.images.array).tobytes())
+            for name in self.ids:
+                hasher.update(name.encode("utf-8", "surrogateescape") + b"\0")
+            if isinstance(self.images, FileImages):
+                for path in self.images.paths:
+                    hasher.update(str(_size(self.images.root / path)).encode())
+            self._fingerprint.append(hasher.hexdigest())
+        return self._fingerprint[0]
+
+    def with_(self, **changes: object) -> Dataset:
+        """Return a copy with other values."""
+        return replace(self, _fingerprint=[], **changes)  # type: ignore[arg-type]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
