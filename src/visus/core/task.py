@@ -6,7 +6,7 @@ B samples, K classes, H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visus.core.figures import Figure
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.scores import Score
@@ -168,6 +169,18 @@ class Metric(Protocol):
         """Return every score with its interval."""
         ...
 
+    def figures(self) -> Sequence[Figure]:
+        """Return the tables, matrices and curves a reader of the report wants."""
+        ...
+
+    def gallery(self, n: int) -> Mapping[str, Sequence[int]]:
+        """Return up to ``n`` data set indices under each title worth looking at: best, worst, confident mistakes."""
+        ...
+
+    def calibration(self) -> dict[str, float]:
+        """Return what judging on held-out data says the decoder should know, such as {"temperature": 1.3}."""
+        ...
+
 
 class Task(Protocol):
     """A problem, with its settings.  ``visus/tasks/NAME.py`` offers the class as ``TASK``: ``TASK(recipe, classes)``.
@@ -230,15 +243,3 @@ class Task(Protocol):
     def draw(self, sample: Sample, prediction: Prediction) -> NDArray[np.uint8]:
         """Return an (H, W, 3) uint8 picture of a sample with what was said about it."""
         ...
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What an evaluation found."""
-
-    scores: Mapping[str, Score]
-    metric: Metric
-    seconds: float
-    n: int
-    bad: Sequence[tuple[str, str]] = field(default_factory=tuple)
-
