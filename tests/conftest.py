@@ -1,0 +1,74 @@
+"""What holds for every test: one thread, no network, no leftovers of chance, and real data where it is at hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is first imported
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "agg"
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+class OutsideError(RuntimeError):
+    """A test tried to leave this machine."""
+
+
+def _refuse_outside(event: str, arguments: tuple[Any, ...]) -> None:
+    """Let no socket of this process or its forks go beyond loopback; an audit hook cannot be patched away."""
+    if event in {"socket.connect", "socket.sendto", "socket.sendmsg"}:
+        address = arguments[-1]
+        if isinstance(address, tuple) and not _loopback(str(address[0])):
+            raise OutsideError(f"{event} to {address}: the tests need no network and may use none")
+    elif event in {"socket.getaddrinfo", "socket.gethostbyname"} and not _loopback(str(arguments[0])):
+        raise OutsideError(f"{event} of {arguments[0]!r}: the tests need no network and may use none")
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host in {"localhost", "", "None", "b'localhost'", os.uname().nodename}
+
+
+sys.addaudithook(_refuse_outside)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_a_fixed_seed() -> Iterator[None]:
+    """Start every test at one thread and from one state of torch's generator, whatever ran before it."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+        torch.default_generator.manual_seed(0)
+    yield
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real data sets, or skip."""
+    folder = os.environ.get("VISUS_TEST_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("no real data: VISUS_TEST_DATA names no folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def bad_inputs(real_data: Path) -> Path:
+    """Return the folder of odd and broken files that lies beside the real data, or skip."""
+    folder = real_data.parent / "bad_inputs"
+    if not folder.is_dir():
+        pytest.skip("no broken files beside VISUS_TEST_DATA")
+    return folder
