@@ -13,6 +13,10 @@ from visus.core.errors import UsageError, did_you_mean
 T = TypeVar("T")
 
 
+class UnknownName(UsageError, KeyError):
+    """A catalog does not hold this name: an error for the user, and for Python a missing key."""
+
+
 class Catalog(Mapping[str, T], Generic[T]):
     """Every object named ``attribute`` in the modules of one package, plus installed plug-ins.
 
@@ -31,8 +35,9 @@ class Catalog(Mapping[str, T], Generic[T]):
 
     @property
     def kind(self) -> str:
-        """The singular noun for messages: ``visus.tasks`` holds a ``task``."""
-        return self.package.rpartition(".")[2].removesuffix("s")
+        """The singular noun for messages: ``visus.tasks`` holds a ``task``, ``visus.losses`` a ``loss``."""
+        plural = self.package.rpartition(".")[2]
+        return plural.removesuffix("es" if plural.endswith("sses") else "s")
 
     def __getitem__(self, name: str) -> T:
         if name in self._modules():
@@ -40,7 +45,7 @@ class Catalog(Mapping[str, T], Generic[T]):
         for point in entry_points(group=self.package, name=name):
             loaded: T = point.load()
             return loaded
-        raise UsageError("USE-004", f"there is no {self.kind} named {name!r}", fix=did_you_mean(name, self))
+        raise UnknownName("USE-004", f"there is no {self.kind} named {name!r}", fix=did_you_mean(name, self))
 
     def __contains__(self, name: object) -> bool:
         return name in set(self)

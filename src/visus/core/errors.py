@@ -1,4 +1,4 @@
-"""Errors that say what happened, where, what was done and what to do, and the exit code each one ends the command with."""
+"""Errors that say what happened, where, what was done and what to do, and the exit code each ends the command with."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class VisusError(Exception):
         self.where, self.looked, self.done, self.fix = where, looked, done, fix
 
     def __str__(self) -> str:
-        lines = [f"error[{self.code}]: {self.what}"]
+        lines = [f"error[{self.code}]: {_visible(self.what)}"]
         for title, text in (("where", self.where), ("looked for", self.looked), ("done", self.done), ("fix", self.fix)):
             if text:
-                lines.append(f"  {title + ':':6} {text}")
+                lines.append(f"  {title + ':':6} {_visible(text)}")
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -105,9 +105,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"one of: {listed}" if names else ""
 
 
-def _rebuild(
-    cls: type[VisusError], code: str, what: str, where: str, looked: str, done: str, fix: str
-) -> VisusError:
+def _visible(text: str) -> str:
+    """Return one line in which a file name's control characters and broken bytes are spelt out, not sent."""
+    line = " ".join(part.strip() for part in text.splitlines())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+
+
+def _rebuild(cls: type[VisusError], code: str, what: str, where: str, looked: str, done: str, fix: str) -> VisusError:
     error = cls.__new__(cls)
     VisusError.__init__(error, code, what, where=where, looked=looked, done=done, fix=fix)
     if isinstance(error, Interrupted):

@@ -1,4 +1,4 @@
-"""What a metric shows besides its scores: tables, matrices and curves that the report draws without knowing the task."""
+"""What a metric shows besides its scores: tables, matrices and curves, drawn by a report that knows no task."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Curve:
-    """Lines over one axis; ``diagonal`` adds the line of a perfect answer, ``bars`` the count of items behind each x."""
+    """Lines over one axis; ``diagonal`` adds the line of a perfect answer, ``bars`` the items behind each x."""
 
     title: str
     x_axis: str

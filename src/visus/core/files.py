@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,16 +16,23 @@ from typing import IO
 from visus.core.errors import ResourceError, UsageError
 
 _MARK = ".visus-part-"
+_LIFE = os.urandom(4).hex()  # tells this process from an earlier one of the same number, as containers have
+_UMASK = os.umask(0o077)  # a process can only ask for it by setting it, so it is asked once, before there are threads
+os.umask(_UMASK)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, needed: int = 0) -> Iterator[IO[bytes]]:
     """Open a temporary file beside ``path`` that takes its place when the block ends well.
 
     Temp file in the same folder, write, fsync, rename, fsync the folder: a process killed at any instant leaves the old
     file or the new one.  The temporary file's name carries the process number, so ``sweep`` can remove what a dead
     process left.
+
+    Args:
+        path: the file to be replaced or made.
+        needed: bytes to be written, where they are known beforehand; a full disk's message says them.
 
     Raises:
         ResourceError: the disk is full; the old file is intact.
@@ -32,42 +40,53 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """
     temp: Path | None = None
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f"{_MARK}{os.getpid()}-", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=f"{_MARK}{os.getpid()}-{_LIFE}-", dir=path.parent)
         temp = Path(name)
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temp, 0o666 & ~_umask())
-        os.replace(temp, path)
+        temp.chmod(0o666 & ~_UMASK)
+        temp.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:
         if temp is not None:
             temp.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            raise write_failed(error, path) from error
+            raise write_failed(error, path, needed) from error
         raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file through ``replacing``."""
-    with replacing(path) as file:
+    with replacing(path, len(data)) as file:
         file.write(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 file through ``replacing``."""
-    write_bytes(path, text.encode())
+    """Write a whole UTF-8 file through ``replacing``; what a name has of broken UTF-8 is spelt as ``\\udce9``."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def sweep(folder: Path) -> int:
-    """Remove temporary files whose process is dead; return how many."""
+    """Remove temporary files whose process is dead; return how many.
+
+    Raises:
+        UsageError: the folder cannot be written to.
+    """
     gone = 0
     for part in folder.glob(f"{_MARK}*"):
-        owner = part.name.removeprefix(_MARK).partition("-")[0]
-        if owner.isdigit() and int(owner) != os.getpid() and not alive(int(owner)):
+        named = re.match(r"([0-9]{1,9})-([0-9a-f]{8})-", part.name.removeprefix(_MARK))
+        if named is None:
+            continue  # not ours, whatever it is
+        process, life = int(named[1]), named[2]
+        if alive(process) and (process != os.getpid() or life == _LIFE):
+            continue
+        try:
             part.unlink(missing_ok=True)
-            gone += 1
+        except OSError as error:
+            raise write_failed(error, part) from error
+        gone += 1
     return gone
 
 
@@ -82,13 +101,14 @@ def alive(process: int) -> bool:
     return True
 
 
-def write_failed(error: OSError, path: Path) -> UsageError | ResourceError:
+def write_failed(error: OSError, path: Path, needed: int = 0) -> UsageError | ResourceError:
     """Return the error that a failed write deserves: a full disk is exit 4, a folder one may not write to exit 2."""
     if error.errno in _FULL:
         try:
             free = f"{shutil.disk_usage(path.parent).free:,} bytes free"
         except OSError:
             free = "no room"
+        free = f"{needed:,} bytes needed, {free}" if needed else free
         return ResourceError(
             "RUN-004", f"{path}: the disk is full", where=f"{free} ({os.strerror(error.errno or 0)})",
             done="the file that was there is intact", fix="make room, then: visus resume RUN",
@@ -119,12 +139,6 @@ class Hashing:
         """Write and count."""
         self.hasher.update(data)
         return self.write_to(data)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
@@ -73,10 +74,19 @@ class Card(BaseModel):
 
 
 def write_model(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
-    """Write weights and card as one file, whole or not at all, with a checksum over the tensors."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"visus": card.model_dump_json(), "sha256": checksum(plain)}
-    write_bytes(path, to_bytes(plain, metadata=metadata))
+    """Write weights and card as one file, whole or not at all, with checksums over both.
+
+    The same weights and card give the same bytes.  Tied weights are written once for each of their names.
+    """
+    plain: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        copy = tensor.detach().cpu().contiguous()
+        plain[name] = copy.clone() if copy.untyped_storage().data_ptr() in seen else copy
+        seen.add(copy.untyped_storage().data_ptr())
+    text = json.dumps(card.model_dump(mode="json"), separators=(",", ":"))  # a name in broken UTF-8 is escaped
+    # One key of metadata, not several: safetensors keeps them in a hash map, whose order differs from call to call.
+    write_bytes(path, to_bytes(plain, metadata={"visus": _seal(text, checksum(plain))}))
 
 
 def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
@@ -86,12 +96,9 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
         DataError: no such file, or not a safetensors file with a visus card.
         IntegrityError: a truncated file, a flipped bit, or a format of a later version.
     """
-    card, expected = _open(path)
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
-    except SafetensorError as error:
-        raise _damaged(path, str(error)) from error
+    with _opened(path) as file:  # once, so that a run that replaces the file meanwhile does no harm
+        card, expected = _card(path, file.metadata() or {})
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
     if checksum(tensors) != expected:
         raise _damaged(path, "the checksum of its tensors does not hold")
     return tensors, card
@@ -99,7 +106,8 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
 
 def read_card(path: Path) -> Card:
     """Return the card alone, without reading the weights.  Raises as ``read_model``."""
-    return _open(path)[0]
+    with _opened(path) as file:
+        return _card(path, file.metadata() or {})[0]
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -112,12 +120,31 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
     return hasher.hexdigest()
 
 
-def _open(path: Path) -> tuple[Card, str]:
+def _seal(card: str, tensors: str) -> str:
+    """Return the card's JSON object with a last entry of two checksums: of the card's own text, and of the tensors."""
+    return f'{card[:-1]},"sha256":["{sha256(card.encode()).hexdigest()}","{tensors}"]}}'
+
+
+def _unseal(text: str) -> tuple[str, str]:
+    """Return the card's own text and the checksum of the tensors.
+
+    Raises:
+        ValueError: there is no seal, or it does not hold.
+    """
+    body, _, seal = text.rpartition(',"sha256":')
+    card, sums = body + "}", json.loads(seal.removesuffix("}"))
+    if sums[0] != sha256(card.encode()).hexdigest() or _seal(card, sums[1]) != text:
+        raise ValueError("the checksum of its card does not hold")
+    return card, sums[1]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
     if not path.is_file():
         raise DataError("MODEL-001", f"{path}: there is no such model file", fix="a run leaves RUN/best.safetensors")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            yield file
     except (SafetensorError, OSError) as error:
         if path.stat().st_size > 8 and path.suffix == ".safetensors":
             raise _damaged(path, str(error)) from error
@@ -125,22 +152,28 @@ def _open(path: Path) -> tuple[Card, str]:
             "MODEL-002", f"{path}: not a safetensors file",
             fix="weights of other tools come in by: visus adopt FILE --model NAME",
         ) from error  # fmt: skip
+
+
+def _card(path: Path, metadata: Mapping[str, str]) -> tuple[Card, str]:
     if "visus" not in metadata:
         raise DataError(
             "MODEL-003", f"{path}: it has no card, so visus cannot know what it is",
             fix=f"visus adopt {path} --model NAME --classes a,b,c",
         )  # fmt: skip
     try:
-        described = json.loads(metadata["visus"])
-        if described.get("format", 0) > FORMAT:
+        text, expected = _unseal(metadata["visus"])
+        described = json.loads(text)
+        if described["format"] > FORMAT:
             raise IntegrityError(
                 "MODEL-005", f"{path}: written by visus {described.get('visus')}, which is newer", fix="update visus"
             )
-        return Card.model_validate(described), metadata.get("sha256", "")
-    except (ValueError, ValidationError, AttributeError) as error:
-        raise _damaged(path, str(error).splitlines()[0]) from error
+        return Card.model_validate(described), expected
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
 
 
 def _damaged(path: Path, why: str) -> IntegrityError:
-    return IntegrityError("MODEL-004", f"{path}: the file is damaged", where=why.splitlines()[0] if why else "",
-                          fix="take another copy; RUN/last.safetensors may still be whole")  # fmt: skip
+    return IntegrityError(
+        "MODEL-004", f"{path}: the file is damaged", where=(why.splitlines() or [""])[0],
+        fix="take another copy; RUN/last.safetensors may still be whole",
+    )  # fmt: skip

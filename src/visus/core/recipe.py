@@ -7,20 +7,27 @@ user said.  The user's word always stands; a key that does not exist is an error
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from visus.core.errors import UsageError, did_you_mean
 
 Scalar: TypeAlias = bool | int | float | str | None
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Range = tuple[float, float]
 OPTIONS = "model.options"
+
+
+def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
+    """Refuse a range that ends before it starts."""
+    if bounds[0] > bounds[1]:
+        raise ValueError("the first number should not be larger than the second")
+    return bounds
 
 
 def _pair(value: object) -> object:
@@ -31,6 +38,11 @@ def _pair(value: object) -> object:
 
 
 Size = Annotated[tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]], BeforeValidator(_pair)]
+
+_Positive = Annotated[float, Field(gt=0)]
+_Share = Annotated[float, Field(gt=0, le=1)]
+Range = Annotated[tuple[_Positive, _Positive], AfterValidator(_rising)]
+ShareRange = Annotated[tuple[_Share, _Share], AfterValidator(_rising)]
 
 
 class Settings(BaseModel):
@@ -83,7 +95,8 @@ class OptimSettings(Settings):
     """How weights move.
 
     Attributes:
-        name: ``sgd``, ``momentum``, ``nesterov``, ``rmsprop``, ``adam``, ``adamw``, ``muon``, ``gd`` (full batch), or any timm name.
+        name: ``sgd``, ``momentum``, ``nesterov``, ``rmsprop``, ``adam``, ``adamw``, ``muon``, ``gd`` (full batch), or
+            any timm name.
         lr: learning rate of a step, or ``auto`` for a range test.
         momentum: of the optimisers that have one.
         betas: decay of the two moments of Adam's family.
@@ -142,7 +155,7 @@ class AugmentSettings(Settings):
         mixup, cutmix: alpha of the Beta distribution; 0 for none.  Where both are given, each batch row tosses a coin.
     """
 
-    crop: Range = (1.0, 1.0)
+    crop: ShareRange = (1.0, 1.0)
     ratio: Range = (0.75, 4 / 3)
     pad: Annotated[int, Field(ge=0)] = 0
     flip: Fraction = 0.0
@@ -159,7 +172,7 @@ class AugmentSettings(Settings):
     operations: Annotated[int, Field(ge=1)] = 2
     magnitude: Annotated[float, Field(ge=0, le=30)] = 9.0
     erase: Fraction = 0.0
-    erase_area: Range = (0.02, 0.33)
+    erase_area: ShareRange = (0.02, 0.33)
     mixup: Annotated[float, Field(ge=0)] = 0.0
     cutmix: Annotated[float, Field(ge=0)] = 0.0
 
@@ -272,16 +285,14 @@ class Recipe(Settings):
 
     def write(self) -> str:
         """Return the recipe as YAML; ``Recipe.read`` gives it back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+        plain = self.model_dump(mode="json")
+        return yaml.dump(plain, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=120)
 
     def show(self) -> str:
         """Return one line a setting: key, value and where it came from."""
-        rows = [(key, yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip())
-                for key, value in self.flat().items()]  # fmt: skip
-        wide = max(len(key) for key, _ in rows), max(min(len(text), 32) for _, text in rows)
-        return "\n".join(
-            f"{key:{wide[0]}}  {text:{wide[1]}}  {self.origins.get(key, 'default')}" for key, text in rows
-        )
+        rows = [(key, _one_line(value), self.origins.get(key, "default")) for key, value in self.flat().items()]
+        wide = max(len(key) for key, *_ in rows), max(min(len(text), 32) for _, text, _ in rows)
+        return "\n".join(f"{key:{wide[0]}}  {text:{wide[1]}}  {origin}" for key, text, origin in rows)
 
     @classmethod
     def read(cls, text: str, where: str = "recipe") -> Recipe:
@@ -291,12 +302,16 @@ class Recipe(Settings):
             UsageError: an unknown key, a wrong type, or no YAML at all.
         """
         try:
-            return cls.model_validate(yaml.safe_load(text))
+            return cls.model_validate(_read_yaml(text))
         except (ValidationError, yaml.YAMLError) as error:
             raise _refused(error, where) from error
 
 
-SECTIONS = {name: f.annotation for name, f in Recipe.model_fields.items() if isinstance(f.annotation, type) and issubclass(f.annotation, Settings)}  # fmt: skip
+SECTIONS = {
+    name: field.annotation
+    for name, field in Recipe.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+}
 
 
 @dataclass(frozen=True)
@@ -401,12 +416,33 @@ def parse_set(text: str) -> Choice:
         UsageError: no ``=``, an unknown key, or a value that is no YAML.
     """
     key, equals, value = text.partition("=")
+    said = f"--set {_short(text)}"
     if not equals:
-        raise UsageError("USE-002", f"--set {text}: there is no '='", fix="--set KEY=VALUE, as in --set optim.lr=3e-4")
+        raise UsageError("USE-002", f"{said}: there is no '='", fix="--set KEY=VALUE, as in --set optim.lr=3e-4")
     try:
-        return Choice(key.strip(), yaml.safe_load(value), f"--set {text}")
+        choice = Choice(key.strip(), _read_yaml(value), said)
     except yaml.YAMLError as error:
-        raise UsageError("USE-002", f"--set {text}: the value is no YAML", fix="quote it: --set 'key=\"value\"'") from error
+        raise UsageError("USE-002", f"{said}: the value is no YAML", fix="quote it: --set 'key=\"value\"'") from error
+    list(_expand(choice.key, choice.value))
+    return choice
+
+
+def read_settings(path: Path) -> list[Choice]:
+    """Return the choices of a user's own recipe file: any part of a recipe, nested or dotted.
+
+    Raises:
+        UsageError: the file is missing, is no YAML mapping, or names an unknown key.
+    """
+    try:
+        loaded = _read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError("USE-003", f"{path}: cannot be read as a recipe", where=str(error).splitlines()[0]) from error
+    if not isinstance(loaded, dict):
+        raise UsageError(
+            "USE-003", f"{path}: a recipe is a mapping of settings", fix="as in: {optim: {lr: 3e-4}, batch: 128}"
+        )
+    loaded.pop("origins", None)
+    return [Choice(str(key), value, str(path)) for key, value in loaded.items()]
 
 
 def keys() -> list[str]:
@@ -452,24 +488,63 @@ def _refused(error: Exception, where: str) -> UsageError:
     if not isinstance(error, ValidationError):
         return UsageError("USE-003", f"{where} is no YAML", where=str(error).splitlines()[0])
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "constrained-")))
+    path = [str(part) for part in first["loc"]]
+    if not path:
+        return UsageError("USE-003", f"{where}: a recipe is a mapping of settings", fix=_SHOWN)
     if first["type"] == "extra_forbidden":
-        return UsageError("USE-001", f"there is no setting {key!r}", where=where, fix=_closest(key))
-    return UsageError("USE-003", f"{key} = {first['input']!r}: {first['msg'].lower()}", where=where,
-                      fix="visus train DATA --print-recipe shows every setting with its value")  # fmt: skip
+        return UsageError(
+            "USE-001", f"there is no setting {'.'.join(path)!r}", where=where, fix=_closest(".".join(path))
+        )
+    key = next((known for known in (".".join(path[:2]), path[0]) if known in _KNOWN), ".".join(path))
+    fault = first["msg"].lower().removeprefix("value error, ")
+    return UsageError("USE-003", f"{key} = {_short(repr(first['input']))}: {fault}", where=where, fix=_SHOWN)
 
 
-def read_settings(path: Path) -> list[Choice]:
-    """Return the choices of a user's own recipe file: any part of a recipe, nested or dotted.
+_SHOWN = "visus train DATA --print-recipe shows every setting with its value"
+
+
+class _Reader(yaml.SafeLoader):
+    """YAML as people mean it, the core schema of YAML 1.2: ``off`` is a word, ``3e-4`` a number, nothing is a date."""
+
+
+class _Writer(yaml.SafeDumper):
+    """Quotes the strings that ``_Reader`` would take for something else."""
+
+
+_SCHEMA = (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?[0-9][0-9_]*", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+)
+for _yaml in (_Reader, _Writer):
+    _yaml.yaml_implicit_resolvers = {}
+    for _tag, _pattern, _first in _SCHEMA:
+        _yaml.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+_Reader.add_constructor("tag:yaml.org,2002:int", lambda reader, node: int(node.value))
+_Reader.add_constructor("tag:yaml.org,2002:float", lambda reader, node: float(node.value))
+
+
+def _read_yaml(text: str) -> Any:
+    """Return plain values.
 
     Raises:
-        UsageError: the file is missing, is no YAML mapping, or names an unknown key.
+        yaml.YAMLError: not YAML, or nested deeper or numbers longer than Python reads.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError("USE-003", f"{path}: cannot be read as a recipe", where=str(error).splitlines()[0]) from error
-    if not isinstance(loaded, dict):
-        raise UsageError("USE-003", f"{path}: a recipe is a mapping of settings", fix="optim:\n    lr: 3e-4")
-    loaded.pop("origins", None)
-    return [Choice(str(key), value, str(path)) for key, value in loaded.items()]
+        reader = _Reader(text)
+        try:
+            return reader.get_single_data()
+        finally:
+            reader.dispose()
+    except (ValueError, RecursionError) as error:
+        raise yaml.YAMLError(str(error)) from error
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _one_line(value: object) -> str:
+    text = yaml.dump(value, Dumper=_Writer, default_flow_style=True, width=10_000, allow_unicode=True)
+    return text.removesuffix("...\n").strip()

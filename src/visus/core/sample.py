@@ -41,8 +41,8 @@ class Samples:
         ids: (B,) names.
         indices: (B,) int64 index of each sample in its data set.
         images: (B, C, H, W) where all sizes agree, else a list of (C, H, W).
-        columns: by annotation name: a tensor with B rows for values that geometry does not move (label, numbers), else a
-            list of B annotations (boxes, masks).
+        columns: by annotation name: a tensor with B rows for values that geometry does not move (label, numbers), else
+            a list of B annotations (boxes, masks).
         frames: (B, 3, 3) float64 matrices from present pixels to original pixels.
     """
 
@@ -58,9 +58,7 @@ class Samples:
     def rows(self, keep: Sequence[int]) -> Samples:
         """Return some rows, in the given order."""
         at = torch.as_tensor(list(keep), dtype=torch.int64)
-        images = (
-            self.images.index_select(0, at) if isinstance(self.images, Tensor) else [self.images[i] for i in keep]
-        )
+        images = self.images.index_select(0, at) if isinstance(self.images, Tensor) else [self.images[i] for i in keep]
         columns = {
             name: column.index_select(0, at) if isinstance(column, Tensor) else [column[i] for i in keep]
             for name, column in self.columns.items()

@@ -99,17 +99,19 @@ class Batch:
 class Transform(Protocol):
     """Prepares samples for the network.
 
-    ``partners`` is how many other samples each one is mixed with (MixUp and CutMix 1, mosaic 3); the feed supplies them,
-    already read but not yet transformed, with draws of their own.
+    ``partners`` is how many other samples each one is mixed with (MixUp and CutMix 1, mosaic 3); the feed supplies
+    them, already read but not yet transformed, with draws of their own.
     """
 
     partners: int
 
-    def __call__(self, samples: Samples, draws: Draws, partners: Sequence[tuple[Samples, Draws]] = ()) -> Samples: ...
+    def __call__(self, samples: Samples, draws: Draws, partners: Sequence[tuple[Samples, Draws]] = ()) -> Samples:
+        """Return the samples as the network wants them."""
+        ...
 
 
 class Feed(Protocol):
-    """Turns a step number into a batch.  It holds no state: the same step gives the same bits, whoever asks and when."""
+    """Turns a step number into a batch.  It holds no state: a step gives the same bits, whoever asks and when."""
 
     @property
     def size(self) -> int:
