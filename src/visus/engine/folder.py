@@ -1,0 +1,167 @@
+"""The folder of a run: its lock, its log, and the journal of decisions that a resume replays."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from visus.core.errors import LockedError
+from visus.core.files import sweep, write_failed, write_text
+
+Row = Mapping[str, Any]
+
+
+class RunFolder:
+    """A run folder held by this process until ``close``.
+
+    Args:
+        path: created where it is missing.
+        leader: this process writes; the other ranks of a run only read.
+
+    Raises:
+        LockedError: another process holds it.
+        UsageError: it cannot be written to.
+        ResourceError: the disk is full.
+    """
+
+    def __init__(self, path: Path, *, leader: bool = True) -> None:
+        self.path, self.leader = path, leader
+        self._lock: io.TextIOWrapper | None = None
+        self._log: io.TextIOWrapper | None = None
+        self._flushed = 0.0
+        if leader:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+                self._lock = _hold(path / ".lock")
+                sweep(path)
+                sweep(path / "state")
+            except OSError as error:
+                raise write_failed(error, path) from error
+
+    def log(self, row: Row) -> None:
+        """Append a line to log.jsonl; it reaches the disk within a second, and before any save."""
+        if not self.leader:
+            return
+        try:
+            if self._log is None:
+                self._log = (self.path / "log.jsonl").open("a", encoding="utf-8")
+            self._log.write(json.dumps(_finite(row)) + "\n")
+            now = time.monotonic()
+            if now - self._flushed > 0.5:
+                self._log.flush()
+                self._flushed = now
+        except OSError as error:
+            raise write_failed(error, self.path / "log.jsonl") from error
+
+    def flush(self) -> None:
+        """Bring the log to the system."""
+        try:
+            if self._log is not None:
+                self._log.flush()
+        except OSError as error:
+            raise write_failed(error, self.path / "log.jsonl") from error
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the lines of log.jsonl."""
+        self.flush()
+        return _lines(self.path / "log.jsonl")
+
+    def cut(self, step: int, evaluated: int) -> None:
+        """Drop the log's lines that a state at ``step`` does not know: later steps, and validations after ``evaluated``."""
+        if not self.leader:
+            return
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        kept = [r for r in _lines(self.path / "log.jsonl") if r["step"] <= (evaluated if "validation" in r else step)]
+        write_text(self.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+
+    def decide(self, kind: str, step: int, values: Row) -> None:
+        """Write a decision down, for good, before it acts."""
+        if not self.leader:
+            return
+        row = {"kind": kind, "step": step, "at": round(time.time(), 3), **values}
+        try:
+            with (self.path / "decisions.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(_finite(row)) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise write_failed(error, self.path / "decisions.jsonl") from error
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """Return what was decided, in order."""
+        return _lines(self.path / "decisions.jsonl")
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _hold(path: Path) -> io.TextIOWrapper:
+    """Return the lock file, held by the system until it is closed or this process dies."""
+    file = path.open("a+", encoding="utf-8")
+    try:
+        _lock_file(file)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        file.close()
+        raise LockedError("RUN-005", f"{path.parent}: another run holds this folder", where=holder,
+                          fix="wait for it, stop it, or choose another folder: --out DIR") from error  # fmt: skip
+    file.seek(0)
+    file.truncate()
+    file.write(f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+    file.flush()
+    return file
+
+
+def _lock_file(file: io.TextIOWrapper) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a file of JSON lines; a last line cut by a kill is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n"):
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break  # a line torn by a power cut: what follows it was written later still
+    return rows
+
+
+def _finite(row: Row) -> dict[str, Any]:
+    """Return the row with null for what JSON has no number for."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

@@ -1,0 +1,107 @@
+"""Optimisers by name, with the groups that decay, that do not, and that move at a rate of their own."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from visus.core.errors import UsageError, did_you_mean
+from visus.core.recipe import OptimSettings
+
+OWN = ("gd", "sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "muon")
+
+
+def build(
+    model: nn.Module,
+    settings: OptimSettings,
+    players: Mapping[str, str],
+    layers: Sequence[Sequence[str]] = (),
+    layer_decay: float = 1.0,
+) -> dict[str, Optimizer]:
+    """Return one optimiser a player over its parameters.
+
+    Biases, norms and everything else of one axis are spared weight decay.  Each group carries ``share``, by which the
+    loop multiplies the step's learning rate.
+
+    Args:
+        model: whose parameters move.
+        settings: name and numbers.
+        players: name -> prefix of its parameters.
+        layers: parameter names from the input to the output, for ``layer_decay``.
+        layer_decay: factor of the rate from one of ``layers`` to the one below it.
+
+    Raises:
+        UsageError: an unknown optimiser, or a player without a parameter.
+    """
+    shares = {name: layer_decay ** (len(layers) - 1 - i) for i, names in enumerate(layers) for name in names}
+    optimisers = {}
+    for player, prefix in players.items():
+        groups: dict[tuple[bool, float], dict[str, Any]] = {}
+        for name, parameter in model.named_parameters():
+            if name.startswith(prefix) and parameter.requires_grad:
+                spared, share = parameter.dim() <= 1, shares.get(name, 1.0)
+                decay = 0.0 if spared else settings.weight_decay
+                group = groups.setdefault((spared, share), {"params": [], "weight_decay": decay, "share": share})
+                group["params"].append(parameter)
+        if not groups:
+            raise UsageError("USE-011", f"player {player!r} has nothing to train below {prefix!r}",
+                             fix="--set model.freeze=[]")  # fmt: skip
+        optimisers[player] = _make(settings, list(groups.values()))
+    return optimisers
+
+
+def names() -> list[str]:
+    """Return every optimiser's name; asks timm, so it is not free."""
+    from timm.optim import list_optimizers  # type: ignore[attr-defined]
+
+    return sorted({*OWN, *map(str, list_optimizers())})
+
+
+def _make(settings: OptimSettings, groups: list[dict[str, Any]]) -> Optimizer:
+    lr = settings.lr if isinstance(settings.lr, float) else 1e-3
+    on_fast_kernels = all(p.device.type in ("cpu", "cuda") for g in groups for p in g["params"])
+    fused = {"fused": on_fast_kernels}
+    match settings.name:
+        case "gd" | "sgd":
+            return torch.optim.SGD(groups, lr=lr, **fused)
+        case "momentum" | "nesterov":
+            return torch.optim.SGD(
+                groups, lr=lr, momentum=settings.momentum, nesterov=settings.name == "nesterov", **fused
+            )
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=lr, momentum=settings.momentum, eps=settings.eps)
+        case "adam":
+            return torch.optim.Adam(groups, lr=lr, betas=settings.betas, eps=settings.eps, **fused)
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=lr, betas=settings.betas, eps=settings.eps, **fused)
+    return _from_timm(settings, groups, lr)
+
+
+def _from_timm(settings: OptimSettings, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+    from timm.optim import create_optimizer_v2, get_optimizer_info  # type: ignore[attr-defined]
+
+    try:
+        info = get_optimizer_info(settings.name)
+    except (ValueError, KeyError) as error:
+        raise UsageError(
+            "USE-004", f"there is no optimiser named {settings.name!r}", fix=did_you_mean(settings.name, names())
+        ) from error
+    accepted = inspect.signature(cast(Callable[..., Any], info.opt_class)).parameters
+    given: dict[str, Any] = {"eps": settings.eps} if info.has_eps and settings.name != "muon" else {}
+    if settings.name != "muon" and "betas" in accepted and len(accepted["betas"].default) == len(settings.betas):
+        given["betas"] = settings.betas
+    try:
+        made: Optimizer = create_optimizer_v2(
+            groups, opt=settings.name, lr=lr, weight_decay=settings.weight_decay, momentum=settings.momentum, **given
+        )
+    except (AssertionError, ImportError) as error:
+        raise UsageError("USE-012", f"the optimiser {settings.name!r} cannot be used here", where=str(error)) from error
+    if getattr(made, "is_second_order", False):
+        raise UsageError("USE-012", f"the optimiser {settings.name!r} needs second derivatives, which the loop does not take",
+                         fix="--set optim.name=adamw")  # fmt: skip
+    return made

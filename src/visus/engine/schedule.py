@@ -1,0 +1,199 @@
+"""How long a run is and how its learning rate goes: pure functions of the step number and of decisions written down."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from visus.core.recipe import Recipe, ScheduleSettings
+
+Decide = Callable[[str, int, dict[str, Any]], None]
+
+
+def shape(settings: ScheduleSettings, progress: float) -> float:
+    """Return the share of the learning rate at ``progress`` in [0, 1] of the run, warm-up left out.
+
+    Source:
+        cosine: Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5 without restarts.  one_cycle: Smith and Topin, Super-convergence,
+        2018: a rise over the first 30 % of the run, then a fall, both along cosines.
+    """
+    if settings.name == "constant":
+        return 1.0
+    if settings.name == "step":
+        return settings.factor ** sum(progress >= m for m in settings.milestones)
+    if settings.name == "linear":
+        return 1 + (settings.final - 1) * progress
+    if settings.name == "one_cycle":
+        if progress < RISE:
+            return settings.start + (1 - settings.start) * 0.5 * (1 - math.cos(math.pi * progress / RISE))
+        progress = (progress - RISE) / (1 - RISE)
+    return settings.final + (1 - settings.final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+RISE = 0.3
+SHAPES = ("constant", "step", "cosine", "one_cycle", "linear")
+
+
+@dataclass
+class Steps:
+    """A run of a known number of steps.
+
+    Args:
+        recipe: its schedule, its evaluate_every.
+        total: steps of the run.
+        epoch: steps of an epoch, for ``evaluate_every``.
+    """
+
+    recipe: Recipe
+    total: int
+    epoch: float
+
+    def decide(self, step: int, elapsed: float) -> None:
+        """Nothing is open: every step follows from its number."""
+
+    def progress(self, step: int) -> float:
+        """Return the share of the run that lies behind ``step`` steps."""
+        return min(1.0, step / self.total)
+
+    def rate(self, step: int) -> float:
+        """Return the share of the learning rate that step number ``step`` moves by."""
+        settings = self.recipe.schedule
+        warm = round(settings.warmup * self.total)
+        if step < warm and settings.name != "one_cycle":
+            return settings.start + (1 - settings.start) * (step + 1) / (warm + 1)
+        if settings.name == "one_cycle":
+            warm = 0
+        return shape(settings, (step - warm) / max(1, self.total - warm))
+
+    def ended(self, step: int) -> bool:
+        """Tell whether ``step`` steps are all."""
+        return step >= self.total
+
+    def evaluates(self, step: int) -> bool:
+        """Tell whether the model is judged after ``step`` steps."""
+        if self.ended(step):
+            return True
+        every = self.recipe.evaluate_every * self.epoch or self.total / 10
+        return step > 0 and math.floor(step / every) > math.floor((step - 1) / every)
+
+
+@dataclass
+class Minutes:
+    """A run bounded by the clock, whose every decision is written down before it acts and never revisited.
+
+    The rate is constant, then decays over the last ``schedule.decay`` of the time.  The decay is cut into SEGMENTS equal
+    parts; at the start of each, the speed measured so far fixes how many steps it has.  A resume reads the decisions and
+    looks at no clock until they are used up.
+
+    Args:
+        recipe: its schedule and minutes.
+        seconds: that training may use, from step 0 to the end of the last step.
+        warm: steps of the warm-up.
+        write: called with (kind, step, values) before a decision acts.
+        decisions: already written, in order: (kind, step, values).
+        reserve: seconds kept for what follows training, as far as it is known.
+    """
+
+    recipe: Recipe
+    seconds: float
+    warm: int
+    write: Decide
+    decisions: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
+    reserve: float = 0.0
+
+    def __post_init__(self) -> None:
+        constant = 1 - self.recipe.schedule.decay
+        marks = {0.5 * constant: True, constant: False}
+        if self.recipe.model.freeze and 0 < self.recipe.model.unfreeze < constant:
+            marks.setdefault(self.recipe.model.unfreeze, False)
+        self.marks = sorted(marks.items())
+        self.segments: list[tuple[int, int]] = []
+        self.passed: list[tuple[int, float, bool]] = []
+        self.pending = [d for d in self.decisions if d[0] in ("mark", "segment")]
+        self.since: tuple[int, float] | None = None
+
+    def decide(self, step: int, elapsed: float) -> None:
+        """Take the decisions due before ``step``: those written down at their step, else by the clock."""
+        if self.since is None:
+            self.since = step, elapsed
+        while True:
+            if self.pending:
+                kind, at, values = self.pending[0]
+                if at != step:
+                    return
+                self.pending.pop(0)
+                self._take(kind, at, values)
+                continue
+            decision = self._due(step, elapsed)
+            if decision is None:
+                return
+            kind, values = decision
+            self.write(kind, step, values)
+            self._take(kind, step, values)
+
+    def progress(self, step: int) -> float:
+        """Return the share of the run behind ``step`` steps, as far as it has been decided."""
+        constant = 1 - self.recipe.schedule.decay
+        if self.segments:
+            ends = [start for start, _ in self.segments] + [self.segments[-1][0] + self.segments[-1][1]]
+            i = min(bisect_right(ends, step) - 1, len(self.segments) - 1)
+            if i >= 0:
+                start, steps = self.segments[i]
+                within = min(1.0, (step - start) / steps)
+                return constant + self.recipe.schedule.decay * (i + within) / SEGMENTS
+        return max([share for at, share, _ in self.passed if at <= step], default=0.0)
+
+    def rate(self, step: int) -> float:
+        """Return the share of the learning rate that step number ``step`` moves by."""
+        settings = self.recipe.schedule
+        if step < self.warm:
+            return settings.start + (1 - settings.start) * (step + 1) / (self.warm + 1)
+        constant = 1 - settings.decay
+        into = (self.progress(step) - constant) / settings.decay
+        if into <= 0 or settings.name == "constant":
+            return 1.0
+        if settings.name == "one_cycle":
+            return settings.final + (1 - settings.final) * 0.5 * (1 + math.cos(math.pi * into))
+        return shape(settings, into)
+
+    def ended(self, step: int) -> bool:
+        """Tell whether ``step`` steps are all."""
+        return len(self.segments) == SEGMENTS and step >= sum(self.segments[-1])
+
+    def evaluates(self, step: int) -> bool:
+        """Tell whether the model is judged after ``step`` steps: half-way through the constant part, at the start, the
+        middle and the end of the decay."""
+        if self.ended(step) or any(at == step and judged for at, _, judged in self.passed):
+            return True
+        return any(start == step and i in (0, SEGMENTS // 2) for i, (start, _) in enumerate(self.segments))
+
+    def _due(self, step: int, elapsed: float) -> tuple[str, dict[str, Any]] | None:
+        available = self.seconds - self.reserve
+        if not self.segments:
+            for share, judged in self.marks[len(self.passed) :]:
+                if elapsed >= share * available and step > 0:
+                    return "mark", {"share": share, "judge": judged}
+            if len(self.passed) < len(self.marks) or step == 0:
+                return None
+        elif len(self.segments) == SEGMENTS or step < sum(self.segments[-1]):
+            return None
+        left = max(0.0, available - elapsed) / (SEGMENTS - len(self.segments))
+        return "segment", {"steps": max(1, int(left * self._speed(step, elapsed)))}
+
+    def _speed(self, step: int, elapsed: float) -> float:
+        """Return steps a second, all included, since this process began to train."""
+        assert self.since is not None
+        return (step - self.since[0]) / max(1e-9, elapsed - self.since[1]) if step > self.since[0] else 1.0
+
+    def _take(self, kind: str, step: int, values: dict[str, Any]) -> None:
+        if kind == "segment":
+            self.segments.append((step, int(values["steps"])))
+        else:
+            self.passed.append((step, float(values["share"]), bool(values["judge"])))
+
+
+SEGMENTS = 8
+Horizon = Steps | Minutes

@@ -1,0 +1,88 @@
+"""Dropout whose masks do not depend on how a batch was split: drawn for the whole batch, each part keeps its own rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
+
+
+class Rows(TorchFunctionMode):
+    """While active, random masks are drawn at the size of the whole batch and cut to this part's rows.
+
+    The generator must stand at the same seed before every part.  Covered are ``F.dropout`` and its kin and the in-place
+    ``bernoulli_`` by which drop-path is written everywhere; a first axis that is a multiple of the part (windows) is cut in
+    proportion.  Attention dropout happens inside a fused kernel and is not covered: ``uncovered`` names the models that have it.
+
+    Args:
+        rows: of this part.  start: first of them in the whole batch.  whole: rows of the whole batch.
+    """
+
+    def __init__(self, rows: int, start: int, whole: int) -> None:
+        super().__init__()
+        self.rows, self.start, self.whole = rows, start, whole
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Redirect random masks; everything else passes."""
+        kwargs = dict(kwargs or {})
+        if func in _DROPOUTS:
+            return self._dropout(func, *args, **kwargs)
+        if func is Tensor.bernoulli_ and self._cuttable(args[0]):
+            return args[0].copy_(self._cut(self._whole(args[0]).bernoulli_(*args[1:], **kwargs)))
+        return func(*args, **kwargs)
+
+    def _dropout(
+        self, func: Callable[..., Tensor], input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> Tensor:
+        if not training or p == 0 or not self._cuttable(input):
+            return func(input, p, training, inplace)
+        if func in {F.alpha_dropout, F.feature_alpha_dropout}:
+            padded = self._whole(input.detach()).zero_()
+            padded = torch.cat([padded[: self._at(input)], input, padded[self._at(input) + len(input) :]])
+            return self._cut(func(padded, p, True, False), input)
+        mask = self._cut(func(self._whole(input.detach()).fill_(1), p, True, False), input)
+        return input.mul_(mask) if inplace else input * mask
+
+    def _cuttable(self, tensor: Tensor) -> bool:
+        return self.rows > 0 and tensor.dim() > 0 and len(tensor) > 0 and len(tensor) % self.rows == 0
+
+    def _at(self, part: Tensor) -> int:
+        return self.start * (len(part) // self.rows)
+
+    def _whole(self, part: Tensor) -> Tensor:
+        rows = self.whole * (len(part) // self.rows)
+        whole = part.new_empty((rows, *part.shape[1:]))
+        if part.dim() == 4 and part.is_contiguous(memory_format=torch.channels_last) and not part.is_contiguous():
+            whole = whole.to(memory_format=torch.channels_last)  # masks are drawn in memory order
+        return whole
+
+    def _cut(self, whole: Tensor, part: Tensor | None = None) -> Tensor:
+        share = len(whole) // self.whole
+        return whole[self.start * share : self.start * share + self.rows * share]
+
+
+def uncovered(model: nn.Module) -> list[str]:
+    """Return, in words, what makes this model's gradient depend on how a batch is split; empty when nothing does."""
+    found: list[str] = []
+    norms = [n for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    if norms:
+        found.append(f"batch normalisation ({len(norms)} layers, first {norms[0]}) uses the statistics of each part")
+    for name, module in model.named_modules():
+        rate = module.dropout if isinstance(module, nn.MultiheadAttention) else _attention_dropout(module)
+        if module.training and rate > 0:
+            found.append(f"attention dropout in {name or type(module).__name__} draws its masks inside a fused kernel")
+            break
+    return found
+
+
+def _attention_dropout(module: nn.Module) -> float:
+    drop = getattr(module, "attn_drop", None)
+    return drop.p if isinstance(drop, nn.Dropout) else float(drop) if isinstance(drop, float) else 0.0
