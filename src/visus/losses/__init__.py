@@ -1,0 +1,66 @@
+"""Losses: pure functions of tensors that give one value per image.  Importing it loads no torch.
+
+Every loss takes the network's answer, then the truth.  The name of its second argument says which column of the data it
+learns from: ``label``, one class a picture; ``labels``, several; ``numbers``.  Its other arguments are named as in
+``LossSettings``, or ``class_weights``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from visus.core.catalog import Catalog
+from visus.core.errors import UsageError, did_you_mean
+from visus.core.recipe import LossSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LOSSES: Catalog[Callable[..., Any]] = Catalog("visus.losses", "LOSS")
+
+
+def reads(name: str) -> str:
+    """Return the column that a loss learns from: ``label``, ``labels`` or ``numbers``."""
+    return list(inspect.signature(LOSSES[name]).parameters)[1]
+
+
+def settled(
+    settings: LossSettings, columns: tuple[str, ...], class_weights: Tensor | None = None
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss that the settings name, its numbers filled in: (answer, truth) -> (B,).
+
+    Args:
+        settings: name and numbers.
+        columns: what the calling task can let a loss learn from.
+        class_weights: (K,) factors of the classes' terms, or None.
+
+    Raises:
+        UsageError: no such loss, one that learns from another column, or a number that this loss does not take.
+    """
+    loss = LOSSES[settings.name]
+    if reads(settings.name) not in columns:
+        fitting = [name for name in LOSSES if reads(name) in columns]
+        raise UsageError(
+            "LOSS-001",
+            f"the loss {settings.name!r} learns from {reads(settings.name)!r}, and the data has {columns[0]!r}",
+            fix=did_you_mean("", fitting),
+        )
+    takes = inspect.signature(loss).parameters
+    numbers = {name: getattr(settings, name) for name in _NUMBERS}
+    meant = {name for name in _NUMBERS if numbers[name] != LossSettings.model_fields[name].default}
+    given = {} if class_weights is None else {"class_weights": class_weights}
+    for name in (*meant, *given):
+        if name not in takes:
+            raise UsageError("LOSS-002", f"the loss {settings.name!r} takes no {name}", fix=_without(name, columns))
+    return partial(loss, **{name: value for name, value in {**numbers, **given}.items() if name in takes})
+
+
+_NUMBERS = ("smoothing", "gamma", "alpha", "delta")
+
+
+def _without(argument: str, columns: tuple[str, ...]) -> str:
+    takers = [n for n in LOSSES if reads(n) in columns and argument in inspect.signature(LOSSES[n]).parameters]
+    return f"leave it out, or --set loss={takers[0]}" if takers else "leave it out"
