@@ -1,0 +1,1 @@
+"""What the user calls, one file a verb; here data, task, engine and report come together."""
