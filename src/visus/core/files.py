@@ -64,7 +64,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 file through ``replacing``; what a name has of broken UTF-8 is spelt as ``\\udce9``."""
+    """Write a whole UTF-8 file through ``replacing``; the broken bytes of a name are spelt out."""
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 

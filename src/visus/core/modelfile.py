@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from visus.core.files import write_bytes
 from visus.core.recipe import InputSettings
 
 FORMAT = 1
+_LONGEST_HEADER = 100_000_000
 
 
 class Architecture(BaseModel):
@@ -96,18 +97,20 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], Card]:
         DataError: no such file, or not a safetensors file with a visus card.
         IntegrityError: a truncated file, a flipped bit, or a format of a later version.
     """
-    with _opened(path) as file:  # once, so that a run that replaces the file meanwhile does no harm
-        card, expected = _card(path, file.metadata() or {})
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+    whole = _read(path)  # once: a run may put a newer file in its place meanwhile, and safe_open would open it twice
+    card, expected = _card(path, _header(path, whole))
+    try:
+        tensors = from_bytes(whole)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
     if checksum(tensors) != expected:
         raise _damaged(path, "the checksum of its tensors does not hold")
     return tensors, card
 
 
 def read_card(path: Path) -> Card:
-    """Return the card alone, without reading the weights.  Raises as ``read_model``."""
-    with _opened(path) as file:
-        return _card(path, file.metadata() or {})[0]
+    """Return the card alone, without reading the weights, whose faults are not seen.  Raises as ``read_model``."""
+    return _card(path, _header(path, _read(path, header_only=True)))[0]
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -138,23 +141,41 @@ def _unseal(text: str) -> tuple[str, str]:
     return card, sums[1]
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[safe_open]:
+def _read(path: Path, header_only: bool = False) -> bytes:
     if not path.is_file():
         raise DataError("MODEL-001", f"{path}: there is no such model file", fix="a run leaves RUN/best.safetensors")
+    with path.open("rb") as file:
+        if not header_only:
+            return file.read()
+        start = file.read(8)
+        return start + file.read(min(int.from_bytes(start, "little"), _LONGEST_HEADER))
+
+
+def _header(path: Path, start: bytes) -> dict[str, Any]:
+    """Return what stands before the tensors: 8 bytes of length, little-endian, and a JSON object.
+
+    Source:
+        https://huggingface.co/docs/safetensors (the format), which also limits the length.
+    """
+    length = int.from_bytes(start[:8], "little")
     try:
-        with safe_open(path, "pt") as file:
-            yield file
-    except (SafetensorError, OSError) as error:
-        if path.stat().st_size > 8 and path.suffix == ".safetensors":
+        if not 0 < length <= _LONGEST_HEADER or len(start) < 8 + length:
+            raise ValueError("its header is longer than the file")
+        header = json.loads(start[8 : 8 + length])
+        if not isinstance(header, dict):
+            raise TypeError("its header is no JSON object")
+    except (ValueError, TypeError, RecursionError) as error:
+        if len(start) > 8 and path.suffix == ".safetensors":
             raise _damaged(path, str(error)) from error
         raise DataError(
             "MODEL-002", f"{path}: not a safetensors file",
             fix="weights of other tools come in by: visus adopt FILE --model NAME",
         ) from error  # fmt: skip
+    return header
 
 
-def _card(path: Path, metadata: Mapping[str, str]) -> tuple[Card, str]:
+def _card(path: Path, header: Mapping[str, Any]) -> tuple[Card, str]:
+    metadata = header.get("__metadata__") or {}
     if "visus" not in metadata:
         raise DataError(
             "MODEL-003", f"{path}: it has no card, so visus cannot know what it is",

@@ -229,6 +229,7 @@ class Recipe(Settings):
 
     Attributes:
         task: a file of ``tasks``.
+        seed: from which every random number of the run derives.
         batch: images a step, over all ranks.
         micro: images a forward pass; 0 for the whole batch.  Smaller ones accumulate the exact gradient of the batch.
         minutes, epochs, steps: length of the run; exactly one is set.
@@ -521,6 +522,10 @@ for _yaml in (_Reader, _Writer):
     _yaml.yaml_implicit_resolvers = {}
     for _tag, _pattern, _first in _SCHEMA:
         _yaml.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+_Writer.add_representer(
+    str,  # a line separator of Unicode would be folded away, and is read back only from double quotes
+    lambda writer, text: writer.represent_scalar("tag:yaml.org,2002:str", text, None if text.isprintable() else '"'),
+)
 _Reader.add_constructor("tag:yaml.org,2002:int", lambda reader, node: int(node.value))
 _Reader.add_constructor("tag:yaml.org,2002:float", lambda reader, node: float(node.value))
 

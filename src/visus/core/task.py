@@ -189,12 +189,14 @@ class Task(Protocol):
 
     Attributes:
         name: the file's name.
+        reads: names of the columns it learns from, one of which a data set must have.
         score: the metric that picks the best weights; larger is better.
         players: optimiser name -> prefix of its parameters: ``{"model": ""}``; a GAN has two, stepped in this order.
         group: smallest legal micro-batch: 1; 4 for a minibatch statistic; 0 when the loss needs the whole batch.
     """
 
     name: str
+    reads: tuple[str, ...]
     score: str
     players: Mapping[str, str]
     group: int
