@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Protocol, Self, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -64,10 +63,10 @@ class Points:
     visible: Tensor
 
     def warp(self, matrix: Tensor, size: tuple[int, int]) -> Points:
-        """Move every point; one that leaves the frame keeps its place and becomes invisible."""
+        """Move every point; one that leaves the frame, or falls behind a perspective's horizon, becomes invisible."""
         moved = move_points(self.xy, matrix)
         inside = (moved >= 0).all(1) & (moved[:, 0] < size[1]) & (moved[:, 1] < size[0])
-        return Points(moved, self.visible & inside)
+        return Points(moved, self.visible & inside & (_lift(self.xy, matrix)[:, 2] > _HORIZON))
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ class Boxes:
     def warp(self, matrix: Tensor, size: tuple[int, int]) -> Boxes:
         """Move, clip to the frame, and drop boxes of which nothing is left."""
         outlines = self.outlines if self.outlines is not None else tuple(_corners(box) for box in self.xyxy)
-        moved = tuple(clip_polygon(move_points(outline, matrix), size) for outline in outlines)
+        moved = tuple(warp_polygon(outline, matrix, size) for outline in outlines)
         keep = [i for i, points in enumerate(moved) if len(points) and bool((points.amax(0) > points.amin(0)).all())]
         tight = [torch.cat([moved[i].amin(0), moved[i].amax(0)]) for i in keep]
         at = torch.tensor(keep, dtype=torch.int64)
@@ -105,8 +104,8 @@ class ClassMap:
 
     def warp(self, matrix: Tensor, size: tuple[int, int]) -> ClassMap:
         """Move by nearest neighbour."""
-        moved = _warp_nearest(self.classes[None].double() + 1, matrix, size)[0].round().long() - 1
-        return ClassMap(moved.where(moved >= 0, self.ignore), self.ignore)
+        source, inside = _nearest(self.classes.shape, matrix, size)
+        return ClassMap(self.classes.flatten()[source].where(inside, self.ignore).reshape(size), self.ignore)
 
 
 @dataclass(frozen=True)
@@ -119,39 +118,48 @@ class Masks:
 
     def warp(self, matrix: Tensor, size: tuple[int, int]) -> Masks:
         """Move by nearest neighbour and drop masks of which nothing is left."""
-        moved = _warp_nearest(self.masks.double(), matrix, size) > 0.5
-        keep = moved.flatten(1).any(1)
+        source, inside = _nearest(self.masks.shape[1:], matrix, size)
+        moved = self.masks.flatten(1).index_select(1, source) & inside
+        keep = moved.any(1)
         crowd = self.crowd[keep] if len(self.crowd) else self.crowd
-        return Masks(moved[keep], self.labels[keep], crowd)
+        return Masks(moved[keep].reshape(-1, *size), self.labels[keep], crowd)
 
 
 def move_points(xy: Tensor, matrix: Tensor) -> Tensor:
     """Return points (N, 2) moved by a (3, 3) matrix; a perspective divides by the third coordinate."""
-    lifted = torch.cat([xy.double(), torch.ones(len(xy), 1, dtype=torch.float64)], 1) @ matrix.double().T
+    lifted = _lift(xy, matrix)
     return (lifted[:, :2] / lifted[:, 2:]).to(xy.dtype)
 
 
-def clip_polygon(points: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return the part of a polygon (P, 2) inside (height, width); empty when nothing is left.
+def warp_polygon(points: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the part of a polygon (P, 2), moved by a (3, 3) matrix, inside (height, width); (0, 2) when none is left.
+
+    The polygon is cut before the division by the third coordinate, so what a perspective throws behind its horizon
+    does not come back on the other side.
 
     Source:
-        Sutherland and Hodgman, Reentrant polygon clipping, CACM 1974.
+        Sutherland and Hodgman, Reentrant polygon clipping, CACM 1974, with homogeneous coordinates.
     """
+    lifted = _lift(points, matrix)
     height, width = size
-    for axis, bound, sign in ((0, 0.0, 1), (0, float(width), -1), (1, 0.0, 1), (1, float(height), -1)):
-        if not len(points):
-            return points
-        inside = sign * (points[:, axis] - bound) >= 0
-        kept: list[Tensor] = []
-        for i in range(len(points)):
-            before, here = points[i - 1], points[i]
-            if inside[i] != inside[i - 1]:
-                share = (bound - before[axis]) / (here[axis] - before[axis])
-                kept.append(before + share * (here - before))
-            if inside[i]:
-                kept.append(here)
-        points = torch.stack(kept) if kept else points[:0]
-    return points
+    sides = ((0, 0, 1, -_HORIZON), (1, 0, 0, 0), (-1, 0, width, 0), (0, 1, 0, 0), (0, -1, height, 0))
+    for side in torch.tensor(sides, dtype=torch.float64):
+        depth = (lifted * side[:3]).sum(1) + side[3]  # at least 0 inside
+        before, depth_before = lifted.roll(1, 0), depth.roll(1)
+        inside = depth >= 0
+        crossing = inside != (depth_before >= 0)
+        share = (depth_before / (depth_before - depth)).where(crossing, 0)
+        corners = torch.stack([before + share[:, None] * (lifted - before), lifted], 1)
+        lifted = corners[torch.stack([crossing, inside], 1)]
+    return (lifted[:, :2] / lifted[:, 2:]).to(points.dtype)
+
+
+_HORIZON = 1e-9  # third coordinates up to this are behind a perspective's horizon
+
+
+def _lift(xy: Tensor, matrix: Tensor) -> Tensor:
+    """Return (N, 3) homogeneous float64 coordinates of points moved by a matrix."""
+    return torch.cat([xy.double(), torch.ones(len(xy), 1, dtype=torch.float64)], 1) @ matrix.double().T
 
 
 def _corners(box: Tensor) -> Tensor:
@@ -159,11 +167,15 @@ def _corners(box: Tensor) -> Tensor:
     return torch.stack([x0, y0, x1, y0, x1, y1, x0, y1]).reshape(4, 2)
 
 
-def _warp_nearest(planes: Tensor, matrix: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return (N, height, width) planes moved by ``matrix``; zero where nothing comes from."""
+def _nearest(old: torch.Size, matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return for each new pixel the old one in which its centre lies: flat index, and whether there is one.
+
+    Centres that fall on an edge between pixels belong to the pixel after it, whatever the last bit of the matrix says.
+    """
     height, width = size
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    source = move_points(torch.stack([x, y], -1).reshape(-1, 2).double(), torch.linalg.inv(matrix.double()))
-    extent = torch.tensor([planes.shape[-1], planes.shape[-2]], dtype=torch.float64)
-    grid = (2 * source / extent - 1).reshape(1, height, width, 2)
-    return F.grid_sample(planes[None], grid, mode="nearest", padding_mode="zeros", align_corners=False)[0]
+    lifted = _lift(torch.stack([x, y], -1).reshape(-1, 2), torch.linalg.inv(matrix.double()))
+    at = (lifted[:, :2] / lifted[:, 2:] + 1e-6).floor()
+    inside = (at >= 0).all(1) & (at[:, 0] < old[1]) & (at[:, 1] < old[0]) & (lifted[:, 2] > 0)
+    column, row = at.where(inside[:, None], 0).long().unbind(1)
+    return row * old[1] + column, inside

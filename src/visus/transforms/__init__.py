@@ -1,0 +1,1 @@
+"""What happens to pictures between the disk and the network: geometry, colour, policies, erasing and mixing."""

@@ -1,0 +1,68 @@
+"""MixUp and CutMix: each picture is mixed with one partner, and so is what is known about it, in the same shares."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Float64, Int64
+from numpy import ndarray as Array
+from torch import Tensor
+
+from visus.core.recipe import AugmentSettings
+from visus.core.seeds import Draws
+
+
+def mix(
+    images: Float32[Tensor, "B C H W"], partners: Float32[Tensor, "B C H W"], augment: AugmentSettings, draws: Draws
+) -> tuple[Float32[Tensor, "B C H W"], Float32[Tensor, "B"]]:
+    """Mix pictures with their partners, in place, and return them with the share of each that is its own.
+
+    MixUp adds the two, weighted by a number from Beta(alpha, alpha).  CutMix replaces a rectangle whose share of the
+    area is that number, as far as it lies inside the picture; the share returned counts the pixels really kept.
+
+    Args:
+        images: normalised pictures.
+        partners: the picture each is mixed with.
+        augment: the alphas ``mixup`` and ``cutmix``; where both are given, a coin chooses for each picture.
+        draws: the random numbers of each sample.
+
+    Source:
+        Zhang et al., mixup, ICLR 2018, section 2; Yun et al., CutMix, ICCV 2019, section 3.1, equations 1 and 2.
+    """
+    size = images.shape[-2], images.shape[-1]
+    cut = _cuts(augment, draws)
+    own = np.ones(len(images))
+    if not cut.all():
+        own[~cut] = beta(augment.mixup, draws.uniform("mixup")[~cut, 0])
+        rows = torch.from_numpy(np.flatnonzero(~cut))
+        weight = torch.from_numpy(own[~cut]).float()[:, None, None, None]
+        images[rows] = images[rows] * weight + partners[rows] * (1 - weight)
+    if cut.any():
+        boxes = rectangles(size, 1 - beta(augment.cutmix, draws.uniform("cutmix")[:, 0]), draws)
+        for i in np.flatnonzero(cut).tolist():
+            x0, y0, x1, y1 = boxes[i].tolist()
+            images[i, :, y0:y1, x0:x1] = partners[i, :, y0:y1, x0:x1]
+            own[i] = 1 - (y1 - y0) * (x1 - x0) / (size[0] * size[1])
+    return images, torch.from_numpy(own).float()
+
+
+def rectangles(size: tuple[int, int], area: Float64[Array, "B"], draws: Draws) -> Int64[Array, "B 4"]:
+    """Return xyxy boxes of the picture's shape and a share ``area`` of it, centred anywhere, cut at the edges."""
+    middle = draws.uniform("cutmix_place", 2)
+    sides = np.array([size[1], size[0]])
+    half = np.sqrt(area)[:, None] * sides / 2
+    low, high = np.floor(middle * sides - half + 0.5), np.floor(middle * sides + half + 0.5)
+    return np.concatenate([low.clip(0, sides), high.clip(0, sides)], 1).astype(np.int64)
+
+
+def beta(alpha: float, unit: Float64[Array, "n"]) -> Float64[Array, "n"]:
+    """Return numbers from Beta(alpha, alpha), made from numbers in [0, 1) by the inverse of its distribution."""
+    from scipy.special import betaincinv
+
+    return np.asarray(betaincinv(alpha, alpha, unit), np.float64)
+
+
+def _cuts(augment: AugmentSettings, draws: Draws) -> Bool[Array, "B"]:
+    if augment.mixup and augment.cutmix:
+        return draws.chance("mix", 0.5)
+    return np.full(len(draws), bool(augment.cutmix))
