@@ -75,6 +75,8 @@ class Toy:
 class Points:
     """A feed over tensors: the step number gives the rows."""
 
+    waiting = 0.0
+
     def __init__(
         self,
         n: int = 64,

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visus.core.annotations import Annotation
 from visus.core.figures import Figure
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
@@ -111,7 +112,12 @@ class Transform(Protocol):
 
 
 class Feed(Protocol):
-    """Turns a step number into a batch.  It holds no state: a step gives the same bits, whoever asks and when."""
+    """Turns a step number into a batch.  It holds no state: the same step gives the same bits, whoever asks and when.
+
+    ``waiting`` is the seconds that ``batch`` has kept its caller waiting.
+    """
+
+    waiting: float
 
     @property
     def size(self) -> int:
@@ -238,6 +244,14 @@ class Task(Protocol):
 
     def decode(self, raw: Raw) -> Sequence[Prediction]:
         """Return one prediction a sample."""
+        ...
+
+    def calibrate(self, said: Mapping[str, float]) -> None:
+        """Take what ``Metric.calibration`` found on held-out data, or what a model file remembers of it."""
+        ...
+
+    def annotations(self, columns: Mapping[str, NDArray[np.generic]], i: int) -> dict[str, Annotation]:
+        """Return what a data set's columns know of record ``i``, for ``draw``."""
         ...
 
     def metric(self) -> Metric:

@@ -465,13 +465,13 @@ def _log(run: Run, step: int, rate: float, found: Mapping[str, Found]) -> None:
         row[f"loss{of}"], row[f"gradient_norm{of}"] = part.loss, part.norm
         if len(part.terms) > 1:
             row |= {f"loss{of}/{name}": value for name, value in part.terms.items()}
-    row["seconds"] = round(run.elapsed(), 3)
+    row["seconds"], row["waiting"] = round(run.elapsed(), 3), round(run.train.waiting, 3)
     run.folder.log(row)
     run.record(row)
     now = time.perf_counter()
     if now - run.told_at > 0.1:
         run.told_at = now
-        run.watch(row)
+        run.watch({**row, "progress": run.horizon.progress(step + 1), "memory": run.device.peak_memory()})
 
 
 def _epoch(run: Run, step: int) -> float:

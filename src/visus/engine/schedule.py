@@ -165,7 +165,8 @@ class Minutes:
 
     def evaluates(self, step: int) -> bool:
         """Tell whether the model is judged after ``step`` steps: half-way through the constant part, at the start, the
-        middle and the end of the decay."""
+        middle and the end of the decay.
+        """
         if self.ended(step) or any(at == step and judged for at, _, judged in self.passed):
             return True
         return any(start == step and i in (0, SEGMENTS // 2) for i, (start, _) in enumerate(self.segments))

@@ -249,7 +249,7 @@ class Generations:
                 self._write(snapshot)
                 if then is not None:
                     then()
-            except BaseException as error:  # noqa: BLE001  (it is raised again by wait)
+            except BaseException as error:
                 self._failed = error
 
         self._thread = threading.Thread(target=write, name="visus-save")

@@ -11,7 +11,19 @@ from typing import Any
 from visus.core.errors import IntegrityError
 from visus.core.recipe import Recipe
 
-BITS = ("python", "torch", "torchvision", "timm", "numpy", "pillow", "visus", "machine", "processor", "threads", "world")
+BITS = (
+    "python",
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "pillow",
+    "visus",
+    "machine",
+    "processor",
+    "threads",
+    "world",
+)
 """A change of any of these may change a run's last bits, so a resume refuses it unless told otherwise."""
 
 
@@ -40,7 +52,9 @@ def check_environment(path: Path, now: dict[str, Any], *, accept: bool) -> list[
         IntegrityError: it differs, and ``accept`` is false.
     """
     then = json.loads(path.read_text(encoding="utf-8"))
-    changed = [f"{name}: {then.get(name)} then, {now.get(name)} now" for name in BITS if then.get(name) != now.get(name)]
+    changed = [
+        f"{name}: {then.get(name)} then, {now.get(name)} now" for name in BITS if then.get(name) != now.get(name)
+    ]
     if changed and not accept:
         raise IntegrityError(
             "RUN-007", "this is not the machine or the software the run began with, so it could not go on bit for bit",

@@ -1,0 +1,16 @@
+"""The command line: arguments and printing, one verb a file.  ``visus --help`` loads no PyTorch."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+STARTED = time.perf_counter()
+"""When this command began, as nearly as it can know; a budget in minutes counts from here."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command and end the process with its exit code."""
+    from visus.cli.app import run
+
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))

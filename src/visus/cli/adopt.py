@@ -1,0 +1,60 @@
+"""``visus adopt``: arguments and printing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visus.cli.options import Json
+
+
+def adopt(
+    weights: Annotated[Path, typer.Argument(help="A .safetensors, .pt or .pth file with a state dict.")],
+    model: Annotated[str, typer.Option(help="The network the weights belong to.")],
+    classes: Annotated[str, typer.Option(help="Names: a,b,c, a file with one a line, or a data set.")] = "",
+    task: Annotated[str, typer.Option(help="Of the model.")] = "classify",
+    size: Annotated[str | None, typer.Option(help="Of its input: 96, or 224x320 (height x width).")] = None,
+    mean: Annotated[str | None, typer.Option(help="Of each channel, for pixels in [0, 1]: 0.5,0.5,0.5.")] = None,
+    std: Annotated[str | None, typer.Option(help="Of each channel: 0.5,0.5,0.5.")] = None,
+    fit: Annotated[str | None, typer.Option(help="squash, crop or pad.")] = None,
+    set: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="An option of the network.")] = [],  # noqa: B006
+    licence: Annotated[str, typer.Option(help="Of the weights.")] = "",
+    out: Annotated[Path | None, typer.Option(help="File to write.")] = None,
+    json: Json = False,
+) -> None:
+    """Take in weights of another tool as a model file; a pickle is read where it can do no harm."""
+    import visus
+    from visus.cli.progress import print_json
+    from visus.core.recipe import parse_option
+
+    found = visus.adopt(
+        weights, model=model, classes=classes, task=task, size=_size(size), mean=_numbers("mean", mean),
+        std=_numbers("std", std), fit=fit, options=dict(map(parse_option, set)), licence=licence, out=out,
+    )  # fmt: skip
+    if json:
+        print_json(
+            {"model": str(found.path), "classes": list(found.classes), "card": found.card.model_dump(mode="json")}
+        )
+    else:
+        print(f"{found.path}: {found.card.architecture.name} of {len(found.classes)} classes")
+
+
+def _numbers(name: str, text: str | None) -> list[float] | None:
+    from visus.core.errors import UsageError
+
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError("USE-003", f"--{name} {text}: not numbers with commas", fix=f"--{name} 0.5,0.5,0.5") from error
+
+
+def _size(text: str | None) -> int | tuple[int, int] | None:
+    from visus.core.errors import UsageError
+
+    try:
+        parts = [] if text is None else [int(part) for part in text.split("x")]
+    except ValueError as error:
+        raise UsageError("USE-003", f"--size {text}: not a size", fix="--size 96, or --size 224x320") from error
+    return None if not parts else parts[0] if len(parts) == 1 else (parts[0], parts[1])

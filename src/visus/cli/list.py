@@ -1,0 +1,30 @@
+"""``visus list``: arguments and printing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from visus.cli.options import Json
+
+
+def list(
+    what: Annotated[
+        str, typer.Argument(help="formats, losses, models, optimisers, schedules, settings or tasks.")
+    ] = "",
+    pattern: Annotated[
+        str, typer.Argument(help="Part of a name; models: '*' lists timm's and torchvision's too.")
+    ] = "",
+    json: Json = False,
+) -> None:
+    """Show what there is to choose from."""
+    import visus
+    from visus.cli.progress import print_json, print_table
+
+    table = visus.list(what, pattern)
+    if json:
+        rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+        print_json({what or "lists": rows})
+    else:
+        print_table(table)

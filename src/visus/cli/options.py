@@ -1,0 +1,38 @@
+"""Options that several verbs share, and what they mean as settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from visus.core.recipe import Choice
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while it works.")]
+Split = Annotated[str, typer.Option(help="train, val, test or all.")]
+Download = Annotated[bool, typer.Option("--download", help="Allow a data set named by torchvision:NAME to be fetched.")]
+Network = Annotated[
+    str | None,
+    typer.Option("--network", help="FILE.py:Class, when the network is your own: stored source is never run."),
+]
+Out = Annotated[Path | None, typer.Option(help="Folder to write to.")]
+
+
+def settings(sets: list[str], **options: object) -> list[Choice]:
+    """Return ``--set`` and the options that are short for one, as choices; options win.
+
+    Args:
+        sets: texts ``key=value``.
+        options: value by option; ``None`` where it was not given.
+    """
+    from visus.core.recipe import Choice, parse_set
+
+    short = {"lr": "optim.lr", "batch": "batch", "size": "input.size", "cache": "data.cache", "workers": "data.workers",
+             "tensorboard": "tensorboard"}  # fmt: skip
+    given = [Choice(short[name], value, f"--{name} {value}") for name, value in options.items() if value is not None]
+    return [*map(parse_set, sets), *given]

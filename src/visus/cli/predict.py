@@ -1,0 +1,39 @@
+"""``visus predict``: arguments and printing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visus.cli.options import Json, Network
+from visus.core.errors import BAD_DATA
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
+    files: Annotated[list[str], typer.Argument(help="Files, folders and globs.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for drawn pictures, predictions.json and .csv.")] = None,
+    network: Network = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: Json = False,
+) -> None:
+    """Say what is on pictures."""
+    import visus
+    from visus.cli.progress import print_json, print_predictions
+
+    found = visus.predict(model, files, out=out, network=network)
+    if json:
+        print_json(found.json())
+    elif csv:
+        print(found.csv(), end="")
+    else:
+        print_predictions(found)
+    for name, why in found.refused:
+        print(f"not read: {name}: {why}", file=sys.stderr)
+    if found.drawn:
+        print(f"{len(found.drawn)} pictures drawn in {out}", file=sys.stderr)
+    if len(found.refused) > 0.01 * len(found):
+        raise typer.Exit(BAD_DATA)

@@ -1,0 +1,28 @@
+"""``visus resume``: arguments and printing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visus.cli.options import Json, Quiet
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on although data, machine or versions changed.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with a run, bit for bit, from its newest complete state."""
+    import visus
+    from visus.cli import STARTED
+    from visus.cli.progress import Progress, show_run
+
+    with Progress(quiet=quiet) as progress:
+        ended = visus.resume(run, accept_changes=accept_changes, watch=progress, started=STARTED)
+    show_run(ended, json=json)

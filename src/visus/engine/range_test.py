@@ -1,0 +1,106 @@
+"""A learning-rate range test: train a throw-away copy while the rate rises, and see where the loss falls and where it breaks."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from visus.core.errors import UsageError
+from visus.core.recipe import Recipe
+from visus.core.task import Feed, Task
+from visus.engine.device import Device
+from visus.engine.state import State, new_state
+
+STEPS = 80
+BROKEN = 3.0  # times the best loss, above its own start, at which the test ends
+SMOOTH = 0.8  # share of the running mean that a new loss keeps
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a range test found.
+
+    Attributes:
+        rate: to train with.
+        why: in one sentence.
+        rates, losses: the curve; losses are smoothed.
+    """
+
+    rate: float
+    why: str
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+
+
+def range_test(
+    task: Task, model: nn.Module, feed: Feed, recipe: Recipe, device: Device, *, low: float = 1e-6, high: float = 10.0
+) -> Tested:
+    """Raise the rate by a constant factor a step, from ``low`` to ``high``; the model itself is left as it was.
+
+    The rate returned is the geometric mean of the one at which the smoothed loss falls fastest and a tenth of the one at
+    which it is lowest: the first is cautious, the second is near the edge.
+
+    Raises:
+        UsageError: the loss never falls.
+
+    Source:
+        Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, sec. 3.3.
+    """
+    recipe = recipe.model_copy(update={"optim": recipe.optim.model_copy(update={"lr": low}), "ema": 0.0})
+    state = new_state(copy.deepcopy(model), recipe, task.players)
+    state.flat.attach(frozenset())
+    state.model.train()
+    rates: list[float] = []
+    losses: list[float] = []
+    mean = 0.0
+    for step in range(STEPS):
+        rate = low * (high / low) ** (step / (STEPS - 1))
+        loss = _step(task, state, feed, recipe, device, step, rate)
+        mean = SMOOTH * mean + (1 - SMOOTH) * loss
+        smoothed = mean / (1 - SMOOTH ** (step + 1))
+        if not math.isfinite(loss) or (
+            losses and smoothed - min(losses) > BROKEN * max(abs(losses[0] - min(losses)), 0.1)
+        ):
+            break
+        rates.append(rate)
+        losses.append(smoothed)
+    lowest = min(range(len(losses)), key=losses.__getitem__, default=0)
+    if lowest < 2:
+        raise UsageError("USE-022", "the range test found no learning rate at which the loss falls",
+                         fix="look at the data and the loss, or give a rate: --lr 1e-3")  # fmt: skip
+    slopes = [losses[i + 1] - losses[i - 1] for i in range(1, lowest)]
+    steepest = 1 + min(range(len(slopes)), key=slopes.__getitem__)
+    rate = math.sqrt(rates[steepest] * rates[lowest] / 10)
+    why = (f"over {len(rates)} steps the loss fell fastest at {rates[steepest]:.1e} and was lowest at {rates[lowest]:.1e}; "
+           f"the mean of the first and a tenth of the second is {rate:.1e}")  # fmt: skip
+    return Tested(rate, why, tuple(rates), tuple(losses))
+
+
+def _step(task: Task, state: State, feed: Feed, recipe: Recipe, device: Device, step: int, rate: float) -> float:
+    """Do one plain step of every player; return the loss."""
+    batch = feed.batch(step)
+    counts = {unit: max(float(device.sum_(count.double())), 1.0) for unit, count in task.counts(batch).items()}
+    total = 0.0
+    for player in task.players:
+        state.flat.gradients.zero_()
+        for part in batch.to(device.device, device.memory_format).split(recipe.micro or len(batch)):
+            device.seed(batch.seed)
+            with device.autocast():
+                terms = task.losses(state.model, part, player, step)
+            loss = torch.stack([term.sum / counts[term.unit] for term in terms.values()]).sum()
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        device.sum_(state.flat.gradients)
+        norm = float(state.flat.gradients.norm())
+        if not math.isfinite(norm):
+            return math.nan
+        if recipe.optim.clip and norm > recipe.optim.clip:
+            state.flat.gradients.mul_(recipe.optim.clip / norm)
+        for group in state.optimisers[player].param_groups:
+            group["lr"] = rate * group["share"]
+        state.optimisers[player].step()
+    return total

@@ -1,0 +1,139 @@
+"""``visus.load``: a model file becomes something that can be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visus.core.errors import UsageError
+from visus.core.modelfile import Card, read_model
+from visus.core.recipe import Choice as Setting
+from visus.core.recipe import Draft, Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from visus.core.task import Prediction, Task
+    from visus.engine.device import Device
+
+
+class Model:
+    """A trained model, ready to be asked.
+
+    Attributes:
+        path: the file it came from.
+        card: what the file says of itself.
+        recipe: the settings that trained it.
+        task: how its answers are read.
+        network: the module, in eval mode: images (B, C, H, W) -> tensors.
+    """
+
+    def __init__(self, path: Path, card: Card, recipe: Recipe, task: Task, network: nn.Module) -> None:
+        self.path, self.card, self.recipe, self.task, self.network = path, card, recipe, task, network
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The user's names, in the order of the outputs."""
+        return self.card.classes
+
+    def device(self) -> Device:
+        """Return where and how the network runs: as it was trained, or in float32 where this machine cannot."""
+        import torch
+
+        from visus.engine.device import Device
+
+        formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+        place = next(self.network.parameters()).device
+        return Device(place, self.recipe.precision, formats[self.recipe.memory_format])
+
+    def predict(self, pictures: Iterable[np.ndarray], *, order: str = "rgb") -> list[Prediction]:
+        """Return one prediction a picture.
+
+        Args:
+            pictures: (H, W) or (H, W, C) arrays; uint8, uint16, or float32 in [0, 1].
+            order: of the channels: ``rgb`` or ``bgr``.
+        """
+        from visus.verbs.predict import answer
+
+        if order not in ("rgb", "bgr"):
+            raise UsageError("USE-013", f"order = {order!r}: channels come as rgb or bgr")
+        arrays = [a[..., ::-1] if order == "bgr" and a.ndim == 3 else a for a in pictures]
+        return [found for _, found in answer(self, _Held(arrays), [str(i) for i in range(len(arrays))])]
+
+
+class _Held:
+    """Pictures in memory, of any sizes."""
+
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self.arrays = arrays
+
+    def read(self, i: int) -> Any:
+        return self.arrays[i]
+
+
+def load(path: str | Path, *, model: str | nn.Module | None = None, precision: str | None = None) -> Model:
+    """Return the model of a file that visus wrote.
+
+    Args:
+        path: a ``.safetensors`` file, or a run folder for its best weights.
+        model: ``FILE.py:Class`` or a module, when the network is the user's own: source named in a file is never run.
+        precision: ``float32`` or ``bfloat16``; as trained by default.
+
+    Raises:
+        DataError: no such file, or not a model file.
+        IntegrityError: a damaged file, or weights that do not fit the network.
+        UsageError: the network is the user's own and was not given.
+    """
+    from visus.tasks import TASKS
+
+    path = Path(path)
+    path = path / "best.safetensors" if path.is_dir() else path
+    tensors, card = read_model(path)
+    recipe = _recipe(card, precision)
+    task = TASKS[card.task](recipe, card.classes)
+    network = _network(card, model)
+    network.load_state_dict(tensors)
+    task.calibrate({"temperature": card.temperature})
+    return Model(path, card, recipe, task, _placed(network.eval(), recipe))
+
+
+def _network(card: Card, model: str | nn.Module | None) -> nn.Module:
+    from visus.models.building import rebuild
+
+    name = card.architecture.name
+    if name.startswith("given:"):
+        if model is None or isinstance(model, str):
+            raise UsageError("USE-009", f"the network is a module of your own ({name.removeprefix('given:')})",
+                             fix="visus.load(path, model=module)")  # fmt: skip
+        return model
+    if model is not None and not isinstance(model, str):
+        return model
+    return rebuild(card.architecture, card.input.channels, card.input.size, model or "")
+
+
+def _recipe(card: Card, precision: str | None) -> Recipe:
+    """Return the recipe of a card for this machine."""
+    import torch
+
+    from visus.engine import device as hardware
+
+    known = {key: value for key, value in card.recipe.items() if value is not None}
+    here = {"device": hardware.best_device(), "threads": torch.get_num_threads(), "data.workers": 0}
+    if precision is not None:
+        here["precision"] = precision
+    elif not hardware.fast_bfloat16(here["device"]):
+        here["precision"] = "float32"
+    sections = {f"input.{key}": value for key, value in card.input.model_dump(mode="json").items()}
+    merged = {"task": card.task, **known, **sections, **here}
+    return Draft(Setting(key, value, "the model file") for key, value in merged.items()).finish()
+
+
+def _placed(network: nn.Module, recipe: Recipe) -> nn.Module:
+    import torch
+
+    from visus.engine.device import Device, placed
+
+    formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+    return placed(network, Device(torch.device(recipe.device), recipe.precision, formats[recipe.memory_format]))
