@@ -1,0 +1,158 @@
+"""A network from its settings: found by name, checked by one dry run, and given the weights the settings ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from visus.core.errors import UsageError, VisusError
+from visus.core.modelfile import Architecture
+from visus.core.recipe import ModelSettings
+from visus.core.seeds import derive
+from visus.models.fitting import fit
+from visus.models.origins import origin_of, own, user_code
+from visus.models.reading import read_tensors
+from visus.models.weights import card_of, check_licence
+
+
+def build(
+    settings: ModelSettings,
+    outputs: int,
+    channels: int,
+    size: tuple[int, int],
+    accept: Sequence[str] = (),
+    *,
+    seed: int = 0,
+) -> nn.Module:
+    """Return the network: ``forward(images (B, channels, height, width)) -> (B, outputs)``, the same in training.
+
+    Its fresh weights depend on ``seed`` alone; the global generator is left as it was.  Nothing is ever downloaded.
+
+    Args:
+        settings: name, options and weights.
+        outputs: length of the last axis.
+        channels: of the pictures.
+        size: (height, width) of the pictures.
+        accept: licences of weights accepted beyond the permissive ones; ``nc`` accepts any.
+        seed: of the run.
+
+    Raises:
+        UsageError: no such network or option, a size it cannot read, weights that are not here, not accepted, or of
+            another network.
+        DataError: a weights file that cannot be read, or whose reading would run code.
+    """
+    origin = origin_of(settings.name)
+    card = card_of(settings)
+    tensors: dict[str, Tensor] = {}
+    if settings.weights != "none":  # before anything is built: what is missing or refused is said at once
+        check_licence(card, accept)
+        tensors = (
+            origin.read(settings.name, card) if settings.weights == "default" else read_tensors(Path(settings.weights))
+        )
+    with seeded(seed):
+        model = origin.network(settings.name, outputs, channels, size, settings.options)
+        if origin is not own:
+            check_outputs(model, outputs, channels, size, settings.name)
+    if tensors:
+        fit(model, origin.renamed(settings.name, model, tensors), card.name)
+    return model
+
+
+def architecture_of(settings: ModelSettings, outputs: int) -> Architecture:
+    """Return what a model file says of the network; of the user's own code, its place and the hash of its source."""
+    source, digest = user_code.source_of(settings.name) if user_code.is_code(settings.name) else ("", "")
+    return Architecture(
+        name=settings.name, options=dict(settings.options), outputs=outputs, source=source, source_sha256=digest
+    )
+
+
+def rebuild(architecture: Architecture, channels: int, size: tuple[int, int], code: str = "") -> nn.Module:
+    """Return the network a model file describes, with fresh weights to be overwritten.
+
+    Args:
+        architecture: of the card.
+        channels: of the pictures.
+        size: (height, width) of the pictures.
+        code: ``FILE.py:Class`` where the network is the user's own; what the card names is never run by itself.
+
+    Raises:
+        UsageError: the network is the user's own code and ``code`` does not name it.
+    """
+    name = architecture.name
+    if user_code.is_code(name) or architecture.source:
+        if not code:
+            raise UsageError(
+                "MODEL-017", f"this model's network is code of its author's own: {architecture.source or name}",
+                done="nothing was run: a model file never says what code to execute",
+                fix="name the code yourself, if you trust it: --model FILE.py:Class",
+            )  # fmt: skip
+        user_code.check_same(code, architecture)
+        name = code
+    settings = ModelSettings(name=name, options=architecture.options)
+    return build(settings, architecture.outputs, channels, size)
+
+
+def check_outputs(model: nn.Module, outputs: int, channels: int, size: tuple[int, int], name: str) -> None:
+    """Refuse a network that does not answer two black pictures by (2, outputs), both judging and training.
+
+    Buffers are put back, so that running statistics have not seen them.
+
+    Raises:
+        UsageError: it fails, or returns something else.
+    """
+    images = torch.zeros(2, channels, *size)
+    was = model.training
+    for training in (False, True):
+        model.train(training)
+        answer = _dry_run(model, images, name)
+        if not isinstance(answer, Tensor) or answer.shape != (2, outputs):
+            raise UsageError(
+                "MODEL-018", f"{name} returns {_what(answer)} for a batch of 2 pictures; it must return (2, {outputs})",
+                where="in training" if training else "when judging",
+                fix="forward(images (B, C, H, W)) returns one tensor (B, outputs), one column a class or number",
+            )  # fmt: skip
+    model.train(was)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let fresh weights derive from ``seed``, and leave the global generator as it was."""
+    state = torch.default_generator.get_state()
+    torch.default_generator.manual_seed(derive(seed, "weights"))
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(state)
+
+
+def _dry_run(model: nn.Module, images: Tensor, name: str) -> object:
+    kept = {key: buffer.clone() for key, buffer in model.named_buffers() if not _is_lazy(buffer)}
+    try:
+        with torch.no_grad():
+            answer: object = model(images)
+    except VisusError:
+        raise
+    except Exception as error:
+        _, channels, height, width = images.shape
+        raise UsageError(
+            "MODEL-018", f"{name} cannot read {channels} x {height} x {width} pictures: {type(error).__name__}",
+            where=str(error).partition("\n")[0],
+            fix="another size (--set size=224) or other model.options",
+        ) from error  # fmt: skip
+    buffers = dict(model.named_buffers())
+    for key, value in kept.items():
+        if key in buffers and buffers[key].shape == value.shape:
+            buffers[key].copy_(value)
+    return answer
+
+
+def _is_lazy(tensor: Tensor) -> bool:
+    return isinstance(tensor, nn.UninitializedBuffer)
+
+
+def _what(answer: object) -> str:
+    return f"a tensor {tuple(answer.shape)}" if isinstance(answer, Tensor) else f"a {type(answer).__name__}"

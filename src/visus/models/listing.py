@@ -1,0 +1,92 @@
+"""What networks there are: how large, their weights' licence, and whether those are on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+
+from visus.core.errors import UsageError
+from visus.models.backbones import BACKBONES
+from visus.models.origins import own, timm_zoo, torchvision_zoo
+
+COUNTED = 12
+"""Up to so many foreign networks are built (without memory) to count parameters; a longer list would take minutes."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of ``visus list models``.
+
+    Attributes:
+        name: as ``model.name``.
+        origin: ``visus``, ``timm`` or ``torchvision``.
+        parameters: with its default options and as many outputs as its weights have (1,000 without); None where not
+            counted.
+        weights: name of the default weights; empty where there are none.
+        licence: of the weights.
+        commercial: that licence is known to allow commercial use.
+        present: the weights are on this machine.
+        summary: one line, for our own.
+    """
+
+    name: str
+    origin: str
+    parameters: int | None
+    weights: str = ""
+    licence: str = ""
+    commercial: bool = True
+    present: bool = False
+    summary: str = ""
+
+
+def available(pattern: str = "") -> list[Listed]:
+    """Return the networks whose name holds the pattern (``*`` and ``?`` allowed).
+
+    Without a pattern only our own are listed, and timm is not imported; ``*`` lists everything, ``torchvision:`` that
+    library's.
+    """
+    mine = [_own(name) for name in BACKBONES if _matches(name, pattern)]
+    if not pattern:
+        return mine
+    foreign = (
+        [] if pattern.startswith(torchvision_zoo.PREFIX) else [n for n in timm_zoo.names() if _matches(n, pattern)]
+    )
+    vision = [name for name in torchvision_zoo.names() if _matches(name, pattern)]
+    count = len(foreign) + len(vision) <= COUNTED
+    return [*mine, *_foreign("timm", foreign, count), *_foreign("torchvision", vision, count)]
+
+
+def _own(name: str) -> Listed:
+    backbone = BACKBONES[name]
+    if not backbone.weights:
+        return Listed(name, "visus", _parameters(name, 1000), summary=backbone.summary)
+    card = own.card(name)
+    return Listed(name, "visus", _parameters(name, card.outputs), card.name, card.licence, card.commercial,
+                  card.file is not None and card.file.is_file(), backbone.summary)  # fmt: skip
+
+
+def _foreign(origin: str, names: list[str], count: bool) -> Iterator[Listed]:
+    zoo = timm_zoo if origin == "timm" else torchvision_zoo
+    for name in names:
+        parameters = _parameters(name, 1000) if count else None
+        try:
+            card = zoo.card(name)
+        except UsageError:  # nobody has published weights for it
+            yield Listed(name, origin, parameters)
+            continue
+        yield Listed(name, origin, parameters, card.name, card.licence, card.commercial, card.file is not None)
+
+
+def _parameters(name: str, outputs: int) -> int:
+    """Return the number of parameters, from shapes alone."""
+    origin = own if name in BACKBONES else torchvision_zoo if name.startswith(torchvision_zoo.PREFIX) else timm_zoo
+    with torch.device("meta"):
+        model = origin.network(name, outputs, 3, origin.usual(name).size, {})
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, f"*{pattern}*") or name == pattern

@@ -1,0 +1,74 @@
+"""Where networks come from: our own files, timm, torchvision, and the user's code.  A name says which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from visus.core.errors import UsageError, nearest
+from visus.models.backbones import BACKBONES
+from visus.models.weights import WeightCard
+
+
+class Origin(Protocol):
+    """What a module of this folder offers; ``name`` is always the whole ``model.name``."""
+
+    def network(
+        self, name: str, outputs: int, channels: int, size: tuple[int, int], options: Mapping[str, Any]
+    ) -> nn.Module:
+        """Return the network with fresh weights."""
+        ...
+
+    def usual(self, name: str) -> WeightCard:
+        """Return the card for weights of no file: what pictures such a network is usually given."""
+        ...
+
+    def card(self, name: str) -> WeightCard:
+        """Return the card of the weights the name carries by default; its ``file`` is None where they are not here."""
+        ...
+
+    def read(self, name: str, card: WeightCard) -> dict[str, Tensor]:
+        """Return those weights as their publisher named them.  Touches no network; what is not here is an error."""
+        ...
+
+    def renamed(self, name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights of some publisher by the network's own names, as far as they are known."""
+        ...
+
+
+def origin_of(name: str) -> Origin:
+    """Return where a network's name belongs.
+
+    Raises:
+        UsageError: nobody knows the name; it is answered with the nearest one.
+    """
+    from visus.models.origins import own, timm_zoo, torchvision_zoo, user_code
+
+    if name.startswith("torchvision:"):
+        return torchvision_zoo
+    if user_code.is_code(name):
+        return user_code
+    if name in BACKBONES:
+        return own
+    if timm_zoo.knows(name):
+        return timm_zoo
+    raise UsageError("MODEL-010", f"there is no network named {name!r}", looked=_looked(name), fix=_fix(name))
+
+
+def _looked(name: str) -> str:
+    here = f", and {name}.py" if Path(f"{name}.py").is_file() else ""
+    return f"our own ({', '.join(BACKBONES)}) and timm's names{here}"
+
+
+def _fix(name: str) -> str:
+    from visus.models.origins import timm_zoo
+
+    if name.endswith(".py"):
+        return f"name the class in it too: {name}:MyNet"
+    guess = (
+        nearest(name, BACKBONES) or nearest(name, timm_zoo.names()) or nearest(name.partition(".")[0], timm_zoo.names())
+    )
+    return f"did you mean {guess!r}?" if guess else "visus list models"
