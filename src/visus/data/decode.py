@@ -1,0 +1,667 @@
+"""The one door through which image bytes enter: what a file is, whether it may be decoded, and its upright pixels.
+
+The bytes say what a file is, never its name.  Read are JPEG, PNG, WebP, BMP, GIF, TIFF, PPM/PGM/PBM and AVIF.  Each
+kind of pixel has a declared answer:
+
+=====================  ==============================================================================================
+in the file            in the array
+=====================  ==============================================================================================
+grey, 1 or 8 bits      (H, W) uint8, black 0 and white 255
+colour, 8 bits         (H, W, 3) uint8, RGB; a colour profile is not applied
+palette                (H, W, 3) uint8: the palette's colours
+16 bits                (H, W) or (H, W, 3) uint16 with its whole range
+32-bit integers        (H, W) uint16 where the largest is at most 65,535, else float32, the share of 2^31 - 1; always
+                       with a warning; refused where one is negative
+floats                 (H, W) float32 as they are; a warning outside 0 to 1, refused where one is not finite
+transparency           laid on white; a warning where nothing is visible
+CMYK, YCCK             RGB of 8 bits by Pillow's formula, without a profile
+YCbCr, LAB             RGB (LAB by LittleCMS, D50 to sRGB)
+several frames, pages  the first one, with a warning
+EXIF orientation       applied: the picture stands upright; damaged EXIF gives a warning and no turn
+=====================  ==============================================================================================
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import sys
+import threading
+import warnings
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visus.core.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+Pixels = NDArray[np.generic]
+
+BACKGROUND = 255  # transparent pictures are laid on white, as a page would show them
+MAX_PIXELS = 100_000_000
+MAX_BYTES = 1 << 29
+
+EXTENSIONS = {
+    "jpeg": {".jpg", ".jpeg", ".jpe", ".jfif"},
+    "png": {".png", ".apng"},
+    "webp": {".webp"},
+    "bmp": {".bmp", ".dib"},
+    "gif": {".gif"},
+    "tiff": {".tif", ".tiff"},
+    "ppm": {".ppm", ".pgm", ".pbm", ".pnm"},
+    "avif": {".avif"},
+}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as the rest of visus sees it.
+
+    Attributes:
+        pixels: (H, W) grey or (H, W, 3) RGB; uint8, uint16 or float32; upright and contiguous.
+        format: what its bytes are: a key of ``EXTENSIONS``.
+        warnings: what a user should know, a phrase each.
+        orientation: EXIF's number, 1 to 8, that was applied.
+        size: upright (height, width) in the file; larger than the pixels' only where ``at_least`` allowed it.
+    """
+
+    pixels: Pixels
+    format: str
+    warnings: tuple[str, ...]
+    orientation: int
+    size: tuple[int, int]
+
+
+class Peek(NamedTuple):
+    """What a header says: upright height and width, channels after decoding (1 or 3), and the format."""
+
+    height: int
+    width: int
+    channels: int
+    format: str
+
+
+def decode(
+    source: Path | bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    at_least: int | None = None,
+    name: str = "",
+) -> Decoded:
+    """Return the upright pixels of one picture, by the rules at the head of this file.
+
+    Args:
+        source: a regular file, or its bytes.
+        max_pixels: largest picture that is decoded, checked in the header.  WebP and TIFF also meet Pillow's own limit
+            of 178 million.
+        max_bytes: largest file that is read.
+        at_least: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps this many
+            pixels: several times faster, with slightly other pixels than decoding whole and shrinking after.
+        name: what messages call it, where the source is bytes.
+
+    Raises:
+        DataError: DATA-010 not a readable regular file, DATA-011 too many bytes, DATA-012 not an image of a known
+            format, DATA-013 impossible or too large a size, DATA-014 the file ends early, DATA-015 damaged, DATA-016
+            pixel values that cannot be used.
+    """
+    if isinstance(source, bytes):
+        subject, data = name or "the image", bytearray(source)
+        if len(data) > max_bytes:
+            raise _too_long(subject, len(data), max_bytes)
+    else:
+        subject = name or shown(source)
+        with open_regular(source) as file:
+            data = _whole(file, subject, max_bytes)
+    format = _format(data, subject)
+    header = _header(io.BytesIO(data), format, subject, max_pixels)
+    pixels, found = _pixels(data, header, subject, at_least)
+    notes = [*header.warnings, *found]
+    suffix = source.suffix.lower() if isinstance(source, Path) else ""
+    others = [other for other, suffixes in EXTENSIONS.items() if suffix in suffixes and other != format]
+    if others:
+        notes.append(f"the content is {format}, the name says {others[0]}")
+    size = (header.width, header.height) if header.orientation > 4 else (header.height, header.width)
+    return Decoded(_upright(pixels, header.orientation), format, tuple(notes), header.orientation, size)
+
+
+def peek(source: Path, *, max_pixels: int = MAX_PIXELS) -> Peek:
+    """Return what the header of a picture says, without decoding it.
+
+    Raises:
+        DataError: as ``decode``, as far as a header can tell.
+    """
+    with open_regular(source) as file:
+        start = file.read(_MAGIC)
+        format = _format(start, shown(source))
+        file.seek(0)
+        header = _header(file, format, shown(source), max_pixels)
+    turned = header.orientation > 4
+    height, width = (header.width, header.height) if turned else (header.height, header.width)
+    return Peek(height, width, header.channels, format)
+
+
+def sniff_format(start: bytes) -> str:
+    """Return the format that a file's first 32 bytes announce, or an empty string."""
+    for format, pattern in _FORMATS.items():
+        if pattern.match(start):
+            return format
+    return ""
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file; a fifo, device, socket or folder is refused without ever waiting for it.
+
+    Raises:
+        DataError: DATA-010, with the system's reason.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise DataError("DATA-010", f"{shown(path)}: the file cannot be opened: {reason.lower()}") from error
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    names = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    what = names.get(stat.S_IFMT(kind), "device")
+    raise DataError(
+        "DATA-010", f"{shown(path)}: a {what} is not an image file", fix="remove it, or leave it out of the data"
+    )
+
+
+def shown(path: Path | str) -> str:
+    """Return a path as text that can be printed and stored anywhere, whatever bytes its name is made of."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+# What is below stands in the order in which a file passes it.
+
+_MAGIC = 32
+_FORMATS = {
+    "jpeg": re.compile(rb"\xff\xd8\xff"),
+    "png": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "bmp": re.compile(rb"BM"),
+    "gif": re.compile(rb"GIF8[79]a"),
+    "tiff": re.compile(rb"II[*+]\0|MM\0[*+]"),
+    "ppm": re.compile(rb"P[1-6][\s#]"),
+    "avif": re.compile(rb"....ftyp(avif|avis|mif1.{8,20}avif)", re.DOTALL),
+}
+_STRANGERS = (  # what people's folders hold instead, and the way out
+    (rb"\0+$", "it is filled with zeros, as a crash or a broken copy leaves it", "copy it again"),
+    (rb"version https://git-lfs", "it is a Git LFS pointer, not the picture", "git lfs pull"),
+    (rb"\s*<(!doctype )?html", "it is a web page, probably an error page saved as a picture", "download it again"),
+    (rb"\s*(<\?xml|<svg)", "it is XML or SVG text", "draw it to PNG first"),
+    (rb"....ftyp(hei[cxms]|hev[cmx]|mif1|msf1)", "it is HEIC, as phones write it", "convert it to JPEG or PNG"),
+    (rb"\x1f\x8b", "it is gzip-compressed", "gunzip it"),
+    (rb"PK\x03\x04", "it is a zip archive", "unpack it"),
+    (rb"%PDF", "it is a PDF", "draw it to PNG first"),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", "it is PostScript, which is a program", "draw it to PNG first"),
+    (rb"\0\x05\x16\x07", "it is a side file of macOS", "remove it"),
+    (rb"\x80[\x02-\x05]", "it is a Python pickle, which visus never opens", "remove it"),
+    (rb"8BPS|\xff\x0a|\0\0\0\x0c(jP|JXL) ", "its format is not one visus reads", "convert it to PNG"),
+)
+_KNOWN = "JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, PGM, PBM, AVIF"
+_PLUGINS = {
+    "jpeg": "JpegImagePlugin.JpegImageFile",
+    "png": "PngImagePlugin.PngImageFile",
+    "webp": "WebPImagePlugin.WebPImageFile",
+    "bmp": "BmpImagePlugin.BmpImageFile",
+    "gif": "GifImagePlugin.GifImageFile",
+    "tiff": "TiffImagePlugin.TiffImageFile",
+    "ppm": "PpmImagePlugin.PpmImageFile",
+    "avif": "AvifImagePlugin.AvifImageFile",
+}
+_GREY = {"1", "L", "LA", "La", "I", "F"}  # and the 16-bit ones, "I;16" and its byte orders
+_EARLY = re.compile(r"truncat|unpack|no more images|EOF while", re.IGNORECASE)  # as Pillow words it
+_CATCHING = threading.Lock()  # warnings.catch_warnings is one for the process
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What is known before decoding; ``opened`` is Pillow's lazy file, absent for a JPEG that needs no Pillow."""
+
+    height: int
+    width: int
+    channels: int
+    format: str
+    orientation: int
+    warnings: tuple[str, ...]
+    opened: ImageFile | None
+
+
+def _whole(file: IO[bytes], subject: str, max_bytes: int) -> bytearray:
+    length = os.fstat(file.fileno()).st_size
+    if length > max_bytes:
+        raise _too_long(subject, length, max_bytes)
+    data = bytearray(length)
+    filled = 0
+    try:
+        while filled < length and (count := file.readinto(memoryview(data)[filled:])):  # type: ignore[attr-defined]
+            filled += count
+    except OSError as error:
+        raise DataError("DATA-010", f"{subject}: the file cannot be read: {error.strerror}") from error
+    del data[filled:]
+    return data
+
+
+def _too_long(subject: str, length: int, limit: int) -> DataError:
+    return DataError("DATA-011", f"{subject}: the file has {length:,} bytes, more than the {limit:,} that are read")
+
+
+def _format(start: bytes | bytearray, subject: str) -> str:
+    if not start:
+        raise DataError("DATA-014", f"{subject}: the file is empty", fix="copy it again, or remove it")
+    format = sniff_format(bytes(start[:_MAGIC]))
+    if format:
+        return format
+    for pattern, what, way in _STRANGERS:
+        if re.match(pattern, bytes(start[:4096]), re.IGNORECASE | re.DOTALL):
+            raise DataError("DATA-012", f"{subject}: not an image file: {what}", fix=way)
+    raise DataError("DATA-012", f"{subject}: not an image file", looked=_KNOWN, fix="convert it to PNG, or remove it")
+
+
+def _header(file: IO[bytes], format: str, subject: str, max_pixels: int) -> _Header:
+    """Read sizes and orientation, and refuse what must not be decoded, before any pixel is."""
+    if format == "jpeg":
+        found = _jpeg_header(file)
+        if found is not None:
+            _check_size(found.height, found.width, subject, max_pixels)
+            if found.channels:
+                return found
+        file.seek(0)
+    notes: list[str] = []
+    try:
+        opened, notes = _open_with_pillow(file, format)
+    except MemoryError:
+        raise
+    except Exception as error:  # decoders raise nearly anything on damaged bytes; the cause is told, never lost
+        raise _damaged(subject, error, file) from error
+    width, height = opened.size
+    _check_size(height, width, subject, max_pixels)
+    if getattr(opened, "is_animated", False):
+        notes.append("it holds several frames or pages; the first is read")
+    if format == "tiff":
+        orientation, fault = int(opened.tag_v2.get(0x0112) or 1), ""  # type: ignore[attr-defined]
+    else:
+        orientation, fault = _orientation(opened.info.get("exif") or b"")
+    if not 1 <= orientation <= 8:
+        orientation = 1
+    if fault:
+        notes.append(fault)
+    profile = opened.info.get("icc_profile")
+    if profile and not _is_profile(profile):
+        notes.append("its colour profile is damaged; profiles are not applied anyway")
+    channels = 1 if opened.mode in _GREY or opened.mode.startswith("I;16") else 3
+    return _Header(height, width, channels, format, orientation, tuple(notes), opened)
+
+
+def _check_size(height: int, width: int, subject: str, max_pixels: int) -> None:
+    if height < 1 or width < 1:
+        raise DataError("DATA-013", f"{subject}: its header claims {width} x {height} pixels", fix="remove it")
+    if height * width > max_pixels:
+        raise DataError(
+            "DATA-013", f"{subject}: {width:,} x {height:,} pixels are more than the {max_pixels:,} that are decoded",
+            fix=f"shrink it, or --set data.max_pixels={height * width}",
+        )  # fmt: skip
+
+
+def _open_with_pillow(file: IO[bytes], format: str) -> tuple[ImageFile, list[str]]:
+    """Return Pillow's lazy image and what Pillow warned of.
+
+    The format's own class is called instead of ``Image.open``, so that no other decoder is ever tried on these bytes
+    and the size limit is the caller's.
+    """
+    module, _, name = _PLUGINS[format].partition(".")
+    plugin: Callable[[IO[bytes]], ImageFile] = getattr(import_module(f"PIL.{module}"), name)
+    with _CATCHING, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        opened = plugin(file)
+    told = [str(w.message).strip().rstrip(".") for w in caught if issubclass(w.category, UserWarning)]
+    return opened, list(dict.fromkeys(told))
+
+
+def _jpeg_header(file: IO[bytes]) -> _Header | None:
+    """Walk a JPEG's segments up to its first scan; None where they do not make sense.
+
+    ``channels`` is 0 where only Pillow's rule for the colours applies (CMYK, 12 bits).
+
+    Source:
+        ITU-T T.81, annex B.
+    """
+    file.seek(2)
+    size: tuple[int, int, int, int] | None = None
+    exif, profile, notes = b"", b"", []
+    while True:
+        marker = file.read(2)
+        while marker[1:] == b"\xff":  # fill bytes
+            marker = marker[1:] + file.read(1)
+        if len(marker) < 2 or marker[0] != 0xFF or marker[1] in {0xD8, 0xD9}:
+            return None
+        code = marker[1]
+        if code == 0x01 or 0xD0 <= code <= 0xD7:
+            continue
+        length = int.from_bytes(file.read(2), "big") - 2
+        if length < 0:
+            return None
+        if code == 0xDA:
+            break
+        if 0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC}:
+            frame = file.read(length)
+            if len(frame) < 6 or size is not None:
+                return None
+            size = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big"), frame[5], frame[0]
+        elif code in {0xE1, 0xE2}:
+            content = file.read(length)
+            if code == 0xE1 and content.startswith(b"Exif\0") and not exif:
+                exif = content
+            elif code == 0xE2 and content.startswith(b"ICC_PROFILE\0\x01"):
+                profile = content[14:]
+        else:
+            file.seek(length, os.SEEK_CUR)
+    if size is None:
+        return None
+    height, width, components, precision = size
+    orientation, fault = _orientation(exif)
+    if fault:
+        notes.append(fault)
+    if profile and profile[36:40] != b"acsp":
+        notes.append("its colour profile is damaged; profiles are not applied anyway")
+    plain = components in {1, 3} and precision == 8
+    return _Header(height, width, components if plain else 0, "jpeg", orientation, tuple(notes), None)
+
+
+def _orientation(exif: bytes) -> tuple[int, str]:
+    """Return EXIF's orientation, 1 to 8, and a warning where the block is damaged.
+
+    Source:
+        CIPA DC-008 (Exif 2.32), tag 0x0112; TIFF 6.0, section 2.
+    """
+    block = exif.removeprefix(b"Exif\0")[exif.startswith(b"Exif\0") :]  # the sixth byte of the mark is padding
+    if not block:
+        return 1, ""
+    damaged = 1, "its EXIF data is damaged, so it is not turned"
+    order = {b"II*\0": "little", b"MM\0*": "big"}.get(block[:4])
+    if order is None:
+        return damaged
+
+    def number(at: int, length: int) -> int:
+        return int.from_bytes(block[at : at + length], order)  # type: ignore[arg-type]
+
+    start = number(4, 4)
+    count = number(start, 2)
+    if not 8 <= start <= len(block) - 2 or start + 2 + 12 * count > len(block):
+        return damaged
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        if number(entry, 2) == 0x0112:
+            value = number(entry + 8, 2)
+            if value > 8:
+                return 1, f"its EXIF orientation is {value}, which does not exist, so it is not turned"
+            return value or 1, ""
+    return 1, ""
+
+
+def _is_profile(profile: bytes) -> bool:
+    """Tell whether bytes can be an ICC profile: its signature, and the length it states."""
+    return profile[36:40] == b"acsp" and int.from_bytes(profile[:4], "big") == len(profile)
+
+
+def _pixels(data: bytearray, header: _Header, subject: str, at_least: int | None) -> tuple[Pixels, list[str]]:
+    """Return pixels as they lie in the file, not yet upright, and what a user should know."""
+    try:
+        if header.opened is None:
+            return _jpeg_pixels(data, header, at_least), []
+        notes = _check_png(data) if header.format == "png" else []
+        deep = _deep_pixels(data, header.opened, header.format)
+        pixels, found = deep if deep is not None else _to_array(header.opened)
+        return pixels, [*notes, *found]
+    except MemoryError:
+        raise
+    except _UnusableError as error:
+        raise DataError("DATA-016", f"{subject}: {error}") from error
+    except Exception as error:  # as above
+        raise _damaged(subject, error, io.BytesIO(data)) from error
+
+
+class _UnusableError(ValueError):
+    """Pixel values without a meaning."""
+
+
+def _damaged(subject: str, error: Exception, file: IO[bytes]) -> DataError:
+    length = file.seek(0, os.SEEK_END)
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = "its header makes no sense" if reason == "not identified by this driver" else reason
+    if _EARLY.search(reason) or isinstance(error, EOFError):
+        return DataError(
+            "DATA-014",
+            f"{subject}: the file ends early ({length:,} bytes)",
+            where=reason,
+            fix="copy it again, or remove it",
+        )
+    return DataError("DATA-015", f"{subject}: the file is damaged: {reason}", fix="copy it again, or remove it")
+
+
+@cache
+def _jpeg_kernel() -> Callable[..., Any] | None:
+    """Return torchvision's JPEG decoder, or None where it has none.
+
+    The kernel is taken, not ``torchvision.io``: its functions warn at every call, since 0.29, that they will go.
+    """
+    try:
+        import torch
+
+        import_module("torchvision")  # which loads the kernel
+        kernel: Callable[..., Any] = torch.ops.image.decode_jpeg
+    except (ImportError, AttributeError, OSError):
+        return None
+    return kernel
+
+
+def _jpeg_pixels(data: bytearray, header: _Header, at_least: int | None) -> Pixels:
+    """Decode a grey or RGB JPEG of 8 bits by torchvision: the same pixels as Pillow's, faster.
+
+    Pillow judges what torchvision refuses, and decodes at a fraction of the size.  A process without torch stays
+    without: loading it takes longer than many pictures.
+    """
+    scale = 1
+    while at_least and scale < 8 and min(header.height, header.width) // (2 * scale) >= at_least:
+        scale *= 2
+    kernel = _jpeg_kernel() if scale == 1 and "torch" in sys.modules else None
+    if kernel is not None:
+        import torch
+
+        try:
+            planes = kernel(torch.frombuffer(data, dtype=torch.uint8), 0, False)
+        except RuntimeError:
+            pass  # what is wrong with it is Pillow's to say
+        else:
+            pixels: NDArray[np.uint8] = planes.permute(1, 2, 0).numpy()
+            return pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    opened = _open_with_pillow(io.BytesIO(data), "jpeg")[0]
+    if scale > 1:
+        opened.draft(opened.mode, (header.width // scale, header.height // scale))
+    return np.array(opened, np.uint8)
+
+
+def _deep_pixels(data: bytearray, opened: ImageFile, format: str) -> tuple[Pixels, list[str]] | None:
+    """Return the pixels of a picture whose colours have 16 bits, or of a PNM whose white is not 255; None for others.
+
+    Pillow holds no colours of 16 bits and would keep their high bytes; read again in the other byte order it keeps
+    their low bytes, and the two make the whole.
+    """
+    if format == "ppm":
+        scaled = _pnm_scaled(data)
+        return None if scaled is None else (scaled, [])
+    if format == "png" and data[24:26] == b"\x10\x04":  # grey and alpha of 16 bits lie as RGBA of 8 bits do
+        eight = bytearray(data)
+        eight[24:26] = b"\x08\x06"
+        eight[29:33] = zlib.crc32(eight[12:29]).to_bytes(4, "big")
+        bytes_of = np.asarray(_open_with_pillow(io.BytesIO(eight), "png")[0]).astype(np.uint16)
+        return _on_white((bytes_of[..., 0::2] << 8 | bytes_of[..., 1::2]).astype(np.uint16))
+    if format not in {"png", "tiff"} or opened.mode not in {"RGB", "RGBA", "RGBX"}:
+        return None
+    if not opened.tile or not all(_DEEP.search(_raw_mode(tile)) for tile in opened.tile):
+        return None
+    again = _open_with_pillow(io.BytesIO(data), format)[0]
+    again.tile = [_other_order(tile) for tile in again.tile]
+    pixels = np.asarray(opened).astype(np.uint16) << 8 | np.asarray(again)
+    if opened.mode == "RGBA":
+        return _on_white(pixels)
+    pixels = np.ascontiguousarray(pixels[..., :3])
+    if "transparency" in opened.info:  # one colour of a PNG that counts as transparent
+        pixels[(pixels == np.asarray(opened.info["transparency"], np.uint16)).all(-1)] = 65535
+    return pixels, []
+
+
+_DEEP = re.compile(r";16[BLN]$")
+
+
+def _raw_mode(tile: Any) -> str:
+    return tile.args if isinstance(tile.args, str) else tile.args[0]
+
+
+def _other_order(tile: Any) -> Any:
+    raw = _raw_mode(tile)
+    native = {"little": "L", "big": "B"}[sys.byteorder] if raw[-1] == "N" else raw[-1]
+    other = raw[:-1] + {"L": "B", "B": "L"}[native]
+    return tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:]))
+
+
+def _on_white(pixels: NDArray[np.uint16]) -> tuple[Pixels, list[str]]:
+    """Return (H, W, 2 or 4) 16-bit pixels without their last channel, laid on white."""
+    alpha = pixels[..., -1:].astype(np.float64) / 65535
+    notes = [] if alpha.any() else ["nothing is visible: every pixel is transparent"]
+    laid = np.rint(pixels[..., :-1] * alpha + 65535 * (1 - alpha)).astype(np.uint16)
+    return laid[..., 0] if laid.shape[2] == 1 else laid, notes
+
+
+def _check_png(data: bytearray) -> list[str]:
+    """Walk the chunks: every critical one is whole and has its checksum, which Pillow does not ask of the pixels.
+
+    Source:
+        W3C PNG specification (third edition), section 5.3.
+    """
+    at, length = 8, len(data)
+    view = memoryview(data)
+    while at < length:
+        size = int.from_bytes(view[at : at + 4], "big")
+        end = at + 12 + size
+        if end > length:
+            raise EOFError(f"its chunk at byte {at:,} reaches to byte {end:,}")
+        kind = bytes(view[at + 4 : at + 8])
+        if not kind[0] & 0x20 and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+            raise ValueError(f"the checksum of its chunk {kind.decode('latin-1')} at byte {at:,} does not hold")
+        if kind == b"IEND":
+            return []
+        at = end
+    return ["it has no end mark (IEND)"]
+
+
+_PNM = re.compile(rb"P([56])" + rb"(?:\s|#[^\n]*\n)+(\d{1,6})" * 3 + rb"\s", re.DOTALL)
+
+
+def _pnm_scaled(data: bytearray) -> Pixels | None:
+    """Read a binary PGM or PPM whose white is not 255: to uint8 up to 255, to uint16 above; None for any other.
+
+    Source:
+        Netpbm, pgm(5) and ppm(5).
+    """
+    found = _PNM.match(data)
+    if found is None:
+        return None
+    kind, width, height, white = (int(part) for part in found.groups())
+    if white == 255 or not 1 <= white <= 65535:
+        return None
+    count = height * width * (3 if kind == 6 else 1)
+    stored = np.dtype(np.uint8 if white < 256 else ">u2")
+    if len(data) - found.end() < count * stored.itemsize:
+        raise EOFError(
+            f"{count * stored.itemsize:,} bytes of pixels were announced, {len(data) - found.end():,} are there"
+        )
+    values = np.frombuffer(data, stored, count, found.end())
+    if values.max() > white:
+        raise ValueError(f"a pixel is {values.max()}, the header says that white is {white}")
+    full, kept = (255, np.uint8) if white < 256 else (65535, np.uint16)
+    scaled = (values.astype(np.uint32) * full + white // 2) // white
+    pixels: Pixels = scaled.astype(kept).reshape((height, width, 3) if kind == 6 else (height, width))
+    return pixels
+
+
+def _to_array(opened: Any) -> tuple[Pixels, list[str]]:
+    """Return the array of a loaded Pillow image by the table at the head of this file."""
+    from PIL import Image
+
+    opened.load()
+    mode = opened.mode
+    if mode == "F":
+        return _floats(np.asarray(opened, np.float32))
+    if mode == "I":
+        return _integers(np.asarray(opened))
+    if mode.startswith("I;16"):
+        return np.ascontiguousarray(np.asarray(opened).astype(np.uint16)), []
+    notes: list[str] = []
+    if mode == "LAB":
+        opened = _lab_to_rgb(opened)
+    elif opened.has_transparency_data:
+        kept = "L" if mode in {"1", "L", "LA", "La"} else "RGB"
+        seen = opened.convert("RGBA" if kept == "RGB" else "LA")
+        alpha = seen.getchannel("A")
+        if not alpha.getextrema()[1]:
+            notes.append("nothing is visible: every pixel is transparent")
+        opened = Image.new(kept, seen.size, BACKGROUND if kept == "L" else (BACKGROUND,) * 3)
+        opened.paste(seen.convert(kept), mask=alpha)
+    elif mode == "1":
+        opened = opened.convert("L")
+    elif mode not in {"L", "RGB"}:
+        opened = opened.convert("RGB")
+    return np.array(opened, np.uint8), notes
+
+
+def _floats(values: NDArray[np.float32]) -> tuple[Pixels, list[str]]:
+    if not np.isfinite(values).all():
+        raise _UnusableError("its floats are not all finite")
+    low, high = float(values.min()), float(values.max())
+    outside = low < 0 or high > 1
+    return values.copy(), [f"its floats reach from {low:g} to {high:g}, not from 0 to 1"] if outside else []
+
+
+def _integers(values: NDArray[np.int32]) -> tuple[Pixels, list[str]]:
+    low, high = int(values.min()), int(values.max())
+    if low < 0:
+        raise _UnusableError(f"its 32-bit integers reach from {low:,} to {high:,}; a negative grey has no meaning")
+    if high <= 65535:
+        return values.astype(np.uint16), ["its 32-bit integers are read as 16-bit grey"]
+    scaled = (values / np.float64(2**31 - 1)).astype(np.float32)
+    return scaled, [f"its 32-bit integers, up to {high:,}, are read as a share of 2,147,483,647"]
+
+
+def _lab_to_rgb(opened: Any) -> Any:
+    from PIL import ImageCms
+
+    to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
+    return ImageCms.applyTransform(opened, to_srgb)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Return pixels turned as EXIF's orientation 1 to 8 asks."""
+    if orientation in {5, 6, 7, 8}:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

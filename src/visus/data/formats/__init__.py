@@ -1,0 +1,50 @@
+"""Readers of data sets: one file a format, each offering ``FORMAT``.  Importing this package imports none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from visus.core.catalog import Catalog
+
+if TYPE_CHECKING:
+    from visus.core.recipe import DataSettings
+    from visus.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How sure a format is that a folder is its own.
+
+    Attributes:
+        score: 0 not at all (the phrase tells what was missing) to 1.
+        phrase: what was recognised, for people: ``"10 class folders in train and test"``.
+        count: how many of these things there are.
+    """
+
+    score: float
+    phrase: str
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way in which data sets lie on disk.
+
+    Attributes:
+        looks_for: what it recognises, in two or three words.
+        sniff: tells from names and headers alone whether a path is in this format; None where nothing speaks for it.
+        read: returns the data set with the splits it has on disk; what is in no split is train.
+        named: for sets that are asked for by name, ``FORMAT`` or ``FORMAT:NAME``: returns the set of that name, looking
+            for its files below the given folder, and downloading them only if told to.
+    """
+
+    looks_for: str
+    sniff: Callable[[Path], Evidence | None]
+    read: Callable[[Path, DataSettings], Dataset]
+    named: Callable[[str, DataSettings, Path | None, bool], Dataset] | None = None
+
+
+FORMATS: Catalog[Format] = Catalog("visus.data.formats", "FORMAT")

@@ -1,0 +1,440 @@
+"""Tables: a CSV or TSV whose header names a path column and what is known of each picture.
+
+=========  =============================================================================================================
+column     headers, in any case
+=========  =============================================================================================================
+path       path, file, filename, file_name, filepath, file_path, image, image_path, image_file, img, picture, photo
+label      label, class, category, class_name, label_name, target: one class a row; numbers with a fraction are numbers
+labels     labels, classes, categories, tags: several classes a row, between ; or |; an empty field shows none
+split      split, set, subset, partition: train, val or test (and training, valid, validation, dev, testing)
+group      group, group_id, person, subject, patient, scene, video, sequence: what must not be torn apart
+numbers    without label or labels, every other column whose first value is a number; an empty field is unknown
+=========  =============================================================================================================
+
+Two or more columns of nothing but 0 and 1 are several classes a row.  Paths are relative to the table's folder.  A
+folder is read by its labels.csv, by train.csv, val.csv and test.csv, or by the only table in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visus.core.errors import BadDataLimit, DataError, did_you_mean, nearest
+from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
+from visus.data.decode import open_regular, shown
+from visus.data.formats import Evidence, Format
+from visus.data.listing import files_of, folders_of, natural
+from visus.data.paths import fault_of, inside, missing
+from visus.data.splitting import SPLIT_WORDS, TRAIN
+
+if TYPE_CHECKING:
+    from visus.core.recipe import DataSettings
+
+HEADERS = {
+    "path": "path file filename file_name filepath file_path image image_path image_file img picture photo",
+    "label": "label class category class_name label_name target",
+    "labels": "labels classes categories tags",
+    "split": "split set subset partition",
+    "group": "group group_id person subject patient scene video sequence",
+}
+_ROLE = {header: role for role, headers in HEADERS.items() for header in headers.split()}
+_SEPARATORS = re.compile(r"[;|]")
+_MOST_BYTES = 1 << 30
+
+
+def sniff(path: Path) -> Evidence | None:
+    """Recognise a table by the names in its header."""
+    try:
+        tables = _tables(path)
+        if not tables:
+            return None
+        header: list[str] = []
+        for table, _ in tables:
+            header = _header(table)
+            if "path" not in {_ROLE.get(_plain(name)) for name in header}:
+                if path == table:
+                    return Evidence(0.1, f"{table.name}, which names no path column", 1)
+                return Evidence(0.0, f"{table.name} has no path column, only {', '.join(header[:5])}")
+    except DataError as error:
+        return Evidence(0.0, error.what)
+    return Evidence(
+        0.95, f"{', '.join(table.name for table, _ in tables)} with the columns {', '.join(header[:6])}", len(tables)
+    )
+
+
+def read(path: Path, settings: DataSettings) -> Dataset:
+    """Return the rows of the table, or of the tables of a folder, in their order.
+
+    A row that repeats another one is dropped, with a note; a row whose file is missing is listed in ``bad``, up to the
+    share ``settings.max_bad``.
+
+    Raises:
+        DataError: DATA-040 the text cannot be read as a table, DATA-041 a column is missing or there twice, DATA-042 a
+            field that cannot be what its column says, DATA-043 one file with two labels, DATA-020 a path that may not
+            be followed, DATA-021 none of the files is there.
+        BadDataLimit: DATA-021, more files are missing than may be.
+    """
+    tables = _tables(path)
+    if not tables:
+        raise DataError("DATA-040", f"{shown(path)}: there is no CSV or TSV file", fix="name it labels.csv")
+    notes: list[str] = []
+    kind, names, rows = _read_rows(tables, notes)
+    root = tables[0][0].parent
+    for row in rows:
+        if fault_of(row.path):
+            inside(root, row.path, where=row.place)  # raises
+    rows = _without_repeats(rows, notes)
+    root, gone = _find_files(root, rows, notes)
+    bad = tuple((rows[i].path, f"{rows[i].place}: there is no such file") for i in gone)
+    _check_missing(bad, len(rows), root, settings.max_bad)
+    absent = set(gone)
+    rows = [row for i, row in enumerate(rows) if i not in absent]
+    if kind == "numbers":
+        kind, values, classes = _numbers(names, rows, notes)
+    else:
+        kind, values, classes = _classes(kind, rows)
+    paths = Strings([row.path for row in rows])
+    evidence = sniff(path)
+    return Dataset(
+        name=shown(path.resolve().name),
+        root=root,
+        format="csv",
+        evidence=evidence.phrase if evidence else "",
+        ids=paths,
+        images=FileImages(root, paths, settings.max_pixels),
+        columns={kind: values},
+        split=np.array([row.split for row in rows], np.uint8),
+        classes=classes,
+        numbers=names if kind == "numbers" else (),
+        groups=_groups(rows),
+        notes=tuple(notes),
+        bad=bad,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One record as its table states it; ``known`` holds one label, any number of them, or the texts of the numbers."""
+
+    path: str
+    known: tuple[str, ...]
+    split: int
+    group: str
+    table: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        return f"{self.table}, row {self.line}"
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Which column is what."""
+
+    path: int
+    label: int | None
+    labels: int | None
+    split: int | None
+    group: int | None
+    numbers: tuple[int, ...]
+
+
+def _tables(path: Path) -> list[tuple[Path, int | None]]:
+    """Return the tables a path stands for, each with the split its name says, if it does."""
+    if path.is_file():
+        return [(path, None)] if path.suffix.lower() in {".csv", ".tsv"} else []
+    if not path.is_dir():
+        return []
+    tables = [path / name for name in files_of(path) if name.lower().endswith((".csv", ".tsv"))]
+    labels = [table for table in tables if table.stem.lower() == "labels"]
+    if labels:
+        return [(labels[0], None)]
+    parts = sorted(
+        ((t, SPLIT_WORDS[t.stem.lower()]) for t in tables if t.stem.lower() in SPLIT_WORDS), key=lambda item: item[1]
+    )
+    if any(split == TRAIN for _, split in parts):
+        return list(parts)
+    return [(tables[0], None)] if len(tables) == 1 else []
+
+
+def _read_rows(tables: Sequence[tuple[Path, int | None]], notes: list[str]) -> tuple[str, tuple[str, ...], list[_Row]]:
+    """Return what the tables know of a picture (label, labels or numbers), the names of the numbers, and the rows."""
+    rows: list[_Row] = []
+    kinds: list[tuple[str, tuple[str, ...]]] = []
+    for table, split in tables:
+        header, lines = _parse(table)
+        roles = _roles(table, header, lines, notes)
+        names = tuple(header[i] for i in roles.numbers)
+        kinds.append(
+            ("label" if roles.label is not None else "labels" if roles.labels is not None else "numbers", names)
+        )
+        if kinds[-1] != kinds[0]:
+            told = [", ".join(names) or kind for kind, names in (kinds[-1], kinds[0])]
+            raise DataError("DATA-041", f"{shown(table)}: it tells {told[0]}, {tables[0][0].name} tells {told[1]}",
+                            fix="give the tables the same columns")  # fmt: skip
+        rows += [_row(table, header, roles, number, line, split) for number, line in lines]
+    if not rows:
+        raise DataError("DATA-040", f"{shown(tables[0][0])}: there is no row below the header")
+    return *kinds[0], rows
+
+
+def _parse(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the header and the other rows, each with the line it starts on."""
+    text = _text(table)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(table, text), strict=True)
+    lines: list[tuple[int, list[str]]] = []
+    begins = 1
+    try:
+        for line in reader:
+            if line and any(field.strip() for field in line):
+                lines.append((begins, line))
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        unclosed = "a quotation mark that is never closed reads on to the end" if "end of data" in str(error) else ""
+        raise DataError(
+            "DATA-040", f"{shown(table)}: row {begins}: {error}", where=unclosed,
+            fix='write a quotation mark inside a field twice: ""',
+        ) from error  # fmt: skip
+    if not lines:
+        raise DataError(
+            "DATA-040", f"{shown(table)}: the table is empty", fix="its first line names the columns: path,label"
+        )
+    header = [name.strip() for name in lines[0][1]]
+    for number, line in lines[1:]:
+        if len(line) != len(header):
+            raise DataError(
+                "DATA-040", f"{shown(table)}: row {number} has {len(line)} fields, the header has {len(header)}",
+                where=shown(",".join(line))[:100], fix='put a field that holds a comma between quotation marks: "a, b"',
+            )  # fmt: skip
+    return header, lines[1:]
+
+
+def _text(table: Path) -> str:
+    """Return a table's text; bytes that are no UTF-8 are kept as they are, since a path may be made of them."""
+    with open_regular(table) as file:
+        data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise DataError("DATA-040", f"{shown(table)}: the table has more than {_MOST_BYTES:,} bytes")
+    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
+        raise DataError("DATA-040", f"{shown(table)}: the table is UTF-16", fix="save it as UTF-8")
+    at = data.find(b"\0")
+    if at >= 0:
+        line = data.count(b"\n", 0, at) + 1
+        raise DataError(
+            "DATA-040",
+            f"{shown(table)}: row {line} holds a NUL byte",
+            where=f"byte {at:,}",
+            fix="write the table again",
+        )
+    return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+
+
+def _header(table: Path) -> list[str]:
+    """Return the names in a table's first line alone."""
+    with open_regular(table) as file:
+        start = file.read(1 << 16).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    line = next((part for part in start.splitlines() if part.strip()), "")
+    return [name.strip().strip('"') for name in line.split(_delimiter(table, line))]
+
+
+def _delimiter(table: Path, text: str) -> str:
+    first = next((part for part in text[: 1 << 16].splitlines() if part.strip()), "")
+    return "\t" if "\t" in first and ("," not in first or table.suffix.lower() == ".tsv") else ","
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s-]+", "_", name.strip().lower())
+
+
+def _roles(table: Path, header: Sequence[str], lines: Sequence[tuple[int, list[str]]], notes: list[str]) -> _Roles:
+    at: dict[str, int] = {}
+    for i, name in enumerate(header):
+        role = _ROLE.get(_plain(name))
+        if role and role in at:
+            raise DataError(
+                "DATA-041",
+                f"{shown(table)}: the columns {header[at[role]]!r} and {name!r} both name a {role}",
+                fix="rename one",
+            )
+        if role:
+            at[role] = i
+    if "path" not in at:
+        raise _no_column(table, header, "path")
+    if "label" in at and "labels" in at:
+        raise DataError("DATA-041", f"{shown(table)}: it has a label column and a labels column", fix="rename one")
+    others = [i for i in range(len(header)) if i not in at.values()]
+    numeric = [i for i in others if lines and _number(_first(lines, i)) is not None]
+    if "label" in at and any("." in line[at["label"]] or "e" in line[at["label"]].lower() for _, line in lines) and all(
+        _number(line[at["label"]]) is not None for _, line in lines
+    ):  # fmt: skip
+        numeric = [at.pop("label")]
+    if "labels" in at and not any(
+        _SEPARATORS.search(line[at["labels"]]) or not line[at["labels"]].strip() for _, line in lines
+    ):
+        at["label"] = at.pop("labels")  # a column named labels that never holds several is a column of classes
+    if "label" not in at and "labels" not in at and not numeric:
+        raise _no_column(table, header, "label")
+    used = set(at.values()) | (set(numeric) if "label" not in at and "labels" not in at else set())
+    left = [header[i] for i in range(len(header)) if i not in used]
+    if left:
+        notes.append(f"columns of {shown(table.name)} that are not used: {', '.join(shown(name) for name in left[:8])}")
+    return _Roles(at["path"], at.get("label"), at.get("labels"), at.get("split"), at.get("group"),
+                  tuple(numeric) if "label" not in at and "labels" not in at else ())  # fmt: skip
+
+
+def _first(lines: Sequence[tuple[int, list[str]]], column: int) -> str:
+    return next((line[column] for _, line in lines if line[column].strip()), "")
+
+
+def _no_column(table: Path, header: Sequence[str], role: str) -> DataError:
+    if len(header) == 1 and ";" in header[0]:
+        return DataError(
+            "DATA-041", f"{shown(table)}: its columns are separated by semicolons", where=shown(header[0])[:100],
+            fix="save it with commas, or with tabs as .tsv",
+        )  # fmt: skip
+    wanted = HEADERS[role].split()
+    close = next((f"rename {name!r} to {guess!r}" for name in header if (guess := nearest(_plain(name), wanted))), "")
+    what = f"{shown(table)}: no column names a {role}" + (", and none holds numbers" if role == "label" else "")
+    return DataError(
+        "DATA-041", what, looked=f"{', '.join(wanted[:6])} ...; found {', '.join(shown(name) for name in header[:8])}",
+        fix=close or "begin the table with a line that names its columns: path,label",
+    )  # fmt: skip
+
+
+def _row(
+    table: Path, header: Sequence[str], roles: _Roles, number: int, line: Sequence[str], split: int | None
+) -> _Row:
+    def fault(column: int, what: str, fix: str = "") -> DataError:
+        place = f"{shown(table)}: row {number}, column {shown(header[column])!r}"
+        return DataError("DATA-042", f"{place}: {what}", fix=fix)
+
+    def text(column: int) -> str:
+        value = line[column].strip()
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise fault(column, "the text is not UTF-8", "save the table as UTF-8")
+        return value
+
+    known: tuple[str, ...]
+    if roles.label is not None:
+        known = (text(roles.label),)
+        if not known[0]:
+            raise fault(roles.label, "the label is empty", "name a class, or remove the row")
+    elif roles.labels is not None:
+        known = tuple(sorted({part.strip() for part in _SEPARATORS.split(text(roles.labels)) if part.strip()}))
+    else:
+        known = tuple(line[column].strip() for column in roles.numbers)
+        for column, value in zip(roles.numbers, known, strict=True):
+            held = _number(value)
+            if held is None and value:
+                raise fault(column, f"{shown(value)!r} is not a number", "leave the field empty where it is unknown")
+            if held is not None and math.isinf(held):
+                raise fault(column, "infinity is not a number to learn")
+    if roles.split is not None:
+        word = text(roles.split).lower()
+        if word not in SPLIT_WORDS:
+            raise fault(roles.split, f"{word!r} is not a split", did_you_mean(word, SPLIT_WORDS))
+        split = SPLIT_WORDS[word]
+    group = text(roles.group) if roles.group is not None else ""
+    if roles.group is not None and not group:
+        raise fault(roles.group, "the group is empty", "name the group, or remove the column")
+    return _Row(line[roles.path], known, TRAIN if split is None else split, group, shown(table.name), number)
+
+
+def _number(text: str) -> float | None:
+    """Return the number a field holds: NaN where it says nan, None where it holds none."""
+    try:
+        return float(text) if "_" not in text else None
+    except ValueError:
+        return None
+
+
+def _without_repeats(rows: Sequence[_Row], notes: list[str]) -> list[_Row]:
+    first: dict[str, _Row] = {}
+    for row in rows:
+        other = first.setdefault(row.path, row)
+        if (other.known, other.split, other.group) != (row.known, row.split, row.group):
+            raise DataError(
+                "DATA-043", f"{row.place}: {shown(row.path)!r} is there already, with other values",
+                where=f"{other.place}: {_told(other)}; here: {_told(row)}", fix="keep one of the two rows",
+            )  # fmt: skip
+    if len(first) < len(rows):
+        notes.append(f"{len(rows) - len(first):,} rows repeat another one and were dropped")
+    return list(first.values())
+
+
+def _told(row: _Row) -> str:
+    return f"{', '.join(row.known) or 'no label'} ({SPLITS[row.split]})"
+
+
+def _find_files(root: Path, rows: Sequence[_Row], notes: list[str]) -> tuple[Path, list[int]]:
+    """Return the folder the paths are relative to, and the rows whose file is missing.
+
+    That is the table's own folder; where nothing is found there, the folder below it in which the first row's file is.
+    """
+    gone = missing(root, [row.path for row in rows])
+    if len(gone) == len(rows):
+        for name in folders_of(root):
+            if not missing(root / name, [rows[0].path]):
+                notes.append(f"the paths are relative to {shown(name)}/, not to the table")
+                return root / name, missing(root / name, [row.path for row in rows])
+    return root, gone
+
+
+def _check_missing(bad: Sequence[tuple[str, str]], rows: int, root: Path, max_bad: float) -> None:
+    if not bad or len(bad) <= max_bad * rows:
+        return
+    named = "; ".join(f"{reason.partition(':')[0]} {shown(path)}" for path, reason in bad[:3]) + " ..." * (len(bad) > 3)
+    if len(bad) == rows:
+        raise DataError("DATA-021", f"{shown(root)}: none of the {rows:,} listed files is there", where=named,
+                        fix="paths are relative to the table's folder; mind capitals and extensions")  # fmt: skip
+    raise BadDataLimit(
+        "DATA-021", f"{shown(root)}: {len(bad):,} of {rows:,} listed files are missing", where=named,
+        done=f"stopped: at most {max_bad:.0%} may be bad",
+        fix=f"add them, remove their rows, or --set data.max_bad={math.ceil(100 * len(bad) / rows) / 100}",
+    )  # fmt: skip
+
+
+def _classes(kind: str, rows: Sequence[_Row]) -> tuple[str, NDArray[np.generic], tuple[str, ...]]:
+    """Return kind, column and classes of rows with one label or several."""
+    classes = tuple(sorted({name for row in rows for name in row.known}, key=natural))
+    index = {name: i for i, name in enumerate(classes)}
+    if kind == "label":
+        return kind, np.array([index[row.known[0]] for row in rows], np.int64), classes
+    if not classes:
+        raise DataError("DATA-042", f"{rows[0].table}: no row names a class", fix="write classes between ; or |")
+    labels = np.zeros((len(rows), len(classes)), np.uint8)
+    for i, row in enumerate(rows):
+        labels[i, [index[name] for name in row.known]] = 1
+    return kind, labels, classes
+
+
+def _numbers(
+    names: tuple[str, ...], rows: Sequence[_Row], notes: list[str]
+) -> tuple[str, NDArray[np.generic], tuple[str, ...]]:
+    """Return kind, column and classes of rows with numbers: several columns of 0 and 1 alone are classes."""
+    values = np.array([[float(text) if text else math.nan for text in row.known] for row in rows], np.float32)
+    if len(names) > 1 and np.isin(values, (0, 1)).all():
+        notes.append(f"the columns {', '.join(names[:6])} hold only 0 and 1: read as classes, several a picture")
+        return "labels", values.astype(np.uint8), names
+    return "numbers", values, ()
+
+
+def _groups(rows: Sequence[_Row]) -> NDArray[np.int64] | None:
+    if not rows[0].group:
+        return None
+    index: dict[str, int] = {}
+    return np.array([index.setdefault(row.group, len(index)) for row in rows], np.int64)
+
+
+FORMAT = Format("CSV or TSV with a path column", sniff, read)

@@ -1,0 +1,153 @@
+"""Class folders: DATA/cat/1.jpg, or DATA/train/cat/1.jpg beside val/ and test/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from visus.core.errors import DataError, did_you_mean
+from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
+from visus.data.decode import shown
+from visus.data.formats import Evidence, Format
+from visus.data.listing import (
+    Listing,
+    files_of,
+    folders_of,
+    has_picture,
+    is_named_picture,
+    list_pictures,
+    natural,
+    notes_of,
+)
+from visus.data.splitting import SPLIT_WORDS, TRAIN
+
+if TYPE_CHECKING:
+    from visus.core.recipe import DataSettings
+
+_LIKELY = 0.9
+
+
+def sniff(path: Path) -> Evidence | None:
+    """Recognise folders that hold pictures, by names alone."""
+    if not path.is_dir():
+        return None
+    parts = _parts(path)
+    classes = {name for part in parts for name in folders_of(path / part) if has_picture(path / part / name)}
+    if not classes:
+        return None
+    if _only_splits(classes):
+        return Evidence(0.0, f"{', '.join(sorted(classes))} hold pictures but no class folders")
+    return Evidence(_LIKELY, _phrase(sorted(classes, key=natural), parts), len(classes))
+
+
+def read(path: Path, settings: DataSettings) -> Dataset:
+    """Return the pictures below each class folder, however deep, sorted by split, class and name.
+
+    Classes stand in natural order (s2 before s10).
+
+    Raises:
+        DataError: DATA-030 a class folder of the training part without a picture, DATA-031 a class that is in
+            validation or test but not in training, DATA-002 no class folder at all.
+    """
+    parts = _parts(path)
+    if "" in parts and _only_splits(folders_of(path)):
+        raise DataError(
+            "DATA-006", f"{shown(path)}: {', '.join(folders_of(path))} hold no class folders",
+            fix="make a folder for each class: train/cat/, train/dog/, test/cat/, test/dog/",
+        )  # fmt: skip
+    listings: list[tuple[str, Listing]] = []
+    found: list[tuple[int, str, str, Listing]] = []
+    notes = []
+    for part, split in parts.items():
+        names = folders_of(path / part)
+        loose = sum(is_named_picture(name) for name in files_of(path / part))
+        if loose:
+            notes.append(f"left out {loose:,} pictures that lie in no class folder ({part or 'the top folder'})")
+        for name in names:
+            below = f"{part}/{name}" if part else name
+            listing = list_pictures(path / below)
+            listings.append((below, listing))
+            if listing.pictures:
+                found.append((split, name, below, listing))
+            elif split == TRAIN:
+                raise _empty_class(path, below, listing, names)
+            else:
+                notes.append(f"{below} holds no picture")
+    trained = {name for split, name, _, _ in found if split == TRAIN}
+    classes = tuple(sorted(trained or {name for _, name, _, _ in found}, key=natural))
+    if not classes:
+        raise DataError("DATA-002", f"{shown(path)}: there is no class folder with a picture in it", where=shown(path))
+    index = {name: i for i, name in enumerate(classes)}
+    found.sort(key=lambda item: (item[0], natural(item[1]), item[2]))
+    for split, name, below, _ in found:
+        if name not in index:
+            raise DataError(
+                "DATA-031", f"{shown(path / below)}: the class {shown(name)!r} is in {SPLITS[split]} but not in train",
+                looked=f"train has {len(classes)} classes", fix=did_you_mean(name, classes),
+            )  # fmt: skip
+    counts = [len(listing.pictures) for *_, listing in found]
+    paths = Strings([f"{below}/{name}" for _, _, below, listing in found for name in listing.pictures])
+    deep = next((f"{below}/{listing.deep}" for *_, below, listing in found if listing.deep), "")
+    if deep:
+        notes.append(f"some pictures lie deeper than their class folder ({shown(deep)}); its name is their class")
+    if "" not in parts and (others := [name for name in folders_of(path) if name not in parts]):
+        notes.append(f"left out the folders beside {', '.join(parts)}: {', '.join(shown(name) for name in others[:5])}")
+    return Dataset(
+        name=shown(path.resolve().name),
+        root=path,
+        format="folder",
+        evidence=_phrase(classes, parts),
+        ids=paths,
+        images=FileImages(path, paths, settings.max_pixels),
+        columns={"label": np.repeat(np.array([index[name] for _, name, _, _ in found], np.int64), counts)},
+        split=np.repeat(np.array([split for split, *_ in found], np.uint8), counts),
+        classes=tuple(shown(name) for name in classes),
+        notes=(*notes, *notes_of(listings)),
+    )
+
+
+def _phrase(classes: Sequence[str], parts: Mapping[str, int]) -> str:
+    where = " in " + ", ".join(parts) if "" not in parts else ""
+    named = ", ".join(shown(name) for name in classes[:3]) + ", ..." * (len(classes) > 3)
+    return f"{len(classes):,} class folder{'s' * (len(classes) != 1)}{where} ({named})"
+
+
+def _only_splits(names: Iterable[str]) -> bool:
+    """Tell whether folders are train, test and the like alone: these are no classes."""
+    return all(name.lower() in SPLIT_WORDS for name in names)
+
+
+def _parts(path: Path) -> dict[str, int]:
+    """Return the folders that hold class folders, each with its split; ``""`` alone where the data has no splits.
+
+    A folder named train is a split where it holds folders of pictures; where it holds pictures itself it is a class, as
+    among car, bus and train.
+    """
+    named = {name: SPLIT_WORDS[name.lower()] for name in folders_of(path) if name.lower() in SPLIT_WORDS}
+    named = dict(sorted(named.items(), key=lambda item: item[1]))
+    split = {
+        name: part
+        for name, part in named.items()
+        if any(has_picture(path / name / sub) for sub in folders_of(path / name))
+    }
+    if TRAIN in split.values() or (split and len(split) == len(folders_of(path))):
+        return split
+    return {"": TRAIN}
+
+
+def _empty_class(path: Path, below: str, listing: Listing, names: list[str]) -> DataError:
+    held = (
+        f"it holds {len(listing.others):,} other files, such as {listing.others[0]}"
+        if listing.others
+        else "it is empty"
+    )
+    return DataError(
+        "DATA-030", f"{shown(path / below)}: this class folder holds no picture",
+        where=f"one of {len(names):,} class folders; {shown(held)}", fix="put pictures into it, or remove it",
+    )  # fmt: skip
+
+
+FORMAT = Format("class folders", sniff, read)

@@ -1,0 +1,216 @@
+"""IDX, the files of MNIST and its family: train-images-idx3-ubyte beside train-labels-idx1-ubyte, plain or as .gz."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visus.core.errors import DataError
+from visus.data.dataset import ArrayImages, Dataset, Strings
+from visus.data.decode import open_regular, shown
+from visus.data.formats import Evidence, Format
+from visus.data.listing import files_of
+from visus.data.splitting import SPLIT_WORDS, TEST, TRAIN
+
+if TYPE_CHECKING:
+    from visus.core.recipe import DataSettings
+
+_IMAGES = re.compile(r"(?P<part>.*?)[-_.]?images[-_.]idx[34][-_.]ubyte(\.gz)?", re.IGNORECASE)
+_LABELS = "labels"
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_MOST_PACKED = 1040  # bytes that one byte of a gzip stream can hold at most, rounded up (deflate packs 258 into 2 bits)
+FASHION = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+
+
+def sniff(path: Path) -> Evidence | None:
+    """Recognise pairs of image and label files by their names, in the folder or in its ``raw``."""
+    pairs = _pairs(path)
+    if not pairs:
+        return None
+    named = ", ".join(images.name for images, _, _ in pairs)
+    return Evidence(0.97, f"{len(pairs)} pair{'s' * (len(pairs) > 1)} of IDX files ({named})", len(pairs))
+
+
+def read(path: Path, settings: DataSettings) -> Dataset:
+    """Return the pictures of all pairs; classes are the labels that occur, Fashion-MNIST's by their names.
+
+    The set is taken for Fashion-MNIST where the folder's name or its README says "fashion".
+
+    Raises:
+        DataError: DATA-050 no header of an IDX file, DATA-051 length and header disagree, DATA-052 files that do not
+            belong together, DATA-053 a test label that training does not have.
+    """
+    arrays: list[NDArray[np.generic]] = []
+    labels: list[NDArray[np.int64]] = []
+    splits: list[NDArray[np.uint8]] = []
+    ids: list[str] = []
+    pairs = _pairs(path)
+    if not pairs:
+        raise DataError("DATA-050", f"{shown(path)}: there is no pair of IDX files",
+                        looked="NAME-images-idx3-ubyte[.gz] with NAME-labels-idx1-ubyte[.gz]")  # fmt: skip
+    for images, beside, split in pairs:
+        array, numbers = read_idx(images), read_idx(beside)
+        _check_pair(images, array, beside, numbers)
+        if arrays and array.shape[1:] != arrays[0].shape[1:]:
+            raise DataError(
+                "DATA-052", f"{shown(images)}: pictures of {array.shape[1:]}, others have {arrays[0].shape[1:]}",
+                where=shown(pairs[0][0]), fix="keep one data set in a folder",
+            )  # fmt: skip
+        arrays.append(array)
+        labels.append(numbers.astype(np.int64))
+        splits.append(np.full(len(array), split, np.uint8))
+        part = _part(images)
+        ids += [f"{part}/{i}" for i in range(len(array))]
+    values = np.unique(np.concatenate([n for n, s in zip(labels, splits, strict=True) if s[:1] == TRAIN] or labels))
+    label = np.concatenate(labels)
+    known = np.isin(label, values)
+    if not known.all():
+        at = int(np.flatnonzero(~known)[0])
+        raise DataError("DATA-053", f"{shown(path)}: the label {label[at]} of {ids[at]} does not occur in training")
+    evidence = sniff(path)
+    return Dataset(
+        name=shown(path.resolve().name),
+        root=path,
+        format="idx",
+        evidence=evidence.phrase if evidence else "",
+        ids=Strings(ids),
+        images=ArrayImages(arrays[0] if len(arrays) == 1 else np.concatenate(arrays)),
+        columns={"label": np.searchsorted(values, label)},
+        split=np.concatenate(splits),
+        classes=_names(path, values),
+    )
+
+
+def read_idx(path: Path) -> NDArray[np.generic]:
+    """Return the array in one IDX file, packed or not.
+
+    The header is believed only as far as the file's length bears it out, before anything is allocated.
+
+    Source:
+        LeCun, Cortes and Burges, The MNIST database, "The IDX file format".
+
+    Raises:
+        DataError: DATA-050 no header of an IDX file, DATA-051 length and header disagree, DATA-010 no regular file.
+    """
+    with open_regular(path) as plain:
+        packed = plain.read(2) == b"\x1f\x8b"
+        length = plain.seek(0, 2)
+        plain.seek(0)
+        try:
+            if not packed:
+                return _array(path, plain, length)
+            with gzip.GzipFile(fileobj=plain) as unpacked:
+                return _array(path, unpacked, length * _MOST_PACKED)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise DataError("DATA-051", f"{shown(path)}: the packed file is damaged or ends early", where=str(error),
+                            fix="download it again") from error  # fmt: skip
+
+
+def _array(path: Path, file: IO[bytes] | gzip.GzipFile, most: int) -> NDArray[np.generic]:
+    start = file.read(4)
+    kind = _TYPES.get(start[2]) if len(start) == 4 and start[:2] == b"\0\0" else None
+    if kind is None or not 1 <= start[3] <= 4:
+        raise DataError("DATA-050", f"{shown(path)}: it does not start as an IDX file does",
+                        where=f"first bytes: {start.hex(' ')}", fix="download it again")  # fmt: skip
+    sizes = file.read(4 * start[3])
+    shape = tuple(int.from_bytes(sizes[at : at + 4], "big") for at in range(0, 4 * start[3], 4))
+    dtype = np.dtype(kind)
+    announced = dtype.itemsize
+    for size in shape:
+        announced *= size
+    shape_text = " x ".join(f"{size:,}" for size in shape)
+    if len(sizes) < 4 * start[3] or announced > most:
+        raise DataError(
+            "DATA-051", f"{shown(path)}: its header announces {shape_text} values, more than it can hold",
+            where=f"{announced:,} bytes", fix="download it again",
+        )  # fmt: skip
+    array = np.empty(shape, dtype)
+    view = array.reshape(-1).view(np.uint8).data
+    filled = 0
+    while filled < announced and (count := file.readinto(view[filled:])):  # type: ignore[union-attr]
+        filled += count
+    rest = file.read(1)
+    if filled < announced or rest:
+        fault = "there is more" if rest else f"there are {filled:,}"
+        raise DataError("DATA-051", f"{shown(path)}: its header announces {announced:,} bytes of values, but {fault}",
+                        where=f"shape {shape_text}", fix="download it again")  # fmt: skip
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def _check_pair(images: Path, array: NDArray[np.generic], label: Path, numbers: NDArray[np.generic]) -> None:
+    if (
+        array.ndim not in {3, 4}
+        or array.dtype != np.uint8
+        or not array.size
+        or (array.ndim == 4 and array.shape[3] not in {1, 3})
+    ):
+        raise DataError("DATA-052", f"{shown(images)}: {array.dtype} values of shape {array.shape} are no pictures")
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        raise DataError("DATA-052", f"{shown(label)}: {numbers.dtype} values of shape {numbers.shape} are no labels")
+    if len(array) != len(numbers):
+        raise DataError(
+            "DATA-052", f"{shown(images)}: {len(array):,} pictures, but {len(numbers):,} labels", where=shown(label),
+            fix="take both files from one download",
+        )  # fmt: skip
+
+
+def _pairs(path: Path) -> list[tuple[Path, Path, int]]:
+    """Return (images, labels, split) of each pair, training first; of a file that is there twice, the plain one."""
+    for folder in (path, path / "raw"):
+        if not folder.is_dir():
+            continue
+        names = set(files_of(folder))
+        pairs = {}
+        for name in sorted(names):  # x sorts before x.gz
+            found = _IMAGES.fullmatch(name)
+            if found is None or found["part"] in pairs:
+                continue
+            label = re.sub("idx[34]", "idx1", re.sub("images", _LABELS, name, flags=re.IGNORECASE), flags=re.IGNORECASE)
+            stem = label.removesuffix(".gz")
+            there = next((n for n in (stem, f"{stem}.gz") if n in names), None)
+            if there is not None:
+                pairs[found["part"]] = (folder / name, folder / there, _split(found["part"]))
+        if pairs:
+            return sorted(pairs.values(), key=lambda pair: (pair[2], pair[0].name))
+    return []
+
+
+def _part(images: Path) -> str:
+    found = _IMAGES.fullmatch(images.name)
+    return found["part"] if found and found["part"] else "images"
+
+
+def _split(part: str) -> int:
+    """Return the split that a file's first word names: t10k is MNIST's test part."""
+    words = re.split(r"[-_.]", part.lower())
+    if "t10k" in words:
+        return TEST
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), TRAIN)
+
+
+def _names(path: Path, values: NDArray[np.int64]) -> tuple[str, ...]:
+    if values[0] >= 0 and values[-1] < len(FASHION) and _says_fashion(path):
+        return tuple(FASHION[value] for value in values.tolist())
+    return tuple(str(value) for value in values.tolist())
+
+
+def _says_fashion(path: Path) -> bool:
+    resolved = path.resolve()
+    if any("fashion" in part.lower() for part in (resolved.name, resolved.parent.name)):
+        return True
+    readme = next((path / name for name in files_of(path) if name.lower().startswith("readme")), None)
+    if readme is None:
+        return False
+    with open_regular(readme) as file:
+        return b"fashion" in file.read(4096).lower()
+
+
+FORMAT = Format("IDX files", sniff, read)

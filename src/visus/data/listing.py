@@ -1,0 +1,153 @@
+"""Finds the pictures below a folder: by name where the name is clear, by the first bytes where it is not."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from visus.core.errors import DataError
+from visus.data.decode import EXTENSIONS, open_regular, shown, sniff_format
+
+_PICTURES = frozenset(suffix for suffixes in EXTENSIONS.values() for suffix in suffixes)
+_NO_PICTURES = frozenset(
+    {
+        ".txt", ".md", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".yaml", ".yml", ".py", ".ipynb", ".html", ".log",
+        ".npy", ".npz", ".mat", ".pt", ".pth", ".pkl", ".safetensors", ".h5", ".db", ".bin", ".ini", ".zip", ".tar",
+        ".gz", ".mp4", ".avi", ".mov", ".mp3", ".wav", ".pdf", ".doc", ".docx", ".xls", ".xlsx",
+    }
+)  # fmt: skip
+_LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini", "icon\r", "__macosx"})
+_DIGITS = re.compile(r"(\d+)")
+
+
+@dataclass
+class Listing:
+    """What lies below a folder.
+
+    Attributes:
+        pictures: paths below it, with "/", sorted.
+        others: paths of files that are no pictures.
+        ignored: how many files of the system or hidden ones were passed over (.DS_Store, Thumbs.db, ._x).
+        deep: a folder that holds pictures below the first level, or an empty string.
+    """
+
+    pictures: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    ignored: int = 0
+    deep: str = ""
+
+
+def list_pictures(folder: Path) -> Listing:
+    """List every picture below a folder, however deep; links are followed, but never in a circle."""
+    listing = Listing()
+    pending: list[tuple[str, str, tuple[str, ...]]] = [("", os.fspath(folder), (os.path.realpath(folder),))]
+    while pending:
+        below, path, ancestors = pending.pop()
+        for entry in _entries(path):
+            name = entry.name
+            if _is_left_behind(name):
+                listing.ignored += 1
+            elif entry.is_dir():
+                real = os.path.realpath(entry.path) if entry.is_symlink() else f"{ancestors[-1]}/{name}"
+                if real not in ancestors:
+                    pending.append((f"{below}{name}/", entry.path, (*ancestors, real)))
+            elif _is_picture(entry):
+                listing.pictures.append(below + name)
+                listing.deep = listing.deep or below
+            else:
+                listing.others.append(below + name)
+    listing.pictures.sort()
+    listing.others.sort()
+    return listing
+
+
+def has_picture(folder: Path, depth: int = 2) -> bool:
+    """Tell whether there is a picture in a folder, or up to ``depth`` folders below it."""
+    folders = []
+    for entry in _entries(os.fspath(folder)):
+        if _is_left_behind(entry.name):
+            continue
+        if entry.is_dir():
+            folders.append(entry.path)
+        elif _is_picture(entry):
+            return True
+    return depth > 0 and any(has_picture(Path(below), depth - 1) for below in folders)
+
+
+def folders_of(path: Path) -> list[str]:
+    """Return the names of a folder's folders in natural order, without hidden ones and those of the system."""
+    names = [entry.name for entry in _entries(os.fspath(path)) if not _is_left_behind(entry.name) and entry.is_dir()]
+    return sorted(names, key=natural)
+
+
+def files_of(path: Path) -> list[str]:
+    """Return the names of the files directly in a folder, sorted, without hidden ones and those of the system."""
+    return sorted(e.name for e in _entries(os.fspath(path)) if not _is_left_behind(e.name) and not e.is_dir())
+
+
+def is_named_picture(name: str) -> bool:
+    """Tell whether a file is named as a picture."""
+    return _suffix(name) in _PICTURES
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Return a sort key that puts s2 before s10."""
+    parts = _DIGITS.split(name)
+    return tuple((1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts if part)
+
+
+def notes_of(listings: list[tuple[str, Listing]]) -> list[str]:
+    """Return a sentence for each thing that was passed over; nothing is left out silently.
+
+    Args:
+        listings: each with the path of its folder below the data's root.
+    """
+    notes = []
+    others = [f"{below}/{name}" for below, listing in listings for name in listing.others]
+    if others:
+        kinds = Counter(_suffix(name) or "no extension" for name in others)
+        counts = ", ".join(f"{kind} {n:,}" for kind, n in kinds.most_common(4))
+        named = ", ".join(shown(name) for name in others[:3])
+        notes.append(
+            f"left out {len(others):,} files that are no pictures ({counts}): {named}{' ...' * (len(others) > 3)}"
+        )
+    ignored = sum(listing.ignored for _, listing in listings)
+    if ignored:
+        notes.append(f"passed over {ignored:,} hidden or system files (.DS_Store, Thumbs.db and the like)")
+    return notes
+
+
+def _entries(path: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return list(entries)
+    except OSError as error:
+        raise DataError(
+            "DATA-010", f"{shown(path)}: the folder cannot be read: {os.strerror(error.errno or 0)}"
+        ) from error
+
+
+def _suffix(name: str) -> str:
+    """Return ``.jpg`` of ``a/b.JPG``; plain text work, because it is done for every file of a large folder."""
+    stem, dot, suffix = name.rpartition("/")[2].rpartition(".")
+    return f".{suffix.lower()}" if dot and stem else ""
+
+
+def _is_left_behind(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _LEFT_BEHIND
+
+
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    suffix = _suffix(entry.name)
+    if suffix in _PICTURES:
+        return entry.is_file()
+    if suffix in _NO_PICTURES or not entry.is_file():
+        return False
+    try:
+        with open_regular(Path(entry.path)) as file:
+            return bool(sniff_format(file.read(32)))
+    except (DataError, OSError):
+        return False  # it is named among the files that are no pictures

@@ -1,0 +1,96 @@
+"""The one door for paths found in files: they are relative and stay below the data they came with."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+from visus.core.errors import DataError
+from visus.data.decode import shown
+
+_ABSOLUTE = re.compile(r"[\\/]|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def inside(root: Path, relative: str, *, where: str = "") -> Path:
+    """Return ``root / relative``, whether it exists or not.
+
+    Args:
+        root: the folder of the data set.
+        relative: a path as some file states it.
+        where: the place that states it, for the message: ``"labels.csv, row 3"``.
+
+    Raises:
+        DataError: DATA-020, where the path is empty, absolute, an address, holds ``..`` or NUL, or leads out of
+            ``root`` by a link.
+    """
+    fault = fault_of(relative)
+    path = root / relative if not fault else root
+    if not fault and not _is_below(_real(path), _real_folder(root)):
+        fault = "leads out of the data's folder by a link"
+    if fault:
+        raise DataError(
+            "DATA-020", f"{shown(relative)!r}: this path {fault}", where=where or shown(root),
+            fix="write it relative to the data's folder, without '..'",
+        )  # fmt: skip
+    return path
+
+
+def fault_of(relative: str) -> str:
+    """Return what the text of a path may not be, as a verb phrase; an empty string where nothing is wrong with it."""
+    if not relative:
+        return "is empty"
+    if "\0" in relative:
+        return "holds a NUL character"
+    if _ABSOLUTE.match(relative):
+        return "is not relative"
+    if ".." in re.split(r"[\\/]", relative):
+        return "holds '..'"
+    return ""
+
+
+def missing(root: Path, relatives: Iterable[str]) -> list[int]:
+    """Return the positions of paths that are no files below ``root``; each folder is listed once.
+
+    The paths have passed ``fault_of``.  One that leads out by a link counts as missing.
+    """
+    within = _real_folder(root)
+    folders: dict[str, frozenset[str]] = {}
+    absent = []
+    for position, relative in enumerate(relatives):
+        folder, _, name = relative.rpartition("/")
+        if folder not in folders:
+            folders[folder] = _files(f"{root}/{folder}", within)
+        if name not in folders[folder]:
+            absent.append(position)
+    return absent
+
+
+def _files(folder: str, within: str) -> frozenset[str]:
+    """Return the names of a folder's files, as long as they are really below ``within``."""
+    if not _is_below(_real(folder), within):
+        return frozenset()
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(
+                entry.name
+                for entry in entries
+                if entry.is_file() and (not entry.is_symlink() or _is_below(_real(entry.path), within))
+            )
+    except OSError:
+        return frozenset()
+
+
+def _real(path: str | Path) -> str:
+    return os.path.realpath(path)
+
+
+@lru_cache(maxsize=8)
+def _real_folder(root: Path) -> str:
+    return _real(root)
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
