@@ -60,7 +60,8 @@ def locate(task: Task, model: nn.Module, batch: Batch, player: str, step: int, d
     if guilty:
         return Cause(*guilty[:3], *_named(batch, guilty[3]))
     kind, module, term = _watched(task, model, batch, player, step, device)
-    rows = [i for i in range(len(batch)) if _watched(task, model, batch.rows(i, i + 1), player, step, device)[0]]
+    with _statistics_held(model):
+        rows = [i for i in range(len(batch)) if _watched(task, model, batch.rows(i, i + 1), player, step, device)[0]]
     if len(rows) > max(1, len(batch) // 2):
         rows = []  # it is the weights or the rate, not a sample
     return Cause(kind or "backward", module, term, *_named(batch, rows))
@@ -142,6 +143,19 @@ def _watched(
                 first = next(n for n, g in zip(names, gradients, strict=True) if g is not None and not _all_finite(g))
                 return "backward", seen[0] if seen else first.rpartition(".")[0], name
     return "", "", ""
+
+
+@contextmanager
+def _statistics_held(model: nn.Module) -> Iterator[None]:
+    """Let normalisations use their running statistics, for one sample has none of its own."""
+    norms = [m for m in model.modules() if m.training and getattr(m, "running_mean", None) is not None]
+    for module in norms:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in norms:
+            module.train()
 
 
 @contextmanager

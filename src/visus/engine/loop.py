@@ -115,18 +115,20 @@ def fit(run: Run) -> None:
     if not run.generations.steps():
         save(run, wait=True)  # whatever happens, there is a good state to go back to
     with _signals() as received:
-        while not _over(run):
+        while True:
             _stop_if(run, received)
-            run.horizon.decide(progress.step, _clock(run))
-            if progress.evaluated < progress.step and run.horizon.evaluates(progress.step):
+            if not run.horizon.ended(progress.step):
+                run.horizon.decide(progress.step, _clock(run))
+            over = _over(run)
+            if progress.evaluated < progress.step and (over or run.horizon.evaluates(progress.step)):
                 _evaluate(run, received)
-                continue
-            run.hold(progress.step)
-            _step(run, progress.step)
-            if time.perf_counter() - run.saved_at > run.recipe.save_every:
-                save(run)
-        if progress.evaluated < progress.step:
-            _evaluate(run, received)
+            elif over:
+                break
+            else:
+                run.hold(progress.step)
+                _step(run, progress.step)
+                if time.perf_counter() - run.saved_at > run.recipe.save_every:
+                    save(run)
     progress.finished = True
     save(run, wait=True)
 
@@ -299,6 +301,7 @@ def _sound(state: State) -> bool:
 def _skip(run: Run, batch: Batch, player: str, step: int, before: Snapshot | None) -> None:
     """Leave a step out: name its cause, keep a bundle that shows it, quarantine who is named again, go back when it goes on."""
     state, progress = run.state, run.state.progress
+    state.restore_buffers()
     cause = healing.locate(run.task, state.model, batch, player, step, run.device)
     state.restore_buffers()
     if before is not None:

@@ -46,7 +46,7 @@ class Rows(TorchFunctionMode):
             return func(input, p, training, inplace)
         if func in {F.alpha_dropout, F.feature_alpha_dropout}:
             padded = self._whole(input.detach()).zero_()
-            padded = torch.cat([padded[: self._at(input)], input, padded[self._at(input) + len(input) :]])
+            padded[self._at(input) : self._at(input) + len(input)].copy_(input)
             return self._cut(func(padded, p, True, False), input)
         mask = self._cut(func(self._whole(input.detach()).fill_(1), p, True, False), input)
         return input.mul_(mask) if inplace else input * mask

@@ -23,6 +23,7 @@ from visus.engine import optim
 
 ALIGN = 16  # elements: a weight begins on a cache line, as kernels expect
 KEPT = 2  # complete generations
+_PLAIN = (bool, int, float, str, type(None))
 
 
 @dataclass
@@ -164,21 +165,26 @@ class State:
             named["average"] = self.average
             named |= {f"average_buffer.{i}": buffer for i, buffer in enumerate(self.average_buffers)}
         for player, optimiser in self.optimisers.items():
-            for index, values in optimiser.state_dict()["state"].items():
-                for key, value in values.items():
-                    if isinstance(value, Tensor):
-                        named[f"optimiser.{player}.{index}.{key}"] = value
+            told = optimiser.state_dict()
+            kept = {str(index): values for index, values in told["state"].items()}
+            kept |= {f"group{i}": group for i, group in enumerate(told["param_groups"])}
+            for place, values in kept.items():
+                tensors = {key: value for key, value in values.items() if isinstance(value, Tensor)}
+                named |= {f"optimiser.{player}.{place}.{key}": value for key, value in tensors.items()}
         return named
 
     def scalars(self) -> dict[str, Any]:
-        """Return what optimisers keep besides tensors."""
-        return {
-            player: {
+        """Return what optimisers keep besides tensors, by player: for each parameter, and for each group."""
+        kept: dict[str, Any] = {}
+        for player, optimiser in self.optimisers.items():
+            told = optimiser.state_dict()
+            of_parameters = {
                 str(index): {key: value for key, value in values.items() if not isinstance(value, Tensor)}
-                for index, values in optimiser.state_dict()["state"].items()
+                for index, values in told["state"].items()
             }
-            for player, optimiser in self.optimisers.items()
-        }
+            of_groups = [{k: v for k, v in group.items() if isinstance(v, _PLAIN)} for group in told["param_groups"]]
+            kept[player] = {"parameters": of_parameters, "groups": of_groups}
+        return kept
 
     def finite(self) -> bool:
         """Tell whether weights, buffers and averages are all finite numbers."""
@@ -353,13 +359,16 @@ def _restore_optimiser(
     optimiser: Optimizer, player: str, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]
 ) -> None:
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    values: dict[int, dict[str, Any]] = {int(index): dict(kept) for index, kept in scalars.items()}
-    prefix = f"optimiser.{player}."
+    values: dict[int, dict[str, Any]] = {int(index): dict(kept) for index, kept in scalars["parameters"].items()}
+    prefix, of_groups = f"optimiser.{player}.", [dict(kept) for kept in scalars["groups"]]
     for name, tensor in tensors.items():
-        if name.startswith(prefix):
-            place, _, key = name.removeprefix(prefix).partition(".")
+        place, _, key = name.removeprefix(prefix).partition(".")
+        if name.startswith(prefix + "group"):
+            of_groups[int(place.removeprefix("group"))][key] = tensor.clone()
+        elif name.startswith(prefix):
             values.setdefault(int(place), {})[key] = tensor
-    optimiser.load_state_dict({"state": values, "param_groups": optimiser.state_dict()["param_groups"]})
+    groups = [{**now, **kept} for now, kept in zip(optimiser.state_dict()["param_groups"], of_groups, strict=True)]
+    optimiser.load_state_dict({"state": values, "param_groups": groups})
     for index, kept in values.items():
         parameter = parameters[index]
         for key, value in kept.items():
