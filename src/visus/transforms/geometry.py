@@ -89,7 +89,7 @@ def central_boxes(sizes: Int64[Array, "B 2"], size: tuple[int, int], margin: flo
     shape = size[1] / size[0]
     wide = np.rint(np.minimum(width, height * shape) * margin).clip(1)
     high = np.rint(np.minimum(height, width / shape) * margin).clip(1)
-    return _boxes(np.floor((width - wide) / 2), np.floor((height - high) / 2), wide, high)
+    return _boxes(np.rint((width - wide) / 2), np.rint((height - high) / 2), wide, high)
 
 
 def random_boxes(sizes: Int64[Array, "B 2"], area: Range, ratio: Range, draws: Draws) -> Int64[Array, "B 4"]:

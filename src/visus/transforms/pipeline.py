@@ -125,7 +125,7 @@ class Pipeline:
         """Return (B, C, H, W) normalised pictures from levels of one dtype."""
         input, augment = self.input, self.augment
         top = colour.top(levels[0])
-        fill = [round(255 * mean) if top == 255 else mean for mean in input.mean]  # the mean colour: 0 when normalised
+        fill = [float(round(255 * mean)) if top == 255 else mean for mean in input.mean]  # the mean colour: 0 when normalised
         moved = warp(
             levels,
             matrices,

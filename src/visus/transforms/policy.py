@@ -142,7 +142,7 @@ def _sharpen(levels: Tensor, factors: Float64[Array, "n"]) -> Tensor:
     return _levels(sharp.clamp_(0, colour.top(levels)), levels)
 
 
-def _kernel(name: str, levels: Tensor, *settings: float) -> Tensor:
+def _kernel(name: str, levels: Tensor, *settings: int | float) -> Tensor:
     """Return what torchvision's kernel of this name makes of each channel of each picture."""
     from torchvision.transforms.v2 import functional
 
