@@ -1,0 +1,110 @@
+"""Whether one model is better than another: the paired bootstrap over the same items."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from visus.core.errors import UsageError, did_you_mean
+from visus.metrics import SMALLER_IS_BETTER
+from visus.metrics.bootstrap import Numbers, Weights, interval, resampled
+from visus.metrics.rows import RowMetric
+
+_WITH_UNIT = frozenset({"log_loss", "mae", "mse", "rmse", "median_absolute_error"})
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the score of A lies above that of B on the same items.
+
+    Attributes:
+        score: name of the score.
+        a, b: the score of each.
+        value: a - b; low, high: the ends of its 95 % interval.
+        n: items.
+    """
+
+    score: str
+    a: float
+    b: float
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def better(self) -> str:
+        """``A``, ``B``, or an empty string where the interval holds zero."""
+        if self.low <= 0 <= self.high:
+            return ""
+        return "A" if (self.value > 0) != (self._kind in SMALLER_IS_BETTER) else "B"
+
+    @property
+    def verdict(self) -> str:
+        """``+0.6 +- 0.9: no difference shown``; shares in hundredths, other scores in their own unit."""
+        unit = 1 if self._kind in _WITH_UNIT else 100
+        half = unit * (self.high - self.low) / 2
+        digits = max(1, -math.floor(math.log10(half))) if half > 0 else 1
+        said = f"{self.better} is better" if self.better else "no difference shown"
+        return f"{unit * self.value:+.{digits}f} +- {half:.{digits}f}: {said}"
+
+    @property
+    def _kind(self) -> str:
+        return self.score.partition("/")[0]
+
+    def json(self) -> dict[str, Any]:
+        """Return the numbers by name, and the verdict."""
+        return {
+            **{name: getattr(self, name) for name in ("score", "a", "b", "value", "low", "high", "n")},
+            "better": self.better or None,
+            "verdict": self.verdict,
+        }
+
+
+def paired(a: RowMetric[Any], b: RowMetric[Any], score: str, resamples: int = 1000) -> Difference:
+    """Return the difference of two models' scores, with an interval from resamples of the items they share.
+
+    Both are judged on the same resamples, so what makes an item hard for both cancels: the interval is as narrow as the
+    models are alike.
+
+    Args:
+        a, b: metrics of one task, loaded with both models' rows for the same items.
+        score: name of a score of theirs.
+        resamples: of the bootstrap.
+
+    Raises:
+        UsageError: other items, no such score, or one that this data does not define.
+
+    Source:
+        Efron and Tibshirani, An introduction to the bootstrap, 1993, section 8.6, applied to pairs.
+    """
+    if not np.array_equal(a.indices, b.indices):
+        only_a, only_b = (len(np.setdiff1d(*pair)) for pair in ((a.indices, b.indices), (b.indices, a.indices)))
+        raise UsageError(
+            "COMPARE-001",
+            "the two models were not judged on the same items",
+            where=f"only A: {only_a:,}; only B: {only_b:,}; both: {len(np.intersect1d(a.indices, b.indices)):,}",
+            fix="visus compare A B DATA judges both on one data set",
+        )
+    n = len(a.indices)
+    ones = np.ones((n, 1))
+    known = a.weighted(ones) if n else {}
+    if score not in known or np.isnan(known[score][0]):
+        raise UsageError(
+            "COMPARE-002",
+            f"this data defines no score {score!r} ({n:,} judged items)",
+            fix=did_you_mean(score, [name for name, value in known.items() if not np.isnan(value[0])]),
+        )
+
+    def both(weights: Weights) -> dict[str, Numbers]:
+        of_a, of_b = a.weighted(weights, (score,))[score], b.weighted(weights, (score,))[score]
+        return {"a": of_a, "b": of_b, "difference": of_a - of_b}
+
+    value = {name: found[0] for name, found in both(ones).items()}
+    low, high = interval(value["difference"], resampled(both, n, resamples)["difference"])
+    return Difference(
+        score, float(value["a"]), float(value["b"]), float(value["difference"]), float(low), float(high), n
+    )

@@ -1,0 +1,100 @@
+"""What a metric remembers: columns with a row per judged item, which merge over batches, ranks and resumed sweeps."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from visus.core.scores import Score
+from visus.metrics.bootstrap import Measures, Numbers, Weights, measured, scored
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """What follows from the rows of ``n`` items."""
+
+    n: int
+    indices: NDArray[np.int64]
+
+    def weighted(self, weights: Weights, names: Collection[str] = ()) -> dict[str, Numbers]:
+        """Return (r,) scores under weights (n, r) of the items; only those named, if any are."""
+        ...
+
+
+J = TypeVar("J", bound=Judged)
+
+
+class RowMetric(ABC, Generic[J]):
+    """A metric that remembers rows and judges them when it is asked.
+
+    Args:
+        empty: each column with no rows.  One is ``index``, a row's place in the data set: rows are judged in its order,
+            so that it does not matter in which order batches and ranks came.
+        quick: names of the headline scores, the one that picks the best weights among them.
+        resamples: of the bootstrap.
+    """
+
+    def __init__(self, empty: Mapping[str, Tensor], quick: Sequence[str], resamples: int) -> None:
+        self.resamples = resamples
+        self._empty, self._quick = dict(empty), tuple(dict.fromkeys(quick))
+        self._parts: dict[str, list[Tensor]] = {name: [] for name in empty}
+        self._judged: J | None = None
+
+    @abstractmethod
+    def judge(self, rows: Mapping[str, Tensor]) -> J:
+        """Return what follows from the rows."""
+
+    def add(self, **columns: Tensor) -> None:
+        """Append rows."""
+        for name, column in columns.items():
+            self._parts[name].append(column.detach().to("cpu", self._empty[name].dtype, copy=True))
+        self._judged = None
+
+    def state(self) -> dict[str, Tensor]:
+        """Return every column, in the order of its rows' arrival."""
+        for name, parts in self._parts.items():
+            self._parts[name] = [torch.cat([self._empty[name], *parts])] if len(parts) != 1 else parts
+        return {name: parts[0] for name, parts in self._parts.items()}
+
+    def load(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Replace the rows by those of several states."""
+        self._parts = {name: [state[name] for state in states] for name in self._empty}
+        self._judged = None
+
+    def judged(self) -> J:
+        """Return what follows from all rows so far, in the order of the data set."""
+        if self._judged is None:
+            columns = self.state()
+            order = columns["index"].argsort(stable=True)
+            self._judged = self.judge({name: column.index_select(0, order) for name, column in columns.items()})
+        return self._judged
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """(n,) data set indices of the judged items, rising."""
+        return self.judged().indices
+
+    def weighted(self, weights: Weights, names: Collection[str] = ()) -> dict[str, Numbers]:
+        """Return (r,) scores under weights (n, r) of the items; only those named, if any are."""
+        return self.judged().weighted(weights, names)
+
+    def quick(self) -> dict[str, float]:
+        """Return the headline scores, NaN where this data does not define one."""
+        items = self.judged()
+        found = items.weighted(np.ones((items.n, 1)), self._quick) if items.n else {}
+        return {name: float(value[0]) for name, value in found.items()} or dict.fromkeys(self._quick, float("nan"))
+
+    def compute(self) -> dict[str, Score]:
+        """Return every score that the data defines, with its interval."""
+        items = self.judged()
+        return scored(self.measures(items), items.n) if items.n else {}
+
+    def measures(self, items: J) -> Measures:
+        """Return value, low and high of every score."""
+        return measured(items.weighted, items.n, self.resamples)

@@ -1,0 +1,109 @@
+import numpy as np
+import pytest
+import torch
+
+from visus.core.errors import UsageError
+from visus.metrics.classification import Classification
+from visus.metrics.compare import Difference, paired
+from visus.metrics.regression import Regression
+
+
+@pytest.fixture
+def judge(batch_of):
+    """Return a maker of metrics over two classes, right where told."""
+
+    def make(right, start=0):
+        metric = Classification(("a", "b"), resamples=20)
+        label = torch.arange(len(right)) % 2
+        logits = torch.nn.functional.one_hot(torch.where(right, label, 1 - label), 2).float()
+        metric.update({"logits": logits}, batch_of(start, label=label))
+        return metric
+
+    return make
+
+
+def coins(n, share, seed):
+    return torch.rand(n, generator=torch.Generator().manual_seed(seed)) < share
+
+
+def test_a_lead_beyond_chance_names_the_better_one(judge):
+    found = paired(judge(coins(1000, 0.9, 1)), judge(coins(1000, 0.8, 2)), "accuracy", 300)
+    assert found.better == "A"
+    assert found.value == pytest.approx(found.a - found.b)
+    assert found.low < found.value < found.high
+    assert found.n == 1000
+    assert paired(judge(coins(1000, 0.8, 2)), judge(coins(1000, 0.9, 1)), "accuracy", 300).better == "B"
+
+
+def test_a_lead_within_chance_shows_no_difference(judge):
+    found = paired(judge(coins(100, 0.85, 1)), judge(coins(100, 0.84, 2)), "accuracy", 300)
+    assert found.better == ""
+    assert found.verdict.endswith(": no difference shown")
+
+
+def test_what_is_hard_for_both_cancels(judge):
+    base = coins(400, 0.7, 1)
+    better = base.clone()
+    better[(~base).nonzero()[:12, 0]] = True
+    alike = paired(judge(better), judge(base), "accuracy", 300)
+    apart = paired(judge(coins(400, 0.73, 5)), judge(base), "accuracy", 300)
+    assert alike.better == "A"
+    assert alike.high - alike.low < 0.5 * (apart.high - apart.low)
+
+
+def test_the_interval_is_that_of_the_paired_differences(judge):
+    a, b = coins(600, 0.85, 1), coins(600, 0.8, 2)
+    found = paired(judge(a), judge(b), "accuracy", 1000)
+    half = 1.96 * (a.double() - b.double()).std().item() / np.sqrt(600)
+    assert (found.high - found.low) / 2 == pytest.approx(half, rel=0.1)
+
+
+def test_a_model_against_itself_shows_no_difference(judge):
+    found = paired(judge(coins(50, 0.8, 1)), judge(coins(50, 0.8, 1)), "f1_macro", 50)
+    assert found.verdict == "+0.0 +- 0.0: no difference shown"
+
+
+def test_a_smaller_loss_is_better(judge):
+    assert paired(judge(coins(500, 0.9, 1)), judge(coins(500, 0.7, 2)), "log_loss", 200).better == "A"
+
+
+@pytest.mark.parametrize(
+    ("score", "numbers", "said"),
+    [
+        ("accuracy", (0.006, -0.003, 0.015), "+0.6 +- 0.9: no difference shown"),
+        ("accuracy", (-0.02, -0.03, -0.01), "-2.0 +- 1.0: B is better"),
+        ("accuracy", (0.0004, 0.0002, 0.0006), "+0.04 +- 0.02: A is better"),
+        ("mae/width", (-3.0, -4.0, -2.0), "-3.0 +- 1.0: A is better"),
+    ],
+)
+def test_the_verdict_is_one_line(score, numbers, said):
+    assert Difference(score, 0.0, 0.0, *numbers, n=10).verdict == said
+
+
+def test_models_judged_on_other_items_are_refused(judge):
+    with pytest.raises(UsageError, match="same items") as caught:
+        paired(judge(coins(10, 0.5, 1)), judge(coins(10, 0.5, 1), start=4), "accuracy")
+    assert caught.value.where == "only A: 4; only B: 4; both: 6"
+
+
+def test_a_misspelt_score_is_answered_with_the_nearest(judge):
+    with pytest.raises(UsageError, match="no score 'acuracy'") as caught:
+        paired(judge(coins(10, 0.5, 1)), judge(coins(10, 0.5, 1)), "acuracy")
+    assert "accuracy" in caught.value.fix
+
+
+def test_numbers_are_compared_too(batch_of):
+    numbers = torch.randn(200, 1, generator=torch.Generator().manual_seed(0))
+    metrics = []
+    for off in (0.1, 0.5):
+        metrics.append(Regression(("size",), resamples=20))
+        noise = off * torch.randn(200, 1, generator=torch.Generator().manual_seed(1))
+        metrics[-1].update({"predictions": numbers + noise}, batch_of(numbers=numbers))
+    assert paired(*metrics, "mae", 100).better == "A"
+    assert paired(*metrics, "r2", 100).better == "A"
+
+
+def test_the_document_holds_every_number_and_the_verdict(judge):
+    document = paired(judge(coins(50, 0.8, 1)), judge(coins(50, 0.8, 1)), "accuracy", 50).json()
+    assert set(document) == {"score", "a", "b", "value", "low", "high", "n", "better", "verdict"}
+    assert document["better"] is None
