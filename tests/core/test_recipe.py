@@ -32,6 +32,7 @@ OTHER = {
     "augment.erase": 0.25, "augment.erase_area": [0.1, 0.2], "augment.mixup": 0.2, "augment.cutmix": 1.0,
     "data.format": "folder", "data.validation": 0.2, "data.test": 0.1, "data.cache": "off", "data.workers": 2,
     "data.stored": 256, "data.max_bad": 0.0, "data.max_pixels": 1000, "data.accept": ["nc"],
+    "target.column": "labels", "target.counts": [3, 4], "target.mean": [0.5], "target.std": [2.0],
 }  # fmt: skip
 """For every setting a value that is not its default, as YAML gives it back."""
 
@@ -271,7 +272,7 @@ def test_a_missing_file_of_settings_is_refused_by_name(tmp_path):
 
 
 def test_sections_are_the_groups_of_the_recipe():
-    assert list(SECTIONS) == ["input", "model", "loss", "optim", "schedule", "augment", "data"]
+    assert list(SECTIONS) == ["input", "model", "loss", "optim", "schedule", "augment", "data", "target"]
 
 
 def test_every_setting_is_of_plain_values():

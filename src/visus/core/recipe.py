@@ -224,6 +224,21 @@ class DataSettings(Settings):
     accept: tuple[str, ...] = ()
 
 
+class TargetSettings(Settings):
+    """What is learned, and what the training part says of it beforehand; it travels with the weights.
+
+    Attributes:
+        column: of the data: ``label``, ``labels``, ``numbers``; empty for the task's usual one.
+        counts: training pictures that show each class; ``balanced`` class weights are made from them.
+        mean, std: of each number over the training part; numbers are learned standardised by them.
+    """
+
+    column: str = ""
+    counts: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[_Positive, ...] = ()
+
+
 class Recipe(Settings):
     """All that is needed to repeat a run, except the data and the code.
 
@@ -264,6 +279,7 @@ class Recipe(Settings):
     schedule: ScheduleSettings = ScheduleSettings()
     augment: AugmentSettings = AugmentSettings()
     data: DataSettings = DataSettings()
+    target: TargetSettings = TargetSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ema_every: Annotated[int, Field(gt=0)] = 1
     evaluate_every: Annotated[float, Field(ge=0)] = 0.0
@@ -332,6 +348,7 @@ class Facts:
         annotation: name of the data set's main column: ``label``, ``labels``, ``numbers``.
         classes: names, in dense order.
         counts: training samples that show each class.
+        means, deviations: of each number over the training part, standard deviations.
         train: training samples.
         sizes: (N, 2) int (height, width) of up to 200 training pictures.
         channels: 1 where every looked-at picture is grey, else 3 (or what the data has).
@@ -353,6 +370,8 @@ class Facts:
     cores: int = 1
     fast_bfloat16: bool = False
     minutes: float | None = None
+    means: tuple[float, ...] = ()
+    deviations: tuple[float, ...] = ()
     wanted: Mapping[str, Any] = field(default_factory=dict)
 
 
