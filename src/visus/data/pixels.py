@@ -73,9 +73,8 @@ def fit(picture: NDArray[np.generic], channels: int, stored: int = 0) -> Tensor:
     """
     if picture.dtype not in (np.uint8, np.uint16, np.float32):
         raise DataError("DATA-030", f"pixels are {picture.dtype}", fix="store them as uint8, uint16 or float32")
-    if picture.ndim == 2:
-        picture = picture[:, :, None]
-    return _shrink(_channels(torch.from_numpy(np.ascontiguousarray(picture)), channels), stored)
+    pixels = tensor_of(np.ascontiguousarray(picture))
+    return _shrink(_channels(pixels if pixels.dim() > 2 else pixels[:, :, None], channels), stored)
 
 
 def shrunk(height: int, width: int, stored: int) -> tuple[int, int]:
@@ -139,9 +138,9 @@ class ArrayPictures:
     """Pictures of one size that are already one array: a batch is one gather, without Python for each picture."""
 
     def __init__(self, images: ArrayImages, channels: int, stored: int) -> None:
-        array = images.array if images.array.ndim == 4 else images.array[..., None]
-        fit(array[:0], channels)  # refuses a wrong depth or channel count now, not at the first step
-        self._array = tensor_of(np.ascontiguousarray(array))
+        array = tensor_of(np.ascontiguousarray(images.array))
+        self._array = array if array.dim() == 4 else array[..., None]
+        fit(images.array[:0].reshape(0, *self._array.shape[1:]), channels)  # refuses a wrong depth or channels now
         self._channels, self._stored = channels, stored
 
     def take(self, indices: NDArray[np.int64], beat: Beat) -> Taken:
