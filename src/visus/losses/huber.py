@@ -8,7 +8,7 @@ from torch import Tensor
 def huber(
     predictions: Float[Tensor, "B M"], numbers: Float[Tensor, "B M"], *, delta: float = 1.0
 ) -> Float[Tensor, "B"]:
-    """Return the sum over each image of e**2 / 2 for errors below ``delta`` and delta * (|e| - delta / 2) above.
+    """Return each image's sum of ``e**2 / 2`` for errors below ``delta`` and ``delta * (|e| - delta / 2)`` above.
 
     Unit: number.  The mean is taken by the caller, over all known numbers, so that each counts the same.
 
