@@ -12,7 +12,6 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is first imported
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["MPLBACKEND"] = "agg"
 
 import pytest
 from hypothesis import HealthCheck, settings

@@ -26,6 +26,11 @@ class Raised(NamedTuple):
     fix: str
     place: str
 
+    @property
+    def exit(self) -> int:
+        """What the command ends with."""
+        return errors.BUG if self.code == "BUG" else getattr(errors, self.kind, errors.UsageError).exit
+
 
 def raised() -> Iterator[Raised]:
     """Yield every error that is made with a code, in the order of codes."""
@@ -68,8 +73,7 @@ class ErrorCodes(Directive):
             if (error.code, error.what) in seen:
                 continue
             seen.add((error.code, error.what))
-            exits = getattr(getattr(errors, error.kind, errors.UsageError), "exit", "")
-            text += [f"   * - ``{error.code}``", f"     - {exits}", f"     - {literal(error.what)}"]
+            text += [f"   * - ``{error.code}``", f"     - {error.exit}", f"     - {literal(error.what)}"]
             text += [f"     - {literal(error.fix) if error.fix.strip('. ') else ''}"]
         block = nodes.Element()
         self.state.nested_parse(StringList(text, source="visus"), 0, block)
