@@ -11,8 +11,9 @@ from torch import Tensor
 
 from visus.core.errors import UsageError
 from visus.core.modelfile import Architecture
+from visus.core.recipe import ModelSettings
 from visus.models.backbones import BACKBONES
-from visus.models.building import seeded
+from visus.models.building import architecture_of, seeded
 from visus.models.fitting import aligned, fit
 from visus.models.heads import first_convolution, head_prefix, outputs_of
 from visus.models.origins import origin_of
@@ -80,5 +81,5 @@ def adopt(
         channels = 3 if first is None else int(first.shape[1])
         model = origin.network(name, outputs, channels, usual.size, chosen)
     fit(model, tensors, str(file), whole=True)
-    architecture = Architecture(name=name, options=chosen, outputs=outputs)
+    architecture = architecture_of(ModelSettings(name=name, options=chosen), outputs)
     return Adopted(dict(model.state_dict()), architecture, channels, usual)

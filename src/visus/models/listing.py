@@ -64,8 +64,9 @@ def _own(name: str) -> Listed:
     if not backbone.weights:
         return Listed(name, "visus", _parameters(name, 1000), summary=backbone.summary)
     card = own.card(name)
-    return Listed(name, "visus", _parameters(name, card.outputs), card.name, card.licence, card.commercial,
-                  card.file is not None and card.file.is_file(), backbone.summary)  # fmt: skip
+    parameters = card.parameters or _parameters(name, card.outputs)
+    present = card.file is not None and card.file.is_file()
+    return Listed(name, "visus", parameters, card.name, card.licence, card.commercial, present, backbone.summary)
 
 
 def _foreign(origin: str, names: list[str], count: bool) -> Iterator[Listed]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from visus.core.errors import DataError
 from visus.models.unpickling import RESULT, TENSORS
 
-SECONDS = 120
+SECONDS = 120.0
 MEMORY = 2 << 30
 
 
@@ -38,11 +38,15 @@ def read_tensors(file: Path, *, seconds: float = SECONDS, memory: int = MEMORY) 
             run.
     """
     size = _regular(file)
-    if _is_safetensors(file, size):
+    with file.open("rb") as opened:
+        start = opened.read(9)
+    if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:
         try:
             return unwrapped(load_file(file))
         except (SafetensorError, OSError, ValueError) as error:
             raise _refused(file, "its safetensors header does not fit its data", str(error)) from error
+    if not start.startswith((b"PK\x03\x04", b"\x80")):  # a zip file, a pickle
+        raise _refused(file, "neither a safetensors file nor one that torch.save wrote")
     with tempfile.TemporaryDirectory(prefix="visus-adopt-") as folder:
         _unpickle(file, Path(folder), seconds, memory + 4 * size)
         return unwrapped(load_file(Path(folder) / TENSORS))
@@ -65,12 +69,6 @@ def _regular(file: Path) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise DataError("MODEL-020", f"{file}: not a regular file", fix="name a file of weights")
     return found.st_size
-
-
-def _is_safetensors(file: Path, size: int) -> bool:
-    with file.open("rb") as opened:
-        start = opened.read(9)
-    return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size - 8
 
 
 def _unpickle(file: Path, folder: Path, seconds: float, memory: int) -> None:

@@ -7,8 +7,10 @@ FOLDER/tensors.safetensors and FOLDER/result.json.  ``reading`` starts it; nobod
 from __future__ import annotations
 
 import json
+import re
 import sys
 import zipfile
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.serialization import safe_globals
 
 RESULT, TENSORS = "result.json", "tensors.safetensors"
 
@@ -54,11 +57,12 @@ def main(file: Path, folder: Path, memory: int) -> None:
     try:
         _check_kind(file)
         try:
-            loaded = torch.load(file, map_location="cpu", weights_only=True)
-        except MemoryError as error:
-            raise Refused("it is larger than it looks: reading it needs too much memory") from error
+            with safe_globals([Namespace]):  # the arguments that training scripts put beside the weights: plain values
+                loaded = torch.load(file, map_location="cpu", weights_only=True)
+        except Refused:
+            raise
         except Exception as error:
-            raise Refused("it holds more than tensors, or is damaged", _reason(str(error))) from error
+            raise _reason(error) from error
         tensors = _plain(_state(loaded), memory)
         safetensors.torch.save_file(tensors, folder / TENSORS)
         said: dict[str, Any] = {"read": len(tensors)}
@@ -127,11 +131,14 @@ def _check_kind(file: Path) -> None:
         raise Refused("it is a zip file without PyTorch weights in it")
 
 
-def _reason(message: str) -> str:
-    """Return the line of PyTorch's long message that names the culprit."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    named = [line for line in lines if "GLOBAL" in line or "Unsupported" in line or "UnpicklingError" in line]
-    return (named or lines or [""])[0][:300]
+def _reason(error: Exception) -> Refused:
+    """Return what PyTorch's long message comes down to."""
+    said = str(error)
+    if named := re.search(r"GLOBAL ([\w.]+)", said):
+        return Refused(f"reading it would need {named[1]}, which is code and no tensor")
+    if isinstance(error, MemoryError) or "allocate memory" in said:
+        return Refused("reading it needs more memory than it may use", said)
+    return Refused("it is damaged, or no file of weights", said.partition(". ")[0])
 
 
 def _state(loaded: object) -> Mapping[str, Any]:

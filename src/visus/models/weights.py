@@ -31,6 +31,7 @@ class WeightCard:
             were judged.
         outputs: classes they were trained to tell apart; 0 where that is not known.
         trained_on: the data.
+        parameters: of the whole network; 0 where that is not known without building it.
         file: where they lie on this machine, or None.
         sha256: of that file, where its publisher fixed it.
         bytes: size of the file, about; 0 where that is not known.
@@ -47,6 +48,7 @@ class WeightCard:
     margin: float = 1.0
     outputs: int = 0
     trained_on: str = ""
+    parameters: int = 0
     file: Path | None = None
     sha256: str = ""
     bytes: int = 0

@@ -25,7 +25,7 @@ def build(
     channels: int,
     size: tuple[int, int],
     *,
-    widths: tuple[Count, ...] = (32, 64, 128),
+    widths: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 64, 128),
     kernel: Each = 3,
     stride: Each = 1,
     padding: Annotated[int, Field(ge=0)] | None = None,

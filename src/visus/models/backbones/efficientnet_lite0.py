@@ -106,6 +106,7 @@ BACKBONE = Backbone(
             margin=0.875,
             outputs=1000,
             trained_on="ImageNet-1k",
+            parameters=4_652_008,
             file=_file(),
             sha256=_SHA256,
             bytes=18_826_032,

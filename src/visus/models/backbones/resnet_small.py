@@ -30,7 +30,7 @@ def build(
     stem: Count = 32,
     stem_kernel: Literal[1, 3, 5, 7] = 3,
     stem_stride: Literal[1, 2, 4] = 1,
-    widths: tuple[Count, ...] = (64, 128, 256),
+    widths: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 128, 256),
     blocks: tuple[Annotated[int, Field(ge=0)], ...] = (1, 1, 1),
     layers: Literal[1, 2, 3] = 2,
     downsample: Downsample = "max",

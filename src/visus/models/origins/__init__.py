@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from visus.models.backbones import BACKBONES
 from visus.models.weights import WeightCard
 
 
+@runtime_checkable
 class Origin(Protocol):
     """What a module of this folder offers; ``name`` is always the whole ``model.name``."""
 
