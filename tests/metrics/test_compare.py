@@ -27,12 +27,13 @@ def coins(n, share, seed):
 
 
 def test_a_lead_beyond_chance_names_the_better_one(judge):
-    found = paired(judge(coins(1000, 0.9, 1)), judge(coins(1000, 0.8, 2)), "accuracy", 300)
-    assert found.better == "A"
-    assert found.value == pytest.approx(found.a - found.b)
+    found = paired(judge(coins(1000, 0.8, 2)), judge(coins(1000, 0.9, 1)), "accuracy", 300)
+    assert found.better == "B"
+    assert found.value == pytest.approx(found.b - found.a)
     assert found.low < found.value < found.high
     assert found.n == 1000
-    assert paired(judge(coins(1000, 0.8, 2)), judge(coins(1000, 0.9, 1)), "accuracy", 300).better == "B"
+    assert found.value > 0
+    assert paired(judge(coins(1000, 0.9, 1)), judge(coins(1000, 0.8, 2)), "accuracy", 300).better == "A"
 
 
 def test_a_lead_within_chance_shows_no_difference(judge):
@@ -71,9 +72,9 @@ def test_a_smaller_loss_is_better(judge):
     ("score", "numbers", "said"),
     [
         ("accuracy", (0.006, -0.003, 0.015), "+0.6 +- 0.9: no difference shown"),
-        ("accuracy", (-0.02, -0.03, -0.01), "-2.0 +- 1.0: B is better"),
-        ("accuracy", (0.0004, 0.0002, 0.0006), "+0.04 +- 0.02: A is better"),
-        ("mae/width", (-3.0, -4.0, -2.0), "-3.0 +- 1.0: A is better"),
+        ("accuracy", (-0.02, -0.03, -0.01), "-2.0 +- 1.0: A is better"),
+        ("accuracy", (0.0004, 0.0002, 0.0006), "+0.04 +- 0.02: B is better"),
+        ("mae/width", (-3.0, -4.0, -2.0), "-3.0 +- 1.0: B is better"),
     ],
 )
 def test_the_verdict_is_one_line(score, numbers, said):

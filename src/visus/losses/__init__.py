@@ -52,7 +52,9 @@ def settled(
     numbers = {name: getattr(settings, name) for name in _NUMBERS}
     meant = {name for name in _NUMBERS if numbers[name] != LossSettings.model_fields[name].default}
     given = {} if class_weights is None else {"class_weights": class_weights}
-    for name in (*meant, *given):
+    if settings.class_weights != "none":
+        meant.add("class_weights")
+    for name in sorted({*meant, *given}):
         if name not in takes:
             raise UsageError("LOSS-002", f"the loss {settings.name!r} takes no {name}", fix=_without(name, columns))
     return partial(loss, **{name: value for name, value in {**numbers, **given}.items() if name in takes})

@@ -20,6 +20,11 @@ from visus.metrics.ranking import Ranking, Rankings
 from visus.metrics.rows import RowMetric
 
 MOST_CLASSES_OF_A_MATRIX = 40
+SCORES = (
+    "accuracy", "top5_accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted",
+    "precision_micro", "recall_micro", "f1_micro", "roc_auc_macro", "average_precision_macro", "log_loss", "brier",
+    "calibration_error",
+)  # fmt: skip
 EXACT = 2_000_000_000
 _CHUNK = 4096
 
@@ -47,6 +52,11 @@ class Classification(RowMetric["JudgedClasses"]):
         resamples: of the bootstrap.
         temperature: by which logits are divided, as the decoder does.
     """
+
+    @staticmethod
+    def scores_of(classes: int) -> tuple[str, ...]:
+        """Return the names of the scores for so many classes."""
+        return tuple(name for name in SCORES if classes > 5 or name != "top5_accuracy")
 
     def __init__(
         self, classes: Sequence[str], *, score: str = "accuracy", resamples: int = 1000, temperature: float = 1.0

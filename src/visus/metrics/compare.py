@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from visus.core.errors import UsageError, did_you_mean
+from visus.core.task import Metric
 from visus.metrics import SMALLER_IS_BETTER
 from visus.metrics.bootstrap import Numbers, Weights, interval, resampled
 from visus.metrics.rows import RowMetric
@@ -18,12 +19,12 @@ _WITH_UNIT = frozenset({"log_loss", "mae", "mse", "rmse", "median_absolute_error
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the score of A lies above that of B on the same items.
+    """How far the score of B lies above that of A on the same items.
 
     Attributes:
         score: name of the score.
         a, b: the score of each.
-        value: a - b; low, high: the ends of its 95 % interval.
+        value: b - a; low, high: the ends of its 95 % interval.
         n: items.
     """
 
@@ -40,7 +41,7 @@ class Difference:
         """``A``, ``B``, or an empty string where the interval holds zero."""
         if self.low <= 0 <= self.high:
             return ""
-        return "A" if (self.value > 0) != (self._kind in SMALLER_IS_BETTER) else "B"
+        return "B" if (self.value > 0) != (self._kind in SMALLER_IS_BETTER) else "A"
 
     @property
     def verdict(self) -> str:
@@ -64,7 +65,7 @@ class Difference:
         }
 
 
-def paired(a: RowMetric[Any], b: RowMetric[Any], score: str, resamples: int = 1000) -> Difference:
+def paired(a: Metric, b: Metric, score: str, resamples: int = 1000) -> Difference:
     """Return the difference of two models' scores, with an interval from resamples of the items they share.
 
     Both are judged on the same resamples, so what makes an item hard for both cancels: the interval is as narrow as the
@@ -76,11 +77,13 @@ def paired(a: RowMetric[Any], b: RowMetric[Any], score: str, resamples: int = 10
         resamples: of the bootstrap.
 
     Raises:
-        UsageError: other items, no such score, or one that this data does not define.
+        UsageError: metrics that keep no rows, other items, no such score, or one that this data does not define.
 
     Source:
         Efron and Tibshirani, An introduction to the bootstrap, 1993, section 8.6, applied to pairs.
     """
+    if not (isinstance(a, RowMetric) and isinstance(b, RowMetric)):
+        raise UsageError("COMPARE-003", f"{type(a).__name__} keeps no rows by item, so that pairs cannot be compared")
     if not np.array_equal(a.indices, b.indices):
         only_a, only_b = (len(np.setdiff1d(*pair)) for pair in ((a.indices, b.indices), (b.indices, a.indices)))
         raise UsageError(
@@ -101,7 +104,7 @@ def paired(a: RowMetric[Any], b: RowMetric[Any], score: str, resamples: int = 10
 
     def both(weights: Weights) -> dict[str, Numbers]:
         of_a, of_b = a.weighted(weights, (score,))[score], b.weighted(weights, (score,))[score]
-        return {"a": of_a, "b": of_b, "difference": of_a - of_b}
+        return {"a": of_a, "b": of_b, "difference": of_b - of_a}
 
     value = {name: found[0] for name, found in both(ones).items()}
     low, high = interval(value["difference"], resampled(both, n, resamples)["difference"])

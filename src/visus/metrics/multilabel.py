@@ -19,6 +19,10 @@ from visus.metrics.curves import precision_recall_curves, reliability
 from visus.metrics.ranking import Ranking, Rankings
 from visus.metrics.rows import RowMetric
 
+SCORES = (
+    "average_precision_macro", "roc_auc_macro", "precision_macro", "recall_macro", "f1_macro", "f1_weighted",
+    "precision_micro", "recall_micro", "f1_micro", "subset_accuracy", "hamming_loss", "log_loss",
+)  # fmt: skip
 EXACT = 2_000_000_000
 
 
@@ -41,6 +45,8 @@ class Multilabel(RowMetric["JudgedLabels"]):
         resamples: of the bootstrap.
         temperature: by which logits are divided, as the decoder does.
     """
+
+    SCORES = SCORES
 
     def __init__(
         self,

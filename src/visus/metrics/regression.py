@@ -36,6 +36,12 @@ class Regression(RowMetric["JudgedNumbers"]):
         resamples: of the bootstrap.
     """
 
+    @staticmethod
+    def scores_of(names: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of the scores of these numbers."""
+        each = [f"{kind}/{name}" for kind in SCORES for name in names] if len(names) > 1 else []
+        return (*SCORES, *each)
+
     def __init__(self, names: Sequence[str], *, score: str = "r2", resamples: int = 1000) -> None:
         self.names = tuple(names)
         none = torch.zeros(0, len(names))

@@ -1,0 +1,179 @@
+"""What a task on whole pictures chooses for the data and the machine at hand, each with its reason.
+
+The numbers stand in ``small_images``, ``fine_tuning`` and ``from_scratch``; the rest says which of them applies.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from statistics import median
+
+from visus.core.errors import UsageError
+from visus.core.recipe import Choice, Facts, ModelSettings
+from visus.models.origins import origin_of
+from visus.models.weights import WeightCard, card_of
+
+PRETRAINED = "efficientnet_lite0"
+SMALL = 64
+SIZES = (224, 192, 160, 128, 96)
+IMAGES_A_SECOND = 6.0
+"""A core trains EfficientNet-Lite0 on about this many pictures of 224 x 224 a second (measured, AVX512, float32)."""
+
+
+def whole_pictures(facts: Facts) -> Iterator[Choice]:
+    """Yield the settings for a network that says something of a whole picture."""
+    name = str(facts.wanted.get("model.name", ""))
+    weights = facts.wanted.get("model.weights")
+    small = shorter_side(facts) <= SMALL
+    yield Choice("input.channels", facts.channels, _CHANNELS.get(facts.channels, f"the pictures have {facts.channels}"))
+    if weights not in (None, "none"):
+        yield from fine_tuning(facts, name or PRETRAINED, str(weights))
+    elif name and weights is None and weights_at_hand(name) is not None:
+        yield from fine_tuning(facts, name, "default")
+    elif name not in ("", "resnet_small") or weights == "none":
+        yield from small_images(facts) if small else from_scratch(facts)
+    elif small:
+        yield from small_images(facts)
+    else:
+        yield from fine_tuning(facts, PRETRAINED, "default")
+    yield from mirroring(facts)
+
+
+def small_images(facts: Facts) -> Iterator[Choice]:
+    """Yield the settings for pictures of up to 64 pixels: a small network from scratch, at their own size."""
+    size, why = own_size(facts)
+    short = min(size)
+    yield Choice("input.size", list(size), why)
+    yield Choice("input.fit", "squash", "nothing of a small picture is cut away")
+    yield Choice("model.name", "resnet_small", f"pictures of {short} pixels: a small network from scratch")
+    if short > 48 and facts.wanted.get("model.name", "resnet_small") == "resnet_small":
+        yield Choice("model.options.stem_stride", 2, "halves the first map of pictures over 48 pixels")
+    yield Choice("batch", 128 if facts.train >= 5000 else 32, f"{facts.train:,} training pictures")
+    yield Choice("optim.name", "adamw", "little to tune")
+    yield Choice("optim.lr", 3e-3, "usual for adamw and a small network")
+    yield Choice("optim.weight_decay", 0.05, "usual for adamw")
+    yield Choice("schedule.name", "cosine", "ends at a rate of zero")
+    yield Choice("augment.pad", max(1, round(short / 14)), "shifts by a few pixels keep the meaning")
+    yield Choice("ema", 0.99, "averaged weights judge better before the rate has fallen")
+    yield Choice("ema_every", 4, "costs a quarter of an average at each step")
+    if facts.minutes is None:
+        yield Choice("epochs", 20.0, "enough for a first answer")
+
+
+def fine_tuning(facts: Facts, name: str, weights: str) -> Iterator[Choice]:
+    """Yield the settings for a network that has already learned to see from other pictures.
+
+    Args:
+        facts: of the data.
+        name: of the network.
+        weights: ``default`` or a file.
+    """
+    card = card_of(ModelSettings(name=name, weights=weights))
+    size, why = affordable_size(facts, card.size)
+    mean, std = card.statistics(facts.channels)
+    yield Choice("model.name", name, "features from ImageNet that come with visus")
+    yield Choice("model.weights", weights, f"{card.name}, {card.licence}")
+    yield Choice("input.size", [size, size], why)
+    yield Choice("input.mean", list(mean), f"what {card.name} expects")
+    yield Choice("input.std", list(std), f"what {card.name} expects")
+    yield Choice("batch", 32 if facts.train >= 500 else 16, f"{facts.train:,} training pictures")
+    yield Choice("optim.name", "adamw", "little to tune")
+    yield Choice("optim.lr", 1e-3, "usual for fine-tuning by adamw")
+    yield Choice("optim.weight_decay", 0.01, "usual for adamw")
+    yield Choice("model.layer_decay", 0.8, "lower layers fit already and move less")
+    yield Choice("schedule.name", "cosine", "ends at a rate of zero")
+    yield Choice("schedule.warmup", 0.1, "the new last layer settles before the others move")
+    yield Choice("augment.crop", [0.35, 1.0], "parts of a photograph mean the same")
+    yield Choice("augment.brightness", 0.2, "light varies")
+    yield Choice("augment.contrast", 0.2, "light varies")
+    if facts.minutes is None:
+        yield Choice("epochs", 12.0, "enough for a first answer")
+
+
+def from_scratch(facts: Facts) -> Iterator[Choice]:
+    """Yield the settings for a network the user named that knows nothing yet, on pictures of more than 64 pixels."""
+    size, why = affordable_size(facts, (224, 224))
+    yield Choice("input.size", [size, size], why)
+    yield Choice("batch", 64 if facts.train >= 2000 else 32, f"{facts.train:,} training pictures")
+    yield Choice("optim.name", "adamw", "little to tune")
+    yield Choice("optim.lr", 1e-3, "usual for adamw")
+    yield Choice("optim.weight_decay", 0.05, "usual for adamw")
+    yield Choice("schedule.name", "cosine", "ends at a rate of zero")
+    yield Choice("augment.crop", [0.35, 1.0], "parts of a photograph mean the same")
+    yield Choice("ema", 0.99, "averaged weights judge better before the rate has fallen")
+    yield Choice("ema_every", 4, "costs a quarter of an average at each step")
+    if facts.minutes is None:
+        yield Choice("epochs", 60.0, "a network that knows nothing needs many")
+
+
+def mirroring(facts: Facts) -> Iterator[Choice]:
+    """Yield whether pictures may be mirrored, as far as the names tell: letters, digits and sides may not."""
+    if facts.annotation == "numbers":
+        why = "a mirrored picture may show another number"
+    elif _characters(facts.classes):
+        why = "the classes look like letters or digits, which mirrored ones are not"
+    elif side := next((name for name in facts.classes if _SIDE.search(name.lower())), ""):
+        why = f"{side!r} may mean another class when mirrored"
+    else:
+        yield Choice("augment.flip", 0.5, "no class name speaks against a mirrored picture")
+        return
+    yield Choice("augment.flip", 0.0, why)
+
+
+def shorter_side(facts: Facts) -> float:
+    """Return the median of the pictures' shorter sides, pixels; 224 where no picture was readable."""
+    return median(min(size) for size in facts.sizes) if facts.sizes else 224.0
+
+
+def own_size(facts: Facts) -> tuple[tuple[int, int], str]:
+    """Return the pictures' own (height, width), or a square close to it, with the reason."""
+    if len(set(facts.sizes)) == 1:
+        height, width = facts.sizes[0]
+        return (height, width), f"all pictures are {height} x {width}"
+    side = min(SMALL, max(16, 8 * round(shorter_side(facts) / 8)))
+    return (side, side), f"sizes vary; the median shorter side is {shorter_side(facts):g} pixels"
+
+
+def affordable_size(facts: Facts, usual: tuple[int, int]) -> tuple[int, str]:
+    """Return the side at which the network reads pictures, with the reason.
+
+    It is the usual one; on a processor with a budget, the largest at which each training picture is seen four times.
+    The time of a picture is reckoned, never measured, so that the same data and budget give the same recipe.
+
+    Args:
+        facts: of the data.
+        usual: (height, width) of the weights.
+    """
+    largest = usual[0]
+    if shorter_side(facts) <= SMALL:
+        return 96, "small pictures, enlarged to what the network was made for"
+    if facts.device != "cpu":
+        return largest, "the size of the weights"
+    if facts.minutes is None:
+        return min(160, largest), "a processor without a graphics card: half the pixels of 224, twice the pictures"
+    for side in SIZES:
+        seen = facts.minutes * 60 * facts.cores * IMAGES_A_SECOND * (224 / side) ** 2
+        if side <= largest and seen >= 4 * facts.train:
+            return side, f"about {seen / max(1, facts.train):.0f} looks at each picture in {facts.minutes:g} minutes"
+    return min(SIZES[-1], largest), f"{facts.train:,} pictures in {facts.minutes:g} minutes leave time for no more"
+
+
+def weights_at_hand(name: str) -> WeightCard | None:
+    """Return the card of a network's default weights, where they lie on this machine and may be used for anything."""
+    try:
+        card = origin_of(name).card(name)
+    except UsageError:
+        return None  # it has none, or there is no such network, which building it will say better
+    return card if card.file is not None and card.commercial else None
+
+
+_CHANNELS = {1: "every picture looked at is grey", 3: "colour pictures"}
+_SIDE = re.compile(r"\b(left|right|clockwise|counterclockwise)\b|_(left|right)|(left|right)_")
+_DIGITS = frozenset({"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"})
+
+
+def _characters(names: tuple[str, ...]) -> bool:
+    """Tell whether most names are single characters, numbers or number words."""
+    like = [len(name) == 1 or name.isdigit() or name.lower() in _DIGITS for name in names]
+    return bool(names) and sum(like) > len(names) / 2

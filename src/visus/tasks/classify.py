@@ -1,0 +1,270 @@
+"""Classification: which class a picture shows, or which of several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visus.core.annotations import Annotation, Label, Labels
+from visus.core.errors import UsageError
+from visus.core.recipe import Choice, Facts, Recipe
+from visus.core.sample import Sample, Samples
+from visus.core.task import Batch, Prediction, Raw, Term, Transform
+from visus.losses import reads, settled
+from visus.metrics.classification import Classification
+from visus.metrics.multilabel import Multilabel
+from visus.tasks._captions import RIGHT, UNJUDGED, WRONG, captioned
+from visus.tasks._choices import whole_pictures
+from visus.tasks._scores import chosen
+
+UNIT = "image"
+TOP = 5
+
+
+@dataclass(frozen=True)
+class ClassPrediction:
+    """What is said about one picture.
+
+    Attributes:
+        label: the class of the highest score.
+        score: its probability.
+        top: up to five classes with their probabilities, the highest first.
+        shown: where a picture may show several classes, those of a probability above one half; else None.
+    """
+
+    label: str
+    score: float
+    top: tuple[tuple[str, float], ...]
+    shown: tuple[str, ...] | None = None
+
+    def home(self, frame: Tensor) -> ClassPrediction:
+        """Return itself: a class has no place in the picture."""
+        return self
+
+    def json(self) -> dict[str, Any]:
+        """Return label, score, the scores of up to five classes, and the labels where there may be several."""
+        several = {} if self.shown is None else {"labels": list(self.shown)}
+        return {"label": self.label, "score": self.score, **several, "scores": dict(self.top)}
+
+
+class Classify:
+    """One class a picture (column ``label``, softmax), or several (column ``labels``, a sigmoid each).
+
+    Pictures whose class is unknown count neither in the loss nor in its denominator.  Where pictures are mixed (MixUp,
+    CutMix), so are their classes, in the same shares.
+
+    Args:
+        recipe: its settings; ``target.column`` says which of the two.
+        classes: names, in the order of the outputs.
+
+    Raises:
+        UsageError: a score that this task does not have or that should be small.
+    """
+
+    name = "classify"
+    reads = ("label", "labels")
+    players: Mapping[str, str] = {"model": ""}
+    group = 1
+
+    def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
+        self.recipe, self.classes = recipe, tuple(classes)
+        self.column = recipe.target.column or "label"
+        self.several = self.column == "labels"
+        self.temperature = 1.0
+        if self.several:
+            self.score = chosen(recipe.score, "average_precision_macro", Multilabel.SCORES)
+        else:
+            self.score = chosen(recipe.score, "accuracy", Classification.scores_of(len(self.classes)))
+
+    @staticmethod
+    def defaults(facts: Facts) -> Iterator[Choice]:
+        """Yield the settings this task would choose, each with its reason."""
+        yield Choice("target.column", facts.annotation, "the data's main column")
+        if facts.annotation == "labels":
+            yield Choice("loss.name", "binary_cross_entropy", "a picture may show several classes")
+        elif facts.wanted.get("loss.name", "cross_entropy") == "cross_entropy":
+            yield Choice("loss.smoothing", 0.1, "keeps probabilities honest and generalises better")
+        if facts.wanted.get("loss.class_weights") == "balanced":
+            yield Choice("target.counts", list(facts.counts), "training pictures of each class, for balanced weights")
+        yield from whole_pictures(facts)
+
+    def model(self) -> nn.Module:
+        """Return the network: images (B, C, H, W) -> logits (B, K).
+
+        Raises:
+            UsageError: also for a loss that does not fit the task, before anything is trained.
+        """
+        from visus.models.building import build
+
+        recipe = self.recipe
+        _ = self._loss
+        shape = len(self.classes), recipe.input.channels, recipe.input.size
+        return build(recipe.model, *shape, recipe.data.accept, seed=recipe.seed)
+
+    def transforms(self, train: bool) -> Transform:
+        """Return what prepares pictures for training or for judging."""
+        from visus.transforms.pipeline import build
+
+        return build(self.recipe.input, self.recipe.augment if train else None)
+
+    def collate(self, samples: Samples) -> Batch:
+        """Return images (B, C, H, W) and, where they are known, ``label`` (B,) or ``labels`` (B, K) of 0, 1 and NaN."""
+        assert isinstance(samples.images, Tensor), "the transform of this task makes all pictures one size"
+        targets = {}
+        for name in (self.column, f"partner_{self.column}"):
+            if name in samples.columns:
+                column = torch.as_tensor(samples.columns[name])
+                targets[name] = _known(column) if self.several else column.long()
+        if f"partner_{self.column}" in targets:
+            targets["share"] = torch.as_tensor(samples.columns["share"])
+        return Batch((samples.images,), targets, samples.ids, samples.indices, samples.frames)
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return how many pictures are labelled."""
+        return {UNIT: self._labelled(batch).sum()}
+
+    def losses(self, model: nn.Module, batch: Batch, player: str, step: int) -> dict[str, Term]:
+        """Return the loss of the recipe, summed over the labelled pictures."""
+        values = self._loss(model(*batch.inputs), self._truth(batch))
+        return {self.recipe.loss.name: Term(values.where(self._labelled(batch), 0).sum(), UNIT)}
+
+    def raw(self, model: nn.Module, batch: Batch) -> Raw:
+        """Return ``logits`` (B, K); with ``flips``, the mean of those of the pictures and of their mirror images."""
+        (images,) = batch.inputs
+        views = (images, images.flip(-1)) if self.recipe.flips else (images,)
+        return self.merge([{"logits": model(view).float()} for view in views])
+
+    def merge(self, raws: Sequence[Raw]) -> Raw:
+        """Return the mean of logits."""
+        return {"logits": torch.stack([raw["logits"] for raw in raws]).mean(0)} if len(raws) > 1 else raws[0]
+
+    def decode(self, raw: Raw) -> list[ClassPrediction]:
+        """Return a prediction a picture; an answer that is not finite gives every class the score 0."""
+        logits = raw["logits"].double().cpu() / self.temperature
+        probabilities = (logits.sigmoid() if self.several else logits.softmax(1)).nan_to_num(0)
+        scores, order = probabilities.topk(min(TOP, len(self.classes)))
+        predictions = []
+        for row, (values, places) in enumerate(zip(scores.tolist(), order.tolist(), strict=True)):
+            top = tuple((self.classes[k], value) for k, value in zip(places, values, strict=True))
+            shown = None
+            if self.several:
+                shown = tuple(self.classes[k] for k in (probabilities[row] > 0.5).nonzero()[:, 0].tolist())
+            predictions.append(ClassPrediction(*top[0], top, shown))
+        return predictions
+
+    def calibrate(self, said: Mapping[str, float]) -> None:
+        """Take the temperature by which logits are divided from now on."""
+        self.temperature = said.get("temperature", 1.0)
+
+    def annotations(self, columns: Mapping[str, NDArray[np.generic]], i: int) -> dict[str, Annotation]:
+        """Return the class, or the classes, of record ``i``; nothing where they are unknown."""
+        if self.column not in columns:
+            return {}
+        known = columns[self.column][i]
+        if self.several:
+            return {"labels": Labels(torch.as_tensor(np.asarray(known)))}
+        return {"label": Label(int(known))} if int(known) >= 0 else {}
+
+    def metric(self) -> Classification | Multilabel:
+        """Return an empty metric."""
+        kind = Multilabel if self.several else Classification
+        return kind(self.classes, score=self.score, resamples=self.recipe.resamples, temperature=self.temperature)
+
+    def draw(self, sample: Sample, prediction: Prediction) -> NDArray[np.uint8]:
+        """Return the picture with what was said and, framed red where it is another, the truth."""
+        assert isinstance(prediction, ClassPrediction)
+        if prediction.shown is not None:
+            said, lines = set(prediction.shown), [", ".join(prediction.shown) or "nothing"]
+        else:
+            said, lines = {prediction.label}, [f"{prediction.label} {prediction.score:.0%}"]
+        truth = self._shown(sample)
+        if truth is None:
+            return captioned(sample.image, lines, UNJUDGED)
+        if truth == said:
+            return captioned(sample.image, lines, RIGHT)
+        return captioned(sample.image, [*lines, f"is: {', '.join(sorted(truth)) or 'nothing'}"], WRONG)
+
+    def _shown(self, sample: Sample) -> set[str] | None:
+        """Return the names of the classes a sample is known to show, or None."""
+        label, labels = sample.annotations.get("label"), sample.annotations.get("labels")
+        if isinstance(label, Label):
+            return {self.classes[label.index]}
+        if isinstance(labels, Labels):
+            return {self.classes[k] for k in (labels.shown == 1).nonzero()[:, 0].tolist()}
+        return None
+
+    def _labelled(self, batch: Batch) -> Tensor:
+        """Return (B,) bool: the class is known; of mixed pictures, both classes."""
+        own = batch.targets[self.column]
+        known: Tensor = ~own.isnan().all(1) if self.several else own >= 0
+        if "share" in batch.targets and not self.several:
+            known = known & ((batch.targets[f"partner_{self.column}"] >= 0) | (batch.targets["share"] == 1))
+        return known
+
+    def _truth(self, batch: Batch) -> Tensor:
+        """Return what the loss learns from: classes (B,), or the share of each (B, K)."""
+        own = batch.targets[self.column]
+        mixed = "share" in batch.targets
+        if not self.several:
+            if not mixed and reads(self.recipe.loss.name) == "label":
+                return torch.as_tensor(own)
+            own = self._shares(own)
+        if not mixed:
+            return torch.as_tensor(own)
+        other = batch.targets[f"partner_{self.column}"]
+        share = batch.targets["share"][:, None]
+        mixture = share * own + (1 - share) * (other if self.several else self._shares(other))
+        return torch.where(share == 1, own, mixture)
+
+    def _shares(self, label: Tensor) -> Tensor:
+        return F.one_hot(label.clamp(min=0), len(self.classes)).float()
+
+    @cached_property
+    def _loss(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss of the recipe; one class a picture is also learned by losses of several, as one against the rest."""
+        return settled(self.recipe.loss, ("labels",) if self.several else ("label", "labels"), self._class_weights())
+
+    def _class_weights(self) -> Tensor | None:
+        """Return (K,) factors, or None.
+
+        Raises:
+            UsageError: there are not as many as classes.
+        """
+        wanted, k = self.recipe.loss.class_weights, len(self.classes)
+        if wanted == "none":
+            return None
+        given = self.recipe.target.counts if wanted == "balanced" else wanted
+        if len(given) != k:
+            said = "target.counts" if wanted == "balanced" else "loss.class_weights"
+            raise UsageError("TASK-002", f"{said} has {len(given)} numbers for {k} classes", fix=f"give {k} numbers")
+        return balanced(given) if wanted == "balanced" else torch.tensor(given)
+
+
+def balanced(counts: Sequence[float]) -> Tensor:
+    """Return (K,) weights inverse to how often each class is shown, whose mean over what is shown is one.
+
+    A class that is never shown weighs one, as it never counts.
+
+    Source:
+        King and Zeng, Logistic regression in rare events data, 2001; scikit-learn's ``compute_class_weight``.
+    """
+    shown = torch.tensor(counts, dtype=torch.float64)
+    met = shown > 0
+    return torch.where(met, shown.sum() / (met.sum() * shown.clamp(min=1)), 1).float()
+
+
+TASK = Classify
+
+
+def _known(labels: Tensor) -> Tensor:
+    """Return 1 and 0 for what is shown and what is not, NaN for what is unknown (-1, or its uint8, 255)."""
+    values = labels.float()
+    return values.where((values >= 0) & (values <= 1), torch.nan)
