@@ -92,36 +92,35 @@ def recolour(levels: Tensor, matrices: Float64[Array, "B C D"]) -> Float32[Tenso
         levels: (B, C, H, W) pictures, uint8, or float32 in [0, 1].
         matrices: (B, C, C + 1).
     """
-    factors = torch.from_numpy(matrices).clone()
-    factors[:, :, :-1] /= top(levels)
-    mixed = factors.float()[..., None, None]  # (B, C, C + 1, 1, 1)
-    used = (mixed != 0).any(0).flatten(1)
     moved = torch.empty(levels.shape, dtype=torch.float32)
+    factors = _factors(matrices, top(levels))
     for rows in _blocks(levels):
-        pixels, factor, new = levels[rows].float(), mixed[rows], moved[rows]
-        for c in range(levels.shape[1]):
-            torch.mul(pixels[:, c], factor[:, c, c], out=new[:, c])
-            for k in range(levels.shape[1]):
-                if k != c and used[c, k]:
-                    new[:, c].add_(pixels[:, k] * factor[:, c, k])
-            new[:, c].add_(factor[:, c, -1])
-        new.clamp_(0, 1)
+        _mix(levels[rows], factors[rows], moved[rows])
     return moved
 
 
-def normalise(levels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Float32[Tensor, "B C H W"]:
+def normalise(
+    levels: Tensor, mean: Sequence[float], std: Sequence[float], matrices: Float64[Array, "B C D"] | None = None
+) -> Float32[Tensor, "B C H W"]:
     """Return (x - mean) / std of pictures with x in [0, 1], one mean and std a channel or one for all.
 
     Args:
         levels: (B, C, H, W) pictures, uint8, or float32 in [0, 1].
         mean: of each channel.
         std: of each channel.
+        matrices: recolour the pictures first.
     """
-    centre = torch.tensor(mean, dtype=torch.float64)[:, None, None] * top(levels)
-    spread = torch.tensor(std, dtype=torch.float64)[:, None, None] * top(levels)
+    unit = top(levels) if matrices is None else 1
+    centre = (torch.tensor(mean, dtype=torch.float64)[:, None, None] * unit).float()
+    spread = (torch.tensor(std, dtype=torch.float64)[:, None, None] * unit).float()
+    factors = None if matrices is None else _factors(matrices, top(levels))
     normal = torch.empty(levels.shape, dtype=torch.float32)
     for rows in _blocks(levels):
-        normal[rows].copy_(levels[rows]).sub_(centre.float()).div_(spread.float())
+        if factors is None:
+            normal[rows].copy_(levels[rows])
+        else:
+            _mix(levels[rows], factors[rows], normal[rows])
+        normal[rows].sub_(centre).div_(spread)
     return normal
 
 
@@ -138,9 +137,29 @@ def top(levels: Tensor) -> int:
 
 
 def _means(levels: Tensor) -> Float64[Array, "B C"]:
-    """Return each channel's mean in [0, 1]: sums of integers are exact, those of floats are taken row by row."""
-    sums = levels.sum(-1, dtype=torch.int64 if levels.dtype == torch.uint8 else torch.float64)
-    return np.asarray(sums.numpy().sum(-1) / (levels.shape[-2] * levels.shape[-1] * top(levels)))
+    """Return each channel's mean in [0, 1], summed row by row; the sums of uint8 are exact in float32."""
+    sums = [levels[rows].float().sum(-1).double() for rows in _blocks(levels)]
+    total = torch.cat(sums).numpy().sum(-1) if sums else np.zeros(levels.shape[:2])
+    return np.asarray(total / (levels.shape[-2] * levels.shape[-1] * top(levels)))
+
+
+def _factors(matrices: Float64[Array, "B C D"], unit: int) -> Float32[Tensor, "B C D 1 1"]:
+    """Return matrices for levels of which ``unit`` means 1."""
+    factors = torch.from_numpy(matrices).clone()
+    factors[:, :, :-1] /= unit
+    return factors.float()[..., None, None]
+
+
+def _mix(levels: Tensor, factors: Float32[Tensor, "N C D 1 1"], moved: Float32[Tensor, "N C H W"]) -> None:
+    """Write the levels times their factors, cut to [0, 1], into ``moved``."""
+    pixels, used = levels.float(), (factors != 0).any(0)
+    for c, new in enumerate(moved.unbind(1)):
+        torch.mul(pixels[:, c], factors[:, c, c], out=new)
+        for k in range(levels.shape[1]):
+            if k != c and used[c, k]:
+                new.add_(pixels[:, k] * factors[:, c, k])
+        new.add_(factors[:, c, -1])
+    moved.clamp_(0, 1)
 
 
 def _turns(turns: Float64[Array, "B"]) -> Float64[Array, "B 3 3"]:

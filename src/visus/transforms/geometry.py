@@ -15,7 +15,7 @@ from numpy import ndarray as Array
 from visus.core.recipe import AugmentSettings, InputSettings, Range
 from visus.core.seeds import Draws
 
-WHOLE: Range = (1.0, 1.0)
+WHOLE = (1.0, 1.0)
 _TRIES = 10
 
 

@@ -16,14 +16,13 @@ from visus.core.errors import DataError, UsageError
 from visus.core.recipe import AugmentSettings, InputSettings
 from visus.core.sample import Samples
 from visus.core.seeds import Draws
-from visus.core.task import Transform
 from visus.transforms import colour, geometry, policy
 from visus.transforms.erasing import erase
 from visus.transforms.mixing import mix
 from visus.transforms.resample import sizes_of, warp
 
 
-def build(input: InputSettings, augment: AugmentSettings | None = None) -> Transform:
+def build(input: InputSettings, augment: AugmentSettings | None = None) -> Pipeline:
     """Return the transform of a recipe.
 
     Args:
@@ -31,21 +30,17 @@ def build(input: InputSettings, augment: AugmentSettings | None = None) -> Trans
         augment: what training does to pictures; None for judging.
 
     Raises:
-        UsageError: a setting that no picture can meet.
+        UsageError: more or fewer means or deviations than channels.
     """
     for name, values in (("mean", input.mean), ("std", input.std)):
         if len(values) not in (1, input.channels):
-            raise _wrong(f"input.{name}", values, f"one number, or one for each of the {input.channels} channels")
-    if augment is not None:
-        for name, limit in (("crop", 1.0), ("erase_area", 1.0), ("ratio", np.inf), ("scale", np.inf)):
-            low, high = getattr(augment, name)
-            if not 0 < low <= high <= limit:
-                raise _wrong(f"augment.{name}", (low, high), "from and to, above 0" + (" and up to 1" * (limit == 1)))
+            raise UsageError("USE-003", f"input.{name} = {values}: should be 1 or {input.channels} numbers",
+                             fix="one for each of input.channels, or one for all")  # fmt: skip
     return Pipeline(input, augment)
 
 
 class Pipeline:
-    """Moves, recolours, normalises, erases and mixes, in this order; holds settings and nothing else.
+    """A ``Transform``: moves, recolours, normalises, erases and mixes, in this order; holds settings and nothing else.
 
     The result has images (B, channels, height, width) float32 and frames, both in the pixels of the network's picture.
     Columns that are tensors stay as they are; annotations are moved by the matrix of their picture.  Pictures that are
@@ -80,7 +75,7 @@ class Pipeline:
         other = ready
         if partners:
             other = self._prepare(*partners[0])
-            images, share = mix(_tensor(ready.images), _tensor(other.images), self.augment, draws)
+            images, share = mix(_stacked(ready.images), _stacked(other.images), self.augment, draws)
             ready = replace(ready, images=images)
         mixed = {f"partner_{name}": other.columns[name] for name in samples.columns}
         return replace(ready, columns={**ready.columns, **mixed, "share": share})
@@ -95,14 +90,18 @@ class Pipeline:
             drawn = policy.draw(self.augment, draws)
             before = drawn.matrices(sizes) if drawn is not None else None
             matrices = geometry.training(sizes, self.input, self.augment, draws, before)
-        images = torch.empty(len(samples), self.input.channels, *self.input.size)
-        levels = self._levels(samples)
-        for rows, part in levels:
-            chosen = drawn.rows(rows) if drawn is not None else None
-            ready = self._pixels(part, matrices[rows], chosen, draws.rows(rows))
-            if len(levels) == 1:
-                images = ready
-            else:
+        parts = [
+            (
+                rows,
+                self._pixels(levels, matrices[rows], drawn.rows(rows) if drawn is not None else None, draws.rows(rows)),
+            )
+            for rows, levels in self._levels(samples)
+        ]
+        if len(parts) == 1:
+            images = parts[0][1]
+        else:
+            images = torch.empty(len(samples), self.input.channels, *self.input.size)
+            for rows, ready in parts:
                 images[torch.from_numpy(rows)] = ready
         if self.augment is not None:
             images = erase(images, self.augment, draws)
@@ -124,22 +123,16 @@ class Pipeline:
     ) -> Tensor:
         """Return (B, C, H, W) normalised pictures from levels of one dtype."""
         input, augment = self.input, self.augment
-        top = colour.top(levels[0])
-        fill = [float(round(255 * mean)) if top == 255 else mean for mean in input.mean]  # the mean colour: 0 when normalised
-        moved = warp(
-            levels,
-            matrices,
-            input.size,
-            interpolation=input.interpolation,
-            fill=fill,
-            reflect=augment.pad if augment is not None else 0,
-        ).contiguous()
+        beyond = [min(max(mean, 0.0), 1.0) for mean in input.mean]  # what lies beyond a picture is 0 once normalised
+        if colour.top(levels[0]) == 255:
+            beyond = [float(round(255 * mean)) for mean in beyond]
+        reflect = augment.pad if augment is not None else 0
+        moved = warp(levels, matrices, input.size, interpolation=input.interpolation, fill=beyond, reflect=reflect)
+        moved = moved.contiguous()
         if chosen is not None:
             moved = chosen.recolour(moved)
         jitter = colour.jitter(moved, augment, draws) if augment is not None else None
-        if jitter is not None:
-            moved = colour.recolour(moved, jitter)
-        return colour.normalise(moved, input.mean, input.std)
+        return colour.normalise(moved, input.mean, input.std, jitter)
 
     def _levels(self, samples: Samples) -> list[tuple[Int64[Array, "n"], Tensor | list[Tensor]]]:
         """Return the pictures as uint8 and as float32 in [0, 1], each kind with its rows."""
@@ -173,10 +166,5 @@ class Pipeline:
         )
 
 
-def _tensor(images: Tensor | list[Tensor]) -> Tensor:
+def _stacked(images: Tensor | list[Tensor]) -> Tensor:
     return images if isinstance(images, Tensor) else torch.stack(images)
-
-
-def _wrong(key: str, value: object, want: str) -> UsageError:
-    return UsageError("USE-003", f"{key} = {value}: should be {want}",
-                      fix="visus train DATA --print-recipe shows every setting with its value")  # fmt: skip

@@ -16,7 +16,7 @@ from jaxtyping import Float64, Int64, Shaped
 from numpy import ndarray as Array
 from torch import Tensor
 
-from visus.core.recipe import AugmentSettings, Range
+from visus.core.recipe import AugmentSettings
 from visus.core.seeds import Draws
 from visus.transforms import colour, geometry
 
@@ -38,8 +38,8 @@ class Operation:
     """
 
     name: str
-    narrow: Range = (0.0, 0.0)
-    wide: Range = (0.0, 0.0)
+    narrow: tuple[float, float] = (0.0, 0.0)
+    wide: tuple[float, float] = (0.0, 0.0)
     signed: bool = False
     colours: Callable[[Tensor, Float64[Array, "n"]], Tensor] | None = None
     pixels: Callable[[Float64[Array, "n"], Int64[Array, "n 2"]], Float64[Array, "n 3 3"]] | None = None
@@ -109,12 +109,10 @@ def draw(augment: AugmentSettings, draws: Draws) -> Policy | None:
     n = 1 if trivial else augment.operations
     unit = draws.uniform("policy", 3 * n)
     chosen = np.floor(unit[:, :n] * len(OPERATIONS)).astype(np.int64)
-    share = (
-        np.floor(unit[:, n : 2 * n] * (BINS + 1)) / BINS if trivial else np.full(chosen.shape, augment.magnitude / BINS)
-    )
+    magnitude = np.floor(unit[:, n : 2 * n] * (BINS + 1)) if trivial else np.full(chosen.shape, augment.magnitude)
     ends = np.array([operation.wide if trivial else operation.narrow for operation in OPERATIONS])[chosen]
     signed = np.array([operation.signed for operation in OPERATIONS])[chosen] & (unit[:, 2 * n :] < 0.5)
-    strength = ends[..., 0] + (ends[..., 1] - ends[..., 0]) * share
+    strength = ends[..., 0] + (ends[..., 1] - ends[..., 0]) * magnitude / BINS
     return Policy(chosen, np.where(signed, -strength, strength))
 
 
@@ -122,9 +120,8 @@ def _affine(levels: Tensor, **factors: Float64[Array, "n"]) -> Tensor:
     """Return levels recoloured by some factors of ``colour.matrices``, the others being neutral."""
     n = len(levels)
     neutral = {"brightness": np.ones(n), "contrast": np.ones(n), "saturation": np.ones(n), "turns": np.zeros(n)}
-    return _levels(
-        colour.recolour(levels, colour.matrices(levels, **{**neutral, **factors})) * colour.top(levels), levels
-    )
+    moved = colour.recolour(levels, colour.matrices(levels, **{**neutral, **factors}))
+    return _levels(moved * colour.top(levels), levels)
 
 
 def _sharpen(levels: Tensor, factors: Float64[Array, "n"]) -> Tensor:

@@ -63,17 +63,18 @@ def warp(
     if isinstance(images, Tensor) and plan.straight.all():
         if (plan.source == plan.source[0]).all() and (plan.target == plan.target[0]).all():
             moved = _stretch(images, plan.source[0], plan.target[0], size, interpolation, colour)
-            return _mirrored(moved, plan.mirrored)
+            return _mirror(moved.clone(), plan.mirrored) if plan.mirrored.any() else moved
         if plan.slides(size):
-            return _mirrored(_windows(images, plan.source, size), plan.mirrored)
+            return _mirror(_windows(images, plan.source, size), plan.mirrored)
     moved = images[0].new_empty(len(images), images[0].shape[-3], *size)
     for i in np.flatnonzero(plan.straight).tolist():
-        moved[i] = _stretch(images[i][None], plan.source[i], plan.target[i], size, interpolation, colour)[0]
+        part = _stretch(images[i][None], plan.source[i], plan.target[i], size, interpolation, colour)
+        moved[i] = _mirror(part, plan.mirrored[i : i + 1])[0]
     for rows in _grid_rows(images, plan, size):
         picked = images.index_select(0, torch.from_numpy(rows)) if isinstance(images, Tensor) else images[rows[0]][None]
         shrinkage = plan.shrinkage[rows[0]] if plan.alone[rows[0]] else None
         moved[rows] = _read(picked, plan.inverses[rows], shrinkage, size, interpolation, colour, reflect)
-    return _mirrored(moved, plan.mirrored)
+    return moved
 
 
 def sizes_of(images: Tensor | Sequence[Tensor]) -> Int64[Array, "B 2"]:
@@ -176,16 +177,14 @@ def _windows(images: Tensor, source: Int64[Array, "B 4"], size: Size) -> Tensor:
     return view.index_select(0, torch.from_numpy(starts))
 
 
-def _mirrored(images: Tensor, mirrored: Bool[Array, "B 2"]) -> Tensor:
-    """Return the pictures, those asked for mirrored across, down, or both."""
-    if not mirrored.any():
-        return images
+def _mirror(images: Tensor, mirrored: Bool[Array, "N 2"]) -> Tensor:
+    """Return the pictures, those asked for mirrored across, down, or both; writes into them where not all are alike."""
     for dims, asked in (([-1], (True, False)), ([-2], (False, True)), ([-2, -1], (True, True))):
         rows = torch.from_numpy(np.flatnonzero((mirrored == asked).all(1)))
         if len(rows) == len(images):
             return images.flip(dims)
         if len(rows):
-            images = images.index_copy(0, rows, images.index_select(0, rows).flip(dims))
+            images.index_copy_(0, rows, images.index_select(0, rows).flip(dims))
     return images
 
 
