@@ -24,7 +24,7 @@ _YIQ = np.array([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.
 _BLOCK = 2**18  # numbers worked on at once: they stay in the cache between one operation and the next
 
 
-def jitter(levels: Tensor, augment: AugmentSettings, draws: Draws) -> Float64[Array, "B C D"] | None:
+def jitter(levels: Tensor, augment: AugmentSettings, draws: Draws) -> Float64[Array, "B C C+1"] | None:
     """Return each picture's random colour matrix, or None where the settings change no colour.
 
     Brightness, contrast and saturation are multiplied by 1 plus or minus up to the setting; hue turns by up to plus or
@@ -52,7 +52,7 @@ def matrices(
     contrast: Float64[Array, "B"],
     saturation: Float64[Array, "B"],
     turns: Float64[Array, "B"],
-) -> Float64[Array, "B C D"]:
+) -> Float64[Array, "B C C+1"]:
     """Return (B, C, C + 1) matrices [A | b] that take colours x in [0, 1] to A x + b.
 
     In this order: brightness scales; contrast scales about the mean grey of the picture itself; saturation scales about
@@ -85,7 +85,7 @@ def matrices(
     return np.concatenate([linear @ scale, linear @ shift], 2)
 
 
-def recolour(levels: Tensor, matrices: Float64[Array, "B C D"]) -> Float32[Tensor, "B C H W"]:
+def recolour(levels: Tensor, matrices: Float64[Array, "B C C+1"]) -> Float32[Tensor, "B C H W"]:
     """Return pictures with colours in [0, 1] moved by each one's matrix [A | b] and cut to [0, 1].
 
     Args:
@@ -100,7 +100,7 @@ def recolour(levels: Tensor, matrices: Float64[Array, "B C D"]) -> Float32[Tenso
 
 
 def normalise(
-    levels: Tensor, mean: Sequence[float], std: Sequence[float], matrices: Float64[Array, "B C D"] | None = None
+    levels: Tensor, mean: Sequence[float], std: Sequence[float], matrices: Float64[Array, "B C C+1"] | None = None
 ) -> Float32[Tensor, "B C H W"]:
     """Return (x - mean) / std of pictures with x in [0, 1], one mean and std a channel or one for all.
 
@@ -143,14 +143,14 @@ def _means(levels: Tensor) -> Float64[Array, "B C"]:
     return np.asarray(total / (levels.shape[-2] * levels.shape[-1] * top(levels)))
 
 
-def _factors(matrices: Float64[Array, "B C D"], unit: int) -> Float32[Tensor, "B C D 1 1"]:
+def _factors(matrices: Float64[Array, "B C C+1"], unit: int) -> Float32[Tensor, "B C C+1 1 1"]:
     """Return matrices for levels of which ``unit`` means 1."""
     factors = torch.from_numpy(matrices).clone()
     factors[:, :, :-1] /= unit
     return factors.float()[..., None, None]
 
 
-def _mix(levels: Tensor, factors: Float32[Tensor, "N C D 1 1"], moved: Float32[Tensor, "N C H W"]) -> None:
+def _mix(levels: Tensor, factors: Float32[Tensor, "N C C+1 1 1"], moved: Float32[Tensor, "N C H W"]) -> None:
     """Write the levels times their factors, cut to [0, 1], into ``moved``."""
     pixels, used = levels.float(), (factors != 0).any(0)
     for c, new in enumerate(moved.unbind(1)):

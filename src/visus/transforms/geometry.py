@@ -202,14 +202,13 @@ def perspectives(old: Float64[Array, "B 4 2"], new: Float64[Array, "B 4 2"]) -> 
     rows_u = np.stack([x, y, ones, zeros, zeros, zeros, -u * x, -u * y], -1)
     rows_v = np.stack([zeros, zeros, zeros, x, y, ones, -v * x, -v * y], -1)
     entries = np.linalg.solve(np.concatenate([rows_u, rows_v], 1), np.concatenate([u, v], 1)[..., None])[..., 0]
-    matrices: Float64[Array, "B 3 3"] = np.concatenate([entries, np.ones((len(old), 1))], 1).reshape(-1, 3, 3)
-    return matrices
+    return np.asarray(np.concatenate([entries, np.ones((len(old), 1))], 1).reshape(-1, 3, 3))
 
 
 def about_middle(matrices: Float64[Array, "B 3 3"], size: tuple[int, int]) -> Float64[Array, "B 3 3"]:
     """Return the same movements about the middle of a picture of ``size`` instead of about its left top corner."""
     middle = np.full(len(matrices), size[1] / 2), np.full(len(matrices), size[0] / 2)
-    return translations(*middle) @ matrices @ translations(-middle[0], -middle[1])
+    return np.asarray(translations(*middle) @ matrices @ translations(-middle[0], -middle[1]))
 
 
 def identities(n: int) -> Float64[Array, "n 3 3"]:
