@@ -26,12 +26,12 @@ from __future__ import annotations
 import io
 import os
 import re
-import stat
 import sys
 import threading
 import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -42,6 +42,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visus.core.errors import DataError
+from visus.data.headers import EXTENSIONS, check_png, exif_orientation, is_profile, jpeg_header, recognise
+from visus.data.paths import open_regular, shown
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
@@ -51,17 +53,6 @@ Pixels = NDArray[np.generic]
 BACKGROUND = 255  # transparent pictures are laid on white, as a page would show them
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 1 << 29
-
-EXTENSIONS = {
-    "jpeg": {".jpg", ".jpeg", ".jpe", ".jfif"},
-    "png": {".png", ".apng"},
-    "webp": {".webp"},
-    "bmp": {".bmp", ".dib"},
-    "gif": {".gif"},
-    "tiff": {".tif", ".tiff"},
-    "ppm": {".ppm", ".pgm", ".pbm", ".pnm"},
-    "avif": {".avif"},
-}
 
 
 @dataclass(frozen=True)
@@ -124,7 +115,7 @@ def decode(
         subject = name or shown(source)
         with open_regular(source) as file:
             data = _whole(file, subject, max_bytes)
-    format = _format(data, subject)
+    format = recognise(bytes(data[:_START]), subject)
     header = _header(io.BytesIO(data), format, subject, max_pixels)
     pixels, found = _pixels(data, header, subject, at_least)
     notes = [*header.warnings, *found]
@@ -132,8 +123,7 @@ def decode(
     others = [other for other, suffixes in EXTENSIONS.items() if suffix in suffixes and other != format]
     if others:
         notes.append(f"the content is {format}, the name says {others[0]}")
-    size = (header.width, header.height) if header.orientation > 4 else (header.height, header.width)
-    return Decoded(_upright(pixels, header.orientation), format, tuple(notes), header.orientation, size)
+    return Decoded(_upright(pixels, header.turn), format, tuple(notes), header.orientation, header.size)
 
 
 def peek(source: Path, *, max_pixels: int = MAX_PIXELS) -> Peek:
@@ -143,79 +133,15 @@ def peek(source: Path, *, max_pixels: int = MAX_PIXELS) -> Peek:
         DataError: as ``decode``, as far as a header can tell.
     """
     with open_regular(source) as file:
-        start = file.read(_MAGIC)
-        format = _format(start, shown(source))
+        format = recognise(file.read(_START), shown(source))
         file.seek(0)
         header = _header(file, format, shown(source), max_pixels)
-    turned = header.orientation > 4
-    height, width = (header.width, header.height) if turned else (header.height, header.width)
-    return Peek(height, width, header.channels, format)
-
-
-def sniff_format(start: bytes) -> str:
-    """Return the format that a file's first 32 bytes announce, or an empty string."""
-    for format, pattern in _FORMATS.items():
-        if pattern.match(start):
-            return format
-    return ""
-
-
-def open_regular(path: Path) -> IO[bytes]:
-    """Open a regular file; a fifo, device, socket or folder is refused without ever waiting for it.
-
-    Raises:
-        DataError: DATA-010, with the system's reason.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(path, flags)
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise DataError("DATA-010", f"{shown(path)}: the file cannot be opened: {reason.lower()}") from error
-    kind = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(kind):
-        return os.fdopen(descriptor, "rb")
-    os.close(descriptor)
-    names = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
-    what = names.get(stat.S_IFMT(kind), "device")
-    raise DataError(
-        "DATA-010", f"{shown(path)}: a {what} is not an image file", fix="remove it, or leave it out of the data"
-    )
-
-
-def shown(path: Path | str) -> str:
-    """Return a path as text that can be printed and stored anywhere, whatever bytes its name is made of."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return Peek(*header.size, header.channels, format)
 
 
 # What is below stands in the order in which a file passes it.
 
-_MAGIC = 32
-_FORMATS = {
-    "jpeg": re.compile(rb"\xff\xd8\xff"),
-    "png": re.compile(rb"\x89PNG\r\n\x1a\n"),
-    "webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
-    "bmp": re.compile(rb"BM"),
-    "gif": re.compile(rb"GIF8[79]a"),
-    "tiff": re.compile(rb"II[*+]\0|MM\0[*+]"),
-    "ppm": re.compile(rb"P[1-6][\s#]"),
-    "avif": re.compile(rb"....ftyp(avif|avis|mif1.{8,20}avif)", re.DOTALL),
-}
-_STRANGERS = (  # what people's folders hold instead, and the way out
-    (rb"\0+$", "it is filled with zeros, as a crash or a broken copy leaves it", "copy it again"),
-    (rb"version https://git-lfs", "it is a Git LFS pointer, not the picture", "git lfs pull"),
-    (rb"\s*<(!doctype )?html", "it is a web page, probably an error page saved as a picture", "download it again"),
-    (rb"\s*(<\?xml|<svg)", "it is XML or SVG text", "draw it to PNG first"),
-    (rb"....ftyp(hei[cxms]|hev[cmx]|mif1|msf1)", "it is HEIC, as phones write it", "convert it to JPEG or PNG"),
-    (rb"\x1f\x8b", "it is gzip-compressed", "gunzip it"),
-    (rb"PK\x03\x04", "it is a zip archive", "unpack it"),
-    (rb"%PDF", "it is a PDF", "draw it to PNG first"),
-    (rb"%!PS|\xc5\xd0\xd3\xc6", "it is PostScript, which is a program", "draw it to PNG first"),
-    (rb"\0\x05\x16\x07", "it is a side file of macOS", "remove it"),
-    (rb"\x80[\x02-\x05]", "it is a Python pickle, which visus never opens", "remove it"),
-    (rb"8BPS|\xff\x0a|\0\0\0\x0c(jP|JXL) ", "its format is not one visus reads", "convert it to PNG"),
-)
-_KNOWN = "JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, PGM, PBM, AVIF"
+_START = 4096
 _PLUGINS = {
     "jpeg": "JpegImagePlugin.JpegImageFile",
     "png": "PngImagePlugin.PngImageFile",
@@ -228,20 +154,31 @@ _PLUGINS = {
 }
 _GREY = {"1", "L", "LA", "La", "I", "F"}  # and the 16-bit ones, "I;16" and its byte orders
 _EARLY = re.compile(r"truncat|unpack|no more images|EOF while", re.IGNORECASE)  # as Pillow words it
-_CATCHING = threading.Lock()  # warnings.catch_warnings is one for the process
+_CATCHING = threading.RLock()  # warnings.catch_warnings is one for the process
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What is known before decoding; ``opened`` is Pillow's lazy file, absent for a JPEG that needs no Pillow."""
+    """What is known before decoding.
+
+    ``height`` and ``width`` are those of the pixels that decoding gives, ``turn`` is the EXIF orientation still to be
+    applied to them: 1 for TIFF, which Pillow turns itself.  ``opened`` is Pillow's lazy file, absent for a JPEG that
+    needs no Pillow.
+    """
 
     height: int
     width: int
     channels: int
     format: str
     orientation: int
+    turn: int
     warnings: tuple[str, ...]
     opened: ImageFile | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Upright (height, width)."""
+        return (self.width, self.height) if self.turn > 4 else (self.height, self.width)
 
 
 def _whole(file: IO[bytes], subject: str, max_bytes: int) -> bytearray:
@@ -263,51 +200,54 @@ def _too_long(subject: str, length: int, limit: int) -> DataError:
     return DataError("DATA-011", f"{subject}: the file has {length:,} bytes, more than the {limit:,} that are read")
 
 
-def _format(start: bytes | bytearray, subject: str) -> str:
-    if not start:
-        raise DataError("DATA-014", f"{subject}: the file is empty", fix="copy it again, or remove it")
-    format = sniff_format(bytes(start[:_MAGIC]))
-    if format:
-        return format
-    for pattern, what, way in _STRANGERS:
-        if re.match(pattern, bytes(start[:4096]), re.IGNORECASE | re.DOTALL):
-            raise DataError("DATA-012", f"{subject}: not an image file: {what}", fix=way)
-    raise DataError("DATA-012", f"{subject}: not an image file", looked=_KNOWN, fix="convert it to PNG, or remove it")
-
-
 def _header(file: IO[bytes], format: str, subject: str, max_pixels: int) -> _Header:
     """Read sizes and orientation, and refuse what must not be decoded, before any pixel is."""
-    if format == "jpeg":
-        found = _jpeg_header(file)
-        if found is not None:
-            _check_size(found.height, found.width, subject, max_pixels)
-            if found.channels:
-                return found
-        file.seek(0)
-    notes: list[str] = []
+    jpeg = jpeg_header(file) if format == "jpeg" else None
+    if jpeg is not None:
+        _check_size(jpeg.height, jpeg.width, subject, max_pixels)
+        if jpeg.components in {1, 3} and jpeg.bits == 8:
+            turn, notes = _metadata(jpeg.exif, jpeg.profile)
+            return _Header(jpeg.height, jpeg.width, jpeg.components, format, turn, turn, tuple(notes), None)
+    file.seek(0)
     try:
-        opened, notes = _open_with_pillow(file, format)
+        opened, told = _open_with_pillow(file, format)
+        (width, height), mode, info = opened.size, opened.mode, opened.info
+        tagged = opened.tag_v2.get(0x0112) if format == "tiff" else None  # type: ignore[attr-defined]
+        several = _has_more_frames(opened)
     except MemoryError:
         raise
     except Exception as error:  # decoders raise nearly anything on damaged bytes; the cause is told, never lost
         raise _damaged(subject, error, file) from error
-    width, height = opened.size
     _check_size(height, width, subject, max_pixels)
-    if getattr(opened, "is_animated", False):
+    turn, notes = _metadata(info.get("exif") or b"", info.get("icc_profile") or b"")
+    if several:
         notes.append("it holds several frames or pages; the first is read")
+        file.seek(0)
+        opened = _open_with_pillow(file, format)[0]  # counting may have left it at another frame
+    orientation = turn
     if format == "tiff":
-        orientation, fault = int(opened.tag_v2.get(0x0112) or 1), ""  # type: ignore[attr-defined]
-    else:
-        orientation, fault = _orientation(opened.info.get("exif") or b"")
-    if not 1 <= orientation <= 8:
-        orientation = 1
-    if fault:
-        notes.append(fault)
-    profile = opened.info.get("icc_profile")
-    if profile and not _is_profile(profile):
+        turn, orientation = 1, tagged if isinstance(tagged, int) and 1 <= tagged <= 8 else 1
+    channels = 1 if mode in _GREY or mode.startswith("I;16") else 3
+    return _Header(height, width, channels, format, orientation, turn, (*told, *notes), opened)
+
+
+def _metadata(exif: bytes, profile: bytes) -> tuple[int, list[str]]:
+    """Return the EXIF orientation, and what is wrong with it or with the colour profile."""
+    orientation, fault = exif_orientation(exif)
+    notes = [fault] if fault else []
+    if profile and not is_profile(profile):
         notes.append("its colour profile is damaged; profiles are not applied anyway")
-    channels = 1 if opened.mode in _GREY or opened.mode.startswith("I;16") else 3
-    return _Header(height, width, channels, format, orientation, tuple(notes), opened)
+    return orientation, notes
+
+
+def _has_more_frames(opened: ImageFile) -> bool:
+    """Tell whether there is more than one frame; a damaged second one counts."""
+    try:
+        return bool(getattr(opened, "is_animated", False))
+    except MemoryError:
+        raise
+    except Exception:  # as the caller's: it is there, whatever is wrong with it
+        return True
 
 
 def _check_size(height: int, width: int, subject: str, max_pixels: int) -> None:
@@ -328,96 +268,20 @@ def _open_with_pillow(file: IO[bytes], format: str) -> tuple[ImageFile, list[str
     """
     module, _, name = _PLUGINS[format].partition(".")
     plugin: Callable[[IO[bytes]], ImageFile] = getattr(import_module(f"PIL.{module}"), name)
+    notes: list[str] = []
+    with _collecting(notes):
+        opened = plugin(file)
+    return opened, notes
+
+
+@contextmanager
+def _collecting(notes: list[str]) -> Iterator[None]:
+    """Add what Pillow warns of to ``notes``, each once, instead of printing it."""
     with _CATCHING, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        opened = plugin(file)
+        yield
     told = [str(w.message).strip().rstrip(".") for w in caught if issubclass(w.category, UserWarning)]
-    return opened, list(dict.fromkeys(told))
-
-
-def _jpeg_header(file: IO[bytes]) -> _Header | None:
-    """Walk a JPEG's segments up to its first scan; None where they do not make sense.
-
-    ``channels`` is 0 where only Pillow's rule for the colours applies (CMYK, 12 bits).
-
-    Source:
-        ITU-T T.81, annex B.
-    """
-    file.seek(2)
-    size: tuple[int, int, int, int] | None = None
-    exif, profile, notes = b"", b"", []
-    while True:
-        marker = file.read(2)
-        while marker[1:] == b"\xff":  # fill bytes
-            marker = marker[1:] + file.read(1)
-        if len(marker) < 2 or marker[0] != 0xFF or marker[1] in {0xD8, 0xD9}:
-            return None
-        code = marker[1]
-        if code == 0x01 or 0xD0 <= code <= 0xD7:
-            continue
-        length = int.from_bytes(file.read(2), "big") - 2
-        if length < 0:
-            return None
-        if code == 0xDA:
-            break
-        if 0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC}:
-            frame = file.read(length)
-            if len(frame) < 6 or size is not None:
-                return None
-            size = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big"), frame[5], frame[0]
-        elif code in {0xE1, 0xE2}:
-            content = file.read(length)
-            if code == 0xE1 and content.startswith(b"Exif\0") and not exif:
-                exif = content
-            elif code == 0xE2 and content.startswith(b"ICC_PROFILE\0\x01"):
-                profile = content[14:]
-        else:
-            file.seek(length, os.SEEK_CUR)
-    if size is None:
-        return None
-    height, width, components, precision = size
-    orientation, fault = _orientation(exif)
-    if fault:
-        notes.append(fault)
-    if profile and profile[36:40] != b"acsp":
-        notes.append("its colour profile is damaged; profiles are not applied anyway")
-    plain = components in {1, 3} and precision == 8
-    return _Header(height, width, components if plain else 0, "jpeg", orientation, tuple(notes), None)
-
-
-def _orientation(exif: bytes) -> tuple[int, str]:
-    """Return EXIF's orientation, 1 to 8, and a warning where the block is damaged.
-
-    Source:
-        CIPA DC-008 (Exif 2.32), tag 0x0112; TIFF 6.0, section 2.
-    """
-    block = exif.removeprefix(b"Exif\0")[exif.startswith(b"Exif\0") :]  # the sixth byte of the mark is padding
-    if not block:
-        return 1, ""
-    damaged = 1, "its EXIF data is damaged, so it is not turned"
-    order = {b"II*\0": "little", b"MM\0*": "big"}.get(block[:4])
-    if order is None:
-        return damaged
-
-    def number(at: int, length: int) -> int:
-        return int.from_bytes(block[at : at + length], order)  # type: ignore[arg-type]
-
-    start = number(4, 4)
-    count = number(start, 2)
-    if not 8 <= start <= len(block) - 2 or start + 2 + 12 * count > len(block):
-        return damaged
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        if number(entry, 2) == 0x0112:
-            value = number(entry + 8, 2)
-            if value > 8:
-                return 1, f"its EXIF orientation is {value}, which does not exist, so it is not turned"
-            return value or 1, ""
-    return 1, ""
-
-
-def _is_profile(profile: bytes) -> bool:
-    """Tell whether bytes can be an ICC profile: its signature, and the length it states."""
-    return profile[36:40] == b"acsp" and int.from_bytes(profile[:4], "big") == len(profile)
+    notes += [note for note in dict.fromkeys(told) if note not in notes]
 
 
 def _pixels(data: bytearray, header: _Header, subject: str, at_least: int | None) -> tuple[Pixels, list[str]]:
@@ -425,9 +289,10 @@ def _pixels(data: bytearray, header: _Header, subject: str, at_least: int | None
     try:
         if header.opened is None:
             return _jpeg_pixels(data, header, at_least), []
-        notes = _check_png(data) if header.format == "png" else []
-        deep = _deep_pixels(data, header.opened, header.format)
-        pixels, found = deep if deep is not None else _to_array(header.opened)
+        notes = check_png(data) if header.format == "png" else []
+        with _collecting(notes) if header.format == "tiff" else nullcontext():  # TIFF reads its metadata only now
+            deep = _deep_pixels(data, header.opened, header.format)
+            pixels, found = deep if deep is not None else _to_array(header.opened)
         return pixels, [*notes, *found]
     except MemoryError:
         raise
@@ -443,6 +308,8 @@ class _UnusableError(ValueError):
 
 def _damaged(subject: str, error: Exception, file: IO[bytes]) -> DataError:
     length = file.seek(0, os.SEEK_END)
+    if type(error).__name__ == "DecompressionBombError":
+        return DataError("DATA-013", f"{subject}: it has more pixels than Pillow decodes", where=str(error))
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     reason = "its header makes no sense" if reason == "not identified by this driver" else reason
     if _EARLY.search(reason) or isinstance(error, EOFError):
@@ -547,28 +414,6 @@ def _on_white(pixels: NDArray[np.uint16]) -> tuple[Pixels, list[str]]:
     notes = [] if alpha.any() else ["nothing is visible: every pixel is transparent"]
     laid = np.rint(pixels[..., :-1] * alpha + 65535 * (1 - alpha)).astype(np.uint16)
     return laid[..., 0] if laid.shape[2] == 1 else laid, notes
-
-
-def _check_png(data: bytearray) -> list[str]:
-    """Walk the chunks: every critical one is whole and has its checksum, which Pillow does not ask of the pixels.
-
-    Source:
-        W3C PNG specification (third edition), section 5.3.
-    """
-    at, length = 8, len(data)
-    view = memoryview(data)
-    while at < length:
-        size = int.from_bytes(view[at : at + 4], "big")
-        end = at + 12 + size
-        if end > length:
-            raise EOFError(f"its chunk at byte {at:,} reaches to byte {end:,}")
-        kind = bytes(view[at + 4 : at + 8])
-        if not kind[0] & 0x20 and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise ValueError(f"the checksum of its chunk {kind.decode('latin-1')} at byte {at:,} does not hold")
-        if kind == b"IEND":
-            return []
-        at = end
-    return ["it has no end mark (IEND)"]
 
 
 _PNM = re.compile(rb"P([56])" + rb"(?:\s|#[^\n]*\n)+(\d{1,6})" * 3 + rb"\s", re.DOTALL)

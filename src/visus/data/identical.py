@@ -11,7 +11,7 @@ import numpy as np
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, Dataset, FileImages
-from visus.data.decode import open_regular
+from visus.data.paths import open_regular
 
 
 def identical_across_splits(dataset: Dataset) -> list[tuple[str, str]]:

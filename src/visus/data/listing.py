@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from visus.core.errors import DataError
-from visus.data.decode import EXTENSIONS, open_regular, shown, sniff_format
+from visus.data.headers import EXTENSIONS, sniff_format
+from visus.data.paths import open_regular, shown
 
 _PICTURES = frozenset(suffix for suffixes in EXTENSIONS.values() for suffix in suffixes)
 _NO_PICTURES = frozenset(

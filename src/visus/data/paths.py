@@ -1,17 +1,46 @@
-"""The one door for paths found in files: they are relative and stay below the data they came with."""
+"""The door to the user's files: only regular ones are opened, and paths found in files stay below their folder."""
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 from visus.core.errors import DataError
-from visus.data.decode import shown
 
 _ABSOLUTE = re.compile(r"[\\/]|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Open a regular file; a fifo, device, socket or folder is refused without ever waiting for it.
+
+    Raises:
+        DataError: DATA-010, with the system's reason.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        descriptor = os.open(path, flags)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise DataError("DATA-010", f"{shown(path)}: the file cannot be opened: {reason.lower()}") from error
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    names = {stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    what = names.get(stat.S_IFMT(kind), "device")
+    raise DataError(
+        "DATA-010", f"{shown(path)}: this is a {what}, not a file", fix="remove it, or leave it out of the data"
+    )
+
+
+def shown(path: Path | str) -> str:
+    """Return a path as text that can be printed and stored anywhere, whatever bytes its name is made of."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def inside(root: Path, relative: str, *, where: str = "") -> Path:

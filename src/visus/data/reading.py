@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visus.core.errors import DataError, UsageError, did_you_mean, nearest
 from visus.data.dataset import Dataset
-from visus.data.decode import open_regular, shown, sniff_format
 from visus.data.formats import FORMATS, Evidence
+from visus.data.headers import sniff_format
 from visus.data.listing import files_of, folders_of, has_picture, list_pictures
+from visus.data.paths import open_regular, shown
 from visus.data.splitting import carve_missing
 
 if TYPE_CHECKING:
@@ -137,11 +137,11 @@ def _no_format(path: Path, found: dict[str, Evidence]) -> DataError:
         count = loose or len(list_pictures(path / inner[0]).pictures)
         return DataError(
             "DATA-006", f"{shown(path)}: it holds pictures ({count:,} or more) but nothing says what they show",
-            looked=looked,
+            where=_outer_folder(path) if loose else "", looked=looked,
             fix="make a folder for each class (DATA/cat/, DATA/dog/), or add labels.csv with the columns path,label",
         )  # fmt: skip
     return DataError("DATA-002", f"{shown(path)} is not a data set that visus can read", looked=looked,
-                     fix=_other_folder(path) or "name the format: --set data.format=NAME")  # fmt: skip
+                     fix=_inner_folder(path) or "name the format: --set data.format=NAME")  # fmt: skip
 
 
 def _is_picture(path: Path) -> bool:
@@ -152,12 +152,20 @@ def _is_picture(path: Path) -> bool:
         return False
 
 
-def _other_folder(path: Path) -> str:
-    """Return a hint where a folder inside is what was meant, or the one above."""
-    inside: Iterable[Path] = (path / name for name in folders_of(path)) if path.is_dir() else ()
-    for folder in (*inside, path.resolve().parent):
-        for name in FORMATS:
-            evidence = FORMATS[name].sniff(folder)
-            if evidence is not None and evidence.score > 0.5 and evidence.count > 1:
-                return f"did you mean {shown(folder)}? It holds {evidence.phrase}"
-    return ""
+def _inner_folder(path: Path) -> str:
+    """Return a fix line where a folder inside is what was meant, as after unpacking an archive."""
+    held = ((path / name, _hint(path / name)) for name in folders_of(path))
+    return next((f"did you mean {shown(folder)}? It holds {phrase}" for folder, phrase in held if phrase), "")
+
+
+def _outer_folder(path: Path) -> str:
+    """Return what the folder above holds: one of its classes may have been named instead of it."""
+    above = path.parent if path.name else path.resolve().parent
+    phrase = _hint(above)
+    return f"the folder above, {shown(above)}, holds {phrase}; if this is one of them, name that" if phrase else ""
+
+
+def _hint(folder: Path) -> str:
+    """Return what a format recognises in a folder, if it is more than one thing."""
+    found = (FORMATS[name].sniff(folder) for name in FORMATS)
+    return next((seen.phrase for seen in found if seen is not None and seen.score > _UNSURE and seen.count > 1), "")

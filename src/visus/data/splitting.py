@@ -27,9 +27,9 @@ _BINS = 10
 def carve_missing(dataset: Dataset, *, validation: float, test: float, seed: int) -> Dataset:
     """Return the data set with a validation part, and a test part where ``test`` is above 0.
 
-    Each class gives its share, rounded, but at least one picture where it has enough (three for the test part, two for
-    validation), and keeps at least one for training.  Records of one group stay together.  Data with several labels is
-    stratified by the rarest one a picture shows, numbers by tenths of their range of values.
+    Each class gives its share, rounded, but at least one picture, as long as one is left for training and, while the
+    validation part is still to be carved, one for that.  Records of one group stay together.  Data with several labels
+    is stratified by the rarest one a picture shows, numbers by tenths of the records in their order of size.
 
     Args:
         dataset: as a format read it.
@@ -56,7 +56,8 @@ def carve_missing(dataset: Dataset, *, validation: float, test: float, seed: int
             notes.append(f"there is no {SPLITS[part]} part, and none was asked for")
             continue
         pool = np.flatnonzero(split == TRAIN)
-        taken = _take(pool, share, ranks, strata, dataset.groups, spare=2 if part == TEST else 1)
+        spare = 1 if part == VAL or (split == VAL).any() else 2
+        taken = _take(pool, share, ranks, strata, dataset.groups, spare)
         if not len(taken):
             raise _nothing_to_carve(dataset, part)
         split[taken] = part
@@ -109,13 +110,13 @@ def _take(
     pool: NDArray[np.int64], share: float, ranks: NDArray[np.uint64], strata: NDArray[np.int64],
     groups: NDArray[np.int64] | None, spare: int,
 ) -> NDArray[np.int64]:  # fmt: skip
-    """Return the records of ``pool`` that a part of this share takes; a stratum of at most ``spare`` gives none."""
+    """Return the records of ``pool`` that a part of this share takes; each stratum keeps at least ``spare``."""
     if groups is not None:
         return _take_groups(pool, share, ranks, strata, groups)
     order = pool[np.lexsort((ranks[pool], strata[pool]))]
     _, starts, counts = np.unique(strata[order], return_index=True, return_counts=True)
     wanted = np.floor(share * counts + 0.5).astype(np.int64)
-    wanted = np.minimum(np.where(counts > spare, np.maximum(wanted, 1), 0), counts - 1)
+    wanted = np.clip(np.maximum(wanted, 1), 0, np.maximum(counts - spare, 0))
     place = np.arange(len(order)) - np.repeat(starts, counts)
     return np.sort(order[place < np.repeat(wanted, counts)])
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, Dataset, Strings
-from visus.data.decode import open_regular, shown
 from visus.data.formats import Evidence, Format
+from visus.data.paths import open_regular, shown
 from visus.data.splitting import TEST, TRAIN
 
 if TYPE_CHECKING:
@@ -236,6 +236,8 @@ class _Reader:
                 continue
             if name in _VALUES:
                 self.stack.append(argument)
+            elif name in _CONSTANTS:
+                self.stack.append(_CONSTANTS[name])
             elif name in _STEPS:
                 _STEPS[name](self, argument)
             else:
@@ -298,10 +300,10 @@ class _Reader:
 
 _SILENT = {"PROTO", "FRAME"}
 _VALUES = {
-    "BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "BINFLOAT", "NONE", "NEWTRUE", "NEWFALSE",
-    "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE",
-    "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING",
+    "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
 }  # fmt: skip
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _STEPS: dict[str, Callable[[_Reader, Any], None]] = {
     "MARK": _Reader.mark,
     "PUT": _Reader.remember, "BINPUT": _Reader.remember, "LONG_BINPUT": _Reader.remember, "MEMOIZE": _Reader.remember,

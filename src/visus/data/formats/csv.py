@@ -31,10 +31,9 @@ from numpy.typing import NDArray
 
 from visus.core.errors import BadDataLimit, DataError, did_you_mean, nearest
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
-from visus.data.decode import open_regular, shown
 from visus.data.formats import Evidence, Format
 from visus.data.listing import files_of, folders_of, natural
-from visus.data.paths import fault_of, inside, missing
+from visus.data.paths import fault_of, inside, missing, open_regular, shown
 from visus.data.splitting import SPLIT_WORDS, TRAIN
 
 if TYPE_CHECKING:
@@ -392,7 +391,7 @@ def _find_files(root: Path, rows: Sequence[_Row], notes: list[str]) -> tuple[Pat
 
 
 def _check_missing(bad: Sequence[tuple[str, str]], rows: int, root: Path, max_bad: float) -> None:
-    if not bad or len(bad) <= max_bad * rows:
+    if len(bad) < rows and len(bad) <= max_bad * rows:
         return
     named = "; ".join(f"{reason.partition(':')[0]} {shown(path)}" for path, reason in bad[:3]) + " ..." * (len(bad) > 3)
     if len(bad) == rows:

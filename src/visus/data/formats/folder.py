@@ -10,7 +10,6 @@ import numpy as np
 
 from visus.core.errors import DataError, did_you_mean
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
-from visus.data.decode import shown
 from visus.data.formats import Evidence, Format
 from visus.data.listing import (
     Listing,
@@ -22,6 +21,7 @@ from visus.data.listing import (
     natural,
     notes_of,
 )
+from visus.data.paths import shown
 from visus.data.splitting import SPLIT_WORDS, TRAIN
 
 if TYPE_CHECKING:

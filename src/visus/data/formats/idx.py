@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, Dataset, Strings
-from visus.data.decode import open_regular, shown
 from visus.data.formats import Evidence, Format
 from visus.data.listing import files_of
+from visus.data.paths import open_regular, shown
 from visus.data.splitting import SPLIT_WORDS, TEST, TRAIN
 
 if TYPE_CHECKING:
@@ -204,7 +204,8 @@ def _names(path: Path, values: NDArray[np.int64]) -> tuple[str, ...]:
 
 def _says_fashion(path: Path) -> bool:
     resolved = path.resolve()
-    if any("fashion" in part.lower() for part in (resolved.name, resolved.parent.name)):
+    name = resolved.parent.name if resolved.name == "raw" else resolved.name
+    if "fashion" in name.lower():
         return True
     readme = next((path / name for name in files_of(path) if name.lower().startswith("readme")), None)
     if readme is None:

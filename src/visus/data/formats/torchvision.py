@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.data.dataset import SPLITS, ArrayImages, Dataset, FileImages, Strings
-from visus.data.decode import shown
 from visus.data.formats import FORMATS, Evidence, Format
+from visus.data.paths import shown
 from visus.data.splitting import TEST, TRAIN, VAL
 
 if TYPE_CHECKING:
@@ -34,11 +34,13 @@ class Source:
         at: a file or folder below the root that is there when the set is.
         splits: arguments of torchvision's class for each split.
         reader: the format that reads ``at`` instead of torchvision's class, where visus has it.
+        no_class: a folder among the classes that torchvision does not count as one.
     """
 
     at: str
     splits: Mapping[int, Mapping[str, object]] = field(default_factory=lambda: {TRAIN: {}})
     reader: str = ""
+    no_class: str = ""
 
 
 def _parts(train: str = "", val: str = "", test: str = "") -> dict[int, dict[str, object]]:
@@ -51,7 +53,7 @@ SETS: Mapping[str, Source] = {
     "CIFAR10": Source("cifar-10-batches-py", _SWITCH, "cifar"),
     "CIFAR100": Source("cifar-100-python", _SWITCH, "cifar"),
     "CLEVRClassification": Source("clevr/CLEVR_v1.0", _parts("train", "val")),
-    "Caltech101": Source("caltech101/101_ObjectCategories", reader="folder"),
+    "Caltech101": Source("caltech101/101_ObjectCategories", reader="folder", no_class="BACKGROUND_Google"),
     "Caltech256": Source("caltech256/256_ObjectCategories", reader="folder"),
     "Country211": Source("country211", _parts("train", "valid", "test"), "folder"),
     "DTD": Source("dtd/dtd", _parts("train", "val", "test")),
@@ -127,8 +129,25 @@ def named(name: str, settings: DataSettings, root: Path | None, download: bool) 
     if download:
         _download(name, source, home)
     if source.reader:
-        return FORMATS[source.reader].read(home / source.at, settings).with_(name=name, format="torchvision")
+        dataset = FORMATS[source.reader].read(home / source.at, settings).with_(name=name, format="torchvision")
+        return _without(dataset, source.no_class) if source.no_class in dataset.classes else dataset
     return _from_class(name, source, home, settings)
+
+
+def _without(dataset: Dataset, name: str) -> Dataset:
+    """Return a set of files without one of its classes."""
+    gone = dataset.classes.index(name)
+    label = dataset.columns["label"].astype(np.int64)
+    keep = np.flatnonzero(label != gone)
+    ids = Strings([dataset.ids[i] for i in keep.tolist()])
+    return dataset.with_(
+        ids=ids,
+        images=FileImages(dataset.root, ids),
+        columns={"label": label[keep] - (label[keep] > gone)},
+        split=dataset.split[keep],
+        classes=tuple(other for other in dataset.classes if other != name),
+        notes=(*dataset.notes, f"left out {name}, which is no class"),
+    )
 
 
 def _usual_folders() -> list[Path]:

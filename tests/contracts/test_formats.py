@@ -1,0 +1,126 @@
+"""What every format keeps to: a new file in ``data/formats`` is tested because it exists, once it has an example."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.data.examples import EXAMPLES
+
+from visus.core.errors import DataError, UsageError
+from visus.core.recipe import DataSettings
+from visus.data.dataset import SPLITS, Dataset
+from visus.data.formats import FORMATS
+from visus.data.reading import open_data
+
+SETTINGS = DataSettings()
+
+
+def opened(name: str, root: Path, carve: bool = False) -> Dataset:
+    return open_data(EXAMPLES[name](root), SETTINGS, root=root, carve=carve)
+
+
+def test_every_format_has_an_example_here():
+    assert set(EXAMPLES) == set(FORMATS)
+
+
+def test_importing_every_format_loads_no_torch():
+    imports = "import sys; from visus.data.formats import FORMATS; [FORMATS[name] for name in FORMATS]"
+    program = f"{imports}; assert not {{'torch', 'torchvision', 'sklearn', 'PIL'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_its_own_example_is_recognised_by_it_and_by_no_other(name: str, tmp_path: Path):
+    example = EXAMPLES[name](tmp_path)
+    if isinstance(example, str):
+        assert FORMATS[name].named is not None
+        return
+    scores = {other: found.score for other in FORMATS if (found := FORMATS[other].sniff(example))}
+    assert max(scores, key=scores.__getitem__) == name and sorted(scores.values())[-1:] > [0.5]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_column_has_a_row_for_every_record(name: str, tmp_path: Path):
+    dataset = opened(name, tmp_path)
+    assert len(dataset) >= 12
+    assert {len(column) for column in (*dataset.columns.values(), dataset.split)} == {len(dataset)}
+    assert len(set(dataset.ids)) == len(dataset)
+    assert set(dataset.split.tolist()) <= set(range(len(SPLITS)))
+    assert dataset.split.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_labels_are_dense_indices_of_named_classes(name: str, tmp_path: Path):
+    dataset = opened(name, tmp_path)
+    labels = dataset.columns["label"]
+    assert labels.dtype == np.int64 and len(set(dataset.classes)) == len(dataset.classes) >= 3
+    assert set(labels[dataset.indices("train")].tolist()) == set(range(len(dataset.classes)))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_picture_can_be_read(name: str, tmp_path: Path):
+    dataset = opened(name, tmp_path)
+    for i in (0, len(dataset) // 2, len(dataset) - 1):
+        pixels = dataset.images.read(i)
+        assert pixels.dtype == np.uint8 and pixels.ndim in {2, 3} and pixels.size
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_it_says_what_it_is_and_what_it_recognised(name: str, tmp_path: Path):
+    dataset = opened(name, tmp_path)
+    assert dataset.format == name and dataset.name and dataset.evidence
+    assert FORMATS[name].looks_for
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_reading_twice_gives_the_same_data(name: str, tmp_path: Path):
+    first = opened(name, tmp_path)
+    again = open_data("digits" if name == "digits" else first.root, SETTINGS, carve=False)
+    if name == "torchvision":
+        again = open_data("torchvision:MNIST", SETTINGS, root=tmp_path, carve=False)
+    assert first.fingerprint() == again.fingerprint() and list(first.ids) == list(again.ids)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_it_can_be_sent_to_a_worker(name: str, tmp_path: Path):
+    dataset = opened(name, tmp_path)
+    there = pickle.loads(pickle.dumps(dataset))
+    np.testing.assert_array_equal(there.images.read(3), dataset.images.read(3))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_missing_is_carved_and_every_class_stays_in_training(name: str, tmp_path: Path):
+    dataset = opened(name, tmp_path, carve=True)
+    labels = dataset.columns["label"]
+    assert all(len(dataset.indices(split)) for split in SPLITS) and "val" in dataset.carved
+    assert set(labels[dataset.indices("train")].tolist()) == set(range(len(dataset.classes)))
+    assert any("carved" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_empty_folder_is_not_recognised_and_not_read(name: str, tmp_path: Path):
+    found = FORMATS[name].sniff(tmp_path)
+    assert found is None or found.score == 0
+    with pytest.raises((DataError, UsageError)):
+        FORMATS[name].read(tmp_path, SETTINGS)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_reading_writes_nothing(name: str, tmp_path: Path):
+    EXAMPLES[name](tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for path in tmp_path.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    open_data(
+        "digits" if name == "digits" else "torchvision:MNIST" if name == "torchvision" else tmp_path,
+        SETTINGS,
+        root=tmp_path,
+    )
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+    for path in [tmp_path, *tmp_path.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)

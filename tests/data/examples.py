@@ -1,0 +1,101 @@
+"""A small data set of each format that shows all of it: twelve pictures or a few more, of at least three classes."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+
+def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = (8, 8)) -> Path:
+    """Write a small picture that no other seed gives; the name's ending says how."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rough = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(rough).save(path)
+    return path
+
+
+def write_tree(root: Path, tree: Mapping[str, int]) -> Path:
+    """Write ``count`` pictures below each folder of ``tree``."""
+    seed = 0
+    for folder, count in tree.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            write_picture(root / folder / f"{i}.png", seed := seed + 1)
+    return root
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    """Return an IDX file of unsigned bytes."""
+    return (
+        bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.astype(np.uint8).tobytes()
+    )
+
+
+def write_idx(root: Path, part: str, pixels: np.ndarray, labels: np.ndarray, packed: bool = False) -> None:
+    """Write a pair of IDX files as MNIST names them."""
+    root.mkdir(parents=True, exist_ok=True)
+    for kind, array in (("images-idx3", pixels), ("labels-idx1", labels)):
+        data, ending = (gzip.compress(idx_bytes(array)), ".gz") if packed else (idx_bytes(array), "")
+        (root / f"{part}-{kind}-ubyte{ending}").write_bytes(data)
+
+
+def folder(root: Path) -> Path:
+    """Class folders with train and test."""
+    return write_tree(root, {f"{part}/{name}": 3 for part in ("train", "test") for name in ("cat", "dog", "owl")})
+
+
+def csv(root: Path) -> Path:
+    """A table beside its pictures."""
+    rows = ["path,label,split"]
+    for i in range(12):
+        write_picture(root / f"images/{i}.png", i)
+        rows.append(f"images/{i}.png,{('cat', 'dog', 'owl')[i % 3]},{'test' if i >= 9 else 'train'}")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def idx(root: Path) -> Path:
+    """MNIST's four files, packed."""
+    for part, count in (("train", 12), ("t10k", 6)):
+        pixels = np.random.default_rng(count).integers(0, 256, (count, 5, 4))
+        write_idx(root, part, pixels, np.arange(count) % 3, packed=True)
+    return root
+
+
+def cifar_batch(count: int, seed: int, labels: str = "labels") -> dict[str, object]:
+    """Return what one batch of the Python version holds."""
+    data = np.random.default_rng(seed).integers(0, 256, (count, 3072), dtype=np.uint8)
+    return {"batch_label": "one", labels: [i % 10 for i in range(count)], "data": data, "filenames": ["x"] * count}
+
+
+def cifar(root: Path) -> Path:
+    """CIFAR-10's batches."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for seed, name in enumerate(("data_batch_1", "data_batch_2", "test_batch")):
+        (folder / name).write_bytes(pickle.dumps(cifar_batch(20, seed), protocol=2))
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}, protocol=2))
+    return root
+
+
+def torchvision(root: Path) -> str:
+    """A set that torchvision calls MNIST, below ``root``."""
+    idx(root / "MNIST/raw")
+    return "torchvision:MNIST"
+
+
+def digits(root: Path) -> str:
+    """Scikit-learn's digits, which need no file."""
+    return "digits"
+
+
+EXAMPLES: dict[str, Callable[[Path], Path | str]] = {
+    "folder": folder, "csv": csv, "idx": idx, "cifar": cifar, "torchvision": torchvision, "digits": digits,
+}  # fmt: skip

@@ -1,0 +1,57 @@
+"""Identical pictures across splits."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.data.examples import write_picture, write_tree
+
+from visus.core.recipe import DataSettings
+from visus.data.dataset import ArrayImages, Dataset, Strings
+from visus.data.formats import FORMATS
+from visus.data.identical import identical_across_splits
+from visus.data.reading import open_data
+
+
+def of_array(pixels: np.ndarray, split: list[int]) -> Dataset:
+    return Dataset(
+        name="made", root=Path(), format="idx", evidence="", ids=Strings([str(i) for i in range(len(pixels))]),
+        images=ArrayImages(pixels), columns={}, split=np.asarray(split, np.uint8),
+    )  # fmt: skip
+
+
+def test_a_training_picture_in_the_test_part_is_found_by_its_bytes(tmp_path: Path):
+    write_tree(tmp_path, {f"{part}/{name}": 3 for part in ("train", "test") for name in ("cat", "dog")})
+    shutil.copyfile(tmp_path / "train/cat/1.png", tmp_path / "test/dog/copy.png")
+    shutil.copyfile(tmp_path / "train/cat/1.png", tmp_path / "train/dog/same split.png")
+    dataset = FORMATS["folder"].read(tmp_path, DataSettings())
+    assert identical_across_splits(dataset) == [("train/cat/1.png", "test/dog/copy.png")]
+
+
+def test_of_many_copies_each_later_one_is_told_once_beside_the_first():
+    pixels = np.zeros((6, 2, 2), np.uint8)
+    pixels[4:] = 7
+    dataset = of_array(pixels, [0, 2, 1, 2, 2, 1])
+    assert identical_across_splits(dataset) == [("0", "2"), ("0", "1"), ("0", "3"), ("5", "4")]
+
+
+def test_pictures_that_differ_by_one_pixel_are_not_identical():
+    pixels = np.zeros((2, 8, 8), np.uint8)
+    pixels[1, 3, 3] = 1
+    assert identical_across_splits(of_array(pixels, [0, 2])) == []
+
+
+def test_a_file_that_is_gone_is_identical_to_none(tmp_path: Path):
+    write_tree(tmp_path, {"train/cat": 1, "test/cat": 1})
+    write_picture(tmp_path / "test/cat/0.png", 1)
+    dataset = FORMATS["folder"].read(tmp_path, DataSettings())
+    (tmp_path / "test/cat/0.png").unlink()
+    assert identical_across_splits(dataset) == []
+
+
+@pytest.mark.parametrize("name", ["fashion_mnist", "cifar10_jpg_subset"])
+def test_published_sets_keep_training_and_test_apart(name: str, real_data: Path):
+    assert identical_across_splits(open_data(real_data / name, DataSettings())) == []
