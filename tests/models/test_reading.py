@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import zipfile
 from argparse import Namespace
 from collections.abc import Callable
@@ -84,6 +86,19 @@ def test_raw_pickle_code_is_refused_and_runs_nothing(tmp_path: Path, entry: byte
     with pytest.raises(DataError):
         read_tensors(file)
     assert not trace.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "act",
+    ["os.system('touch trace')", "open('trace', 'w')", "__import__('socket').create_connection(('127.0.0.1', 9))"],
+)
+def test_behind_the_loader_a_second_wall_stops_commands_files_and_sockets(tmp_path: Path, act: str) -> None:
+    wall = "import os; from pathlib import Path; from visus.models.unpickling import _fence; _fence(Path('/away'))"
+    command = [sys.executable, "-c", f"{wall}; {act}"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "Refused: reading it would" in ended.stderr
+    assert not (tmp_path / "trace").exists()
 
 
 def test_a_torchscript_archive_is_refused_as_a_program(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def test_a_block_that_joins_before_does_not_start_dead() -> None:
         {"normalisation": "group", "activation": "gelu"},
         {"normalisation": "none", "layers": 1},
         {"drop_path": 0.3, "dropout": 0.3},
+        {"stem": 0, "widths": [8, 16], "blocks": [1, 1], "join": "before"},
     ],
 )
 def test_every_option_builds_a_network_that_learns(options: dict[str, Any]) -> None:

@@ -89,6 +89,13 @@ def test_weights_put_where_the_message_says_are_used(caches: Path) -> None:
     assert card_of(default("resnet18")).file == caches / "resnet18.a1_in1k.safetensors"
 
 
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "torchvision:vit_b_32"])
+def test_weights_of_a_transformer_fit_pictures_of_another_size(name: str, tmp_path: Path) -> None:
+    save_file(build(ModelSettings(name=name), 2, 3, (96, 96), seed=1).state_dict(), tmp_path / "weights.safetensors")
+    model = build(ModelSettings(name=name, weights=str(tmp_path / "weights.safetensors")), 2, 3, (64, 64), seed=2)
+    assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
+
+
 def test_missing_weights_of_torchvision_are_named_with_address_size_and_place(caches: Path) -> None:
     with pytest.raises(UsageError) as caught:
         build(default("torchvision:resnet18"), 2, 3, (64, 64))

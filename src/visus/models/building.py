@@ -92,8 +92,11 @@ def rebuild(architecture: Architecture, channels: int, size: tuple[int, int], co
             )  # fmt: skip
         user_code.check_same(code, architecture)
         name = code
-    settings = ModelSettings(name=name, options=architecture.options)
-    return build(settings, architecture.outputs, channels, size)
+    with seeded(0):
+        model = origin_of(name).network(name, architecture.outputs, channels, size, architecture.options)
+        if user_code.is_code(name):
+            check_outputs(model, architecture.outputs, channels, size, name)
+    return model
 
 
 def check_outputs(model: nn.Module, outputs: int, channels: int, size: tuple[int, int], name: str) -> None:

@@ -40,17 +40,10 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str, *, whole: 
     wrong: list[str] = []
     for name, mine in own.items():
         tensor = given.get(name)
-        if (
-            tensor is not None
-            and tensor.shape != mine.shape
-            and name == first
-            and not whole
-            and _same_but_channels(tensor, mine)
-        ):
-            LOG.warning(
-                "%s: the first layer was made for %d channels, it now reads %d", source, tensor.shape[1], mine.shape[1]
-            )
-            tensor = for_channels(tensor, mine.shape[1])
+        if tensor is not None and name == first and not whole and _differs_in_channels(tensor, mine):
+            old, new = tensor.shape[1], mine.shape[1]
+            LOG.warning("%s: the first layer was made for %d channels, it now reads %d", source, old, new)
+            tensor = for_channels(tensor, new)
         if tensor is not None and tensor.shape == mine.shape:
             taken[name] = tensor
         elif any(below(name, head) for head in heads):
@@ -70,12 +63,8 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str, *, whole: 
     if fresh:
         LOG.warning("%s: the head %s starts fresh%s", source, heads[0], _why_fresh(heads[0], own, given))
     if left:
-        LOG.warning(
-            "%s: %d tensors were left out (%s)",
-            source,
-            len(left),
-            ", ".join(left[:3]) + (" ..." if len(left) > 3 else ""),
-        )
+        some = ", ".join(left[:3]) + (" ..." if len(left) > 3 else "")
+        LOG.warning("%s: %d tensors were left out (%s)", source, len(left), some)
     model.load_state_dict(taken, strict=False)
 
 
@@ -88,18 +77,18 @@ def aligned(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor
     return given
 
 
-def _same_but_channels(tensor: Tensor, mine: Tensor) -> bool:
-    return tensor.dim() == mine.dim() == 4 and (tensor.shape[0], *tensor.shape[2:]) == (mine.shape[0], *mine.shape[2:])
+def _differs_in_channels(tensor: Tensor, mine: Tensor) -> bool:
+    """Tell whether two convolutions agree in everything but the number of channels they read."""
+    if tensor.dim() != 4 or mine.dim() != 4 or tensor.shape[1] == mine.shape[1]:
+        return False
+    return (tensor.shape[0], *tensor.shape[2:]) == (mine.shape[0], *mine.shape[2:])
 
 
 def _why_fresh(head: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    theirs = given.get(f"{head}.weight")
-    here = own[f"{head}.weight"].shape[0]
-    return (
-        f" (the weights have {theirs.shape[0]} outputs, here are {here})"
-        if theirs is not None
-        else f" ({here} outputs)"
-    )
+    theirs, here = given.get(f"{head}.weight"), own[f"{head}.weight"].shape[0]
+    if theirs is None:
+        return f" ({here} outputs)"
+    return f" (the weights have {theirs.shape[0]} outputs, here are {here})"
 
 
 def _unfit(

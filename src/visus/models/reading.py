@@ -38,8 +38,11 @@ def read_tensors(file: Path, *, seconds: float = SECONDS, memory: int = MEMORY) 
             run.
     """
     size = _regular(file)
-    with file.open("rb") as opened:
-        start = opened.read(9)
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(9)
+    except OSError as error:
+        raise _refused(file, "it cannot be opened", str(error)) from error
     if len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") <= size - 8:
         try:
             return unwrapped(load_file(file))

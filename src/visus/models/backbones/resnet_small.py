@@ -27,7 +27,7 @@ def build(
     channels: int,
     size: tuple[int, int],
     *,
-    stem: Count = 32,
+    stem: Annotated[int, Field(ge=0)] = 32,
     stem_kernel: Literal[1, 3, 5, 7] = 3,
     stem_stride: Literal[1, 2, 4] = 1,
     widths: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 128, 256),
@@ -49,8 +49,7 @@ def build(
         outputs: length of the last axis.
         channels: of the pictures.
         size: (height, width) of the pictures; any, since the last map is summarised over its places.
-        stem: channels after the first convolution; ``stem_kernel`` its side, ``stem_stride`` its stride (2 for
-            pictures over 48).
+        stem: channels after a first convolution, 0 for none; ``stem_kernel`` its side, ``stem_stride`` its stride.
         widths: channels of each stage.
         blocks: residual blocks of each stage.
         layers: 3 x 3 convolutions of a residual block.
@@ -145,11 +144,12 @@ class SmallResidualNetwork(nn.Module):
     ) -> None:
         super().__init__()
         bias = norm == "none"
-        self.stem = nn.Sequential(
-            convolution(channels, stem, stem_kernel, stem_stride, bias=bias), normalisation(norm, stem), activation(act)
-        )
+        self.stem = nn.Sequential()
+        if stem:
+            first = convolution(channels, stem, stem_kernel, stem_stride, bias=bias)
+            self.stem.extend([first, normalisation(norm, stem), activation(act)])
         rates = [rate * (block + 1) / sum(blocks) for block in range(sum(blocks))]
-        stages, inputs, at = list[nn.Module](), stem, 0
+        stages, inputs, at = list[nn.Module](), stem or channels, 0
         for width, count in zip(widths, blocks, strict=True):
             stride = 2 if downsample == "stride" else 1
             stage = [convolution(inputs, width, 3, stride, bias=bias), *_pooling(downsample)]

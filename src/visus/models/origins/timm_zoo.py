@@ -108,9 +108,12 @@ def read(name: str, card: WeightCard) -> dict[str, Tensor]:
 
 
 def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights of the family's first publisher by timm's names, by the filter timm keeps beside the network."""
+    """Return weights by timm's names and in this network's shape, by the filter timm keeps beside the family.
+
+    It knows the names of the family's first publisher, and resizes what depends on the size of the pictures.
+    """
     filtered = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-    if filtered is None or not tensors.keys() ^ model.state_dict().keys():
+    if filtered is None:
         return dict(tensors)
     try:
         result: dict[str, Tensor] = filtered(dict(tensors), model)

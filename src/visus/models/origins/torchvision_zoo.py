@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,14 @@ def read(name: str, card: WeightCard) -> dict[str, Tensor]:
 
 
 def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights as they are: torchvision's files bear the networks' own names."""
-    return {key: tensor for key, tensor in tensors.items() if not key.startswith(("AuxLogits.", "aux1.", "aux2."))}
+    """Return the weights without auxiliary classifiers; a transformer's positions are resized to this picture's."""
+    plain = {key: tensor for key, tensor in tensors.items() if not key.startswith(("AuxLogits.", "aux1.", "aux2."))}
+    side, patch = getattr(model, "image_size", 0), getattr(model, "patch_size", 0)
+    if side and patch and "encoder.pos_embedding" in plain:
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        return dict(interpolate_embeddings(side, patch, OrderedDict(plain)))
+    return plain
 
 
 def _plain(name: str) -> str:
