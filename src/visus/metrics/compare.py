@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from visus.core.errors import UsageError, did_you_mean
-from visus.core.task import Metric
 from visus.metrics import SMALLER_IS_BETTER
 from visus.metrics.bootstrap import Numbers, Weights, interval, resampled
 from visus.metrics.rows import RowMetric
@@ -65,14 +64,14 @@ class Difference:
         }
 
 
-def paired(a: Metric, b: Metric, score: str, resamples: int = 1000) -> Difference:
+def paired(a: object, b: object, score: str, resamples: int = 1000) -> Difference:
     """Return the difference of two models' scores, with an interval from resamples of the items they share.
 
     Both are judged on the same resamples, so what makes an item hard for both cancels: the interval is as narrow as the
     models are alike.
 
     Args:
-        a, b: metrics of one task, loaded with both models' rows for the same items.
+        a, b: metrics of one task that keep a row an item, loaded with both models' rows for the same items.
         score: name of a score of theirs.
         resamples: of the bootstrap.
 
