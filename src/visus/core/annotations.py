@@ -73,8 +73,8 @@ class Points:
 class Boxes:
     """Boxes: (N, 4) float32 xyxy, absolute pixels of the present frame, half-open; ``labels`` (N,) int64.
 
-    ``outlines`` optionally holds (P, 2) polygon points of each box's object; with them a rotated box is the tight box of
-    the rotated object, without them the tight box of its own rotated corners.
+    ``outlines`` optionally holds (P, 2) polygon points of each box's object; with them a rotated box is the tight box
+    of the rotated object, without them the tight box of its own rotated corners.
     """
 
     xyxy: Tensor
@@ -97,7 +97,7 @@ class Boxes:
 
 @dataclass(frozen=True)
 class ClassMap:
-    """A class for each pixel: (H, W) int64, ``ignore`` where none is stated; what comes from outside is ``ignore`` too."""
+    """A class for each pixel: (H, W) int64, ``ignore`` where none is stated, and for what comes from outside."""
 
     classes: Tensor
     ignore: int = 255
