@@ -17,7 +17,10 @@ def answers(n, k, sharpness, seed=0):
 @pytest.mark.parametrize("k", [2, 10])
 def test_the_temperature_is_the_minimum_that_scipy_finds(sharpness, k):
     logits, labels = answers(500, k, sharpness)
-    loss = lambda t: torch.nn.functional.cross_entropy(logits / np.exp(t), labels).item()  # noqa: E731
+    doubt = 1 / 502
+    truth = torch.full((500, k), doubt / (k - 1), dtype=torch.float64)
+    truth.scatter_(1, labels[:, None], 1 - doubt)
+    loss = lambda t: torch.nn.functional.cross_entropy(logits / np.exp(t), truth).item()  # noqa: E731
     expected = np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-9}).x)
     assert fit_temperature(logits, labels) == pytest.approx(expected, rel=1e-6)
 
@@ -32,13 +35,18 @@ def test_unlabelled_items_do_not_move_it():
     assert fit_temperature(logits, half) == pytest.approx(fit_temperature(logits[::2], labels[::2]), rel=1e-9)
 
 
-def test_answers_without_a_mistake_teach_nothing():
-    labels = torch.arange(60) % 3
-    assert fit_temperature(4.0 * torch.nn.functional.one_hot(labels, 3), labels) == 1
+@pytest.mark.parametrize("n", [1, 3, 30, 150])
+def test_a_few_items_without_a_mistake_do_not_make_answers_as_sharp_as_can_be(n):
+    labels = torch.arange(n) % 3
+    logits = 4.0 * torch.nn.functional.one_hot(labels, 3)
+    temperature = fit_temperature(logits, labels)
+    assert temperature > 5 * COLDEST
+    assert (logits / temperature).softmax(1).amax(1).mean() == pytest.approx((n + 1) / (n + 2), rel=1e-6)
 
 
-def test_a_handful_of_items_teaches_nothing():
-    assert fit_temperature(*answers(20, 3, 5.0)) == 1
+def test_nothing_labelled_teaches_nothing():
+    assert fit_temperature(torch.randn(5, 3), torch.full((5,), -1)) == 1
+    assert fit_temperature(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)) == 1
 
 
 def test_answers_that_are_worse_than_none_are_cooled_to_the_bound():

@@ -13,29 +13,32 @@ from visus.metrics.bootstrap import Numbers, resampled, summing
 
 BINS = 15
 COLDEST, HOTTEST = 0.05, 20.0
-_ENOUGH = 30
 _ROWS = 8192
 
 
 def fit_temperature(logits: Float[Tensor, "N K"], labels: Int[Tensor, "N"]) -> float:
     """Return the temperature T for which softmax(logits / T) is least surprised by the labels.
 
-    The log loss is convex in 1 / T, so Newton's method, kept inside a shrinking bracket, finds its one minimum, in
-    float64.  T divides every logit alike: no decision changes.
+    T divides every logit alike: no decision changes.  Few items, or hardly a mistake among them, would ask for answers
+    as sharp as can be; so each of N labels is taken as wrong with the probability 1 / (N + 2), spread over the other
+    classes: what one would expect of a next label after none was wrong.  With more items that is nothing.
+
+    The loss is convex in 1 / T; Newton's method, kept inside a shrinking bracket, finds its one minimum, in float64.
 
     Args:
         logits: unnormalised scores on items that the network was not trained on.
         labels: true classes, -1 where unknown.
 
     Returns:
-        T in [0.05, 20]; 1 where fewer than 30 items are labelled or none is mistaken: nothing to learn it from.
+        T in [0.05, 20]; 1 where nothing is labelled.
 
     Source:
-        Guo et al., On calibration of modern neural networks, ICML 2017, section 4.2.
+        Guo et al., On calibration of modern neural networks, ICML 2017, section 4.2; the doubt about labels: Platt,
+        Probabilistic outputs for support vector machines, 1999, section 2.2.
     """
     known = (labels >= 0) & torch.isfinite(logits).all(1)
     logits, labels = logits[known], labels[known].long()
-    if len(labels) < _ENOUGH or bool((logits.argmax(1) == labels).all()):
+    if not len(labels) or logits.shape[1] < 2:
         return 1.0
     low, high = 1 / HOTTEST, 1 / COLDEST
     sharpness = 1.0
@@ -93,12 +96,17 @@ def error_interval(confidence: Numbers, right: NDArray[np.bool_], resamples: int
 
 
 def _slope_and_bend(logits: Tensor, labels: Tensor, sharpness: float) -> tuple[float, float]:
-    """Return the first and second derivative of the summed log loss by 1 / T: mean and variance of the logits."""
+    """Return the first and second derivative of the summed loss by 1 / T."""
     slope, bend = 0.0, 0.0
+    k = logits.shape[1]
+    doubt = 1 / (len(logits) + 2)
     for part, truth in zip(torch.split(logits, _ROWS), torch.split(labels, _ROWS), strict=True):
         z = part.double()
+        z = z - z.amax(1, keepdim=True)
         p = (sharpness * z).softmax(1)
-        mean = (p * z).sum(1)
-        slope += float((mean - z.gather(1, truth[:, None])[:, 0]).sum())
-        bend += float((p * (z - mean[:, None]).square()).sum())
+        expected = (p * z).sum(1)
+        own = z.gather(1, truth[:, None])[:, 0]
+        labelled = (1 - doubt) * own + doubt * (z.sum(1) - own) / (k - 1)
+        slope += float((expected - labelled).sum())
+        bend += float((p * (z - expected[:, None]).square()).sum())
     return slope, bend
