@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +31,12 @@ class Strings(Sequence[str]):
         i = range(len(self))[i]
         start = int(self._ends[i - 1]) if i else 0
         return self._bytes[start : int(self._ends[i])].decode("utf-8", "surrogateescape")
+
+    def __iter__(self) -> Iterator[str]:
+        start = 0
+        for end in self._ends.tolist():
+            yield self._bytes[start:end].decode("utf-8", "surrogateescape")
+            start = end
 
     def take(self, indices: NDArray[np.int64]) -> tuple[str, ...]:
         """Return many at once: a tenth of the time of one by one."""

@@ -21,7 +21,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -182,7 +182,7 @@ def _read_rows(tables: Sequence[tuple[Path, int | None]], notes: list[str]) -> t
             told = [", ".join(names) or kind for kind, names in (kinds[-1], kinds[0])]
             raise DataError("DATA-041", f"{shown(table)}: it tells {told[0]}, {tables[0][0].name} tells {told[1]}",
                             fix="give the tables the same columns")  # fmt: skip
-        rows += [_row(table, header, roles, number, line, split) for number, line in lines]
+        rows += _rows(table, header, roles, lines, split)
     if not rows:
         raise DataError("DATA-040", f"{shown(tables[0][0])}: there is no row below the header")
     return *kinds[0], rows
@@ -196,7 +196,7 @@ def _parse(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     begins = 1
     try:
         for line in reader:
-            if line and any(field.strip() for field in line):
+            if any(map(str.strip, line)):
                 lines.append((begins, line))
             begins = reader.line_num + 1
     except csv.Error as error:
@@ -311,9 +311,13 @@ def _no_column(table: Path, header: Sequence[str], role: str) -> DataError:
     )  # fmt: skip
 
 
-def _row(
-    table: Path, header: Sequence[str], roles: _Roles, number: int, line: Sequence[str], split: int | None
-) -> _Row:
+def _rows(
+    table: Path, header: Sequence[str], roles: _Roles, lines: Sequence[tuple[int, list[str]]], split: int | None
+) -> Iterator[_Row]:
+    """Yield each line as a record, or raise with its row and column."""
+    name = shown(table.name)
+    number = 0
+
     def fault(column: int, what: str, fix: str = "") -> DataError:
         place = f"{shown(table)}: row {number}, column {shown(header[column])!r}"
         return DataError("DATA-042", f"{place}: {what}", fix=fix)
@@ -324,30 +328,34 @@ def _row(
             raise fault(column, "the text is not UTF-8", "save the table as UTF-8")
         return value
 
-    known: tuple[str, ...]
-    if roles.label is not None:
-        known = (text(roles.label),)
-        if not known[0]:
-            raise fault(roles.label, "the label is empty", "name a class, or remove the row")
-    elif roles.labels is not None:
-        known = tuple(sorted({part.strip() for part in _SEPARATORS.split(text(roles.labels)) if part.strip()}))
-    else:
-        known = tuple(line[column].strip() for column in roles.numbers)
-        for column, value in zip(roles.numbers, known, strict=True):
-            held = _number(value)
-            if held is None and value:
-                raise fault(column, f"{shown(value)!r} is not a number", "leave the field empty where it is unknown")
-            if held is not None and math.isinf(held):
-                raise fault(column, "infinity is not a number to learn")
-    if roles.split is not None:
-        word = text(roles.split).lower()
-        if word not in SPLIT_WORDS:
-            raise fault(roles.split, f"{word!r} is not a split", did_you_mean(word, SPLIT_WORDS))
-        split = SPLIT_WORDS[word]
-    group = text(roles.group) if roles.group is not None else ""
-    if roles.group is not None and not group:
-        raise fault(roles.group, "the group is empty", "name the group, or remove the column")
-    return _Row(line[roles.path], known, TRAIN if split is None else split, group, shown(table.name), number)
+    for number, line in lines:
+        known: tuple[str, ...]
+        if roles.label is not None:
+            known = (text(roles.label),)
+            if not known[0]:
+                raise fault(roles.label, "the label is empty", "name a class, or remove the row")
+        elif roles.labels is not None:
+            known = tuple(sorted({part.strip() for part in _SEPARATORS.split(text(roles.labels)) if part.strip()}))
+        else:
+            known = tuple(line[column].strip() for column in roles.numbers)
+            for column, value in zip(roles.numbers, known, strict=True):
+                held = _number(value)
+                if held is None and value:
+                    raise fault(
+                        column, f"{shown(value)!r} is not a number", "leave the field empty where it is unknown"
+                    )
+                if held is not None and math.isinf(held):
+                    raise fault(column, "infinity is not a number to learn")
+        part = TRAIN if split is None else split
+        if roles.split is not None:
+            word = text(roles.split).lower()
+            if word not in SPLIT_WORDS:
+                raise fault(roles.split, f"{word!r} is not a split", did_you_mean(word, SPLIT_WORDS))
+            part = SPLIT_WORDS[word]
+        group = text(roles.group) if roles.group is not None else ""
+        if roles.group is not None and not group:
+            raise fault(roles.group, "the group is empty", "name the group, or remove the column")
+        yield _Row(line[roles.path], known, part, group, name, number)
 
 
 def _number(text: str) -> float | None:
