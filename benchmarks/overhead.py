@@ -69,7 +69,11 @@ class Tiny:
         return {"image": torch.tensor(len(batch))}
 
     def losses(self, model: nn.Module, batch: Batch, player: str, step: int) -> dict[str, Term]:
-        return {"cross_entropy": Term(F.cross_entropy(model(*batch.inputs), batch.targets["label"], reduction="sum"), "image")}
+        return {
+            "cross_entropy": Term(
+                F.cross_entropy(model(*batch.inputs), batch.targets["label"], reduction="sum"), "image"
+            )
+        }
 
 
 def bare(recipe: Recipe, feed: Fixed, steps: int) -> float:
@@ -101,7 +105,13 @@ def ours(recipe: Recipe, feed: Fixed, steps: int, folder: Path) -> float:
         task: Any = Tiny()
         state = new_state(network(), recipe, task.players)
         state.progress.evaluated = steps
-        card = Card(visus="0", task="tiny", architecture=Architecture(name="tiny", outputs=10), classes=(), input=InputSettings())
+        card = Card(
+            visus="0",
+            task="tiny",
+            architecture=Architecture(name="tiny", outputs=10),
+            classes=(),
+            input=InputSettings(),
+        )
         run = Run(task, recipe, device, held, state, feed, None, Steps(recipe, steps, 1.0), lambda step, scores: card)
         run.generations.save(state, wait=True)
         began = time.perf_counter()

@@ -32,8 +32,9 @@ def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
 
 def _pair(value: object) -> object:
     """Accept one number for a square, and "224x320" for (height, width)."""
-    if isinstance(value, str) and "x" in value:
-        value = [int(part) for part in value.split("x")]
+    if isinstance(value, str):
+        sides = [int(side) for side in value.split("x")]
+        value = sides[0] if len(sides) == 1 else sides
     return (value, value) if isinstance(value, int) else value
 
 
@@ -401,6 +402,9 @@ class Draft:
         for key, value in _expand(choice.key, choice.value):
             if key not in self._chosen:
                 self._chosen[key] = Choice(key, value, choice.why)
+            elif key == OPTIONS:  # option by option: the user may have settled one of several
+                settled = self._chosen[key]
+                self._chosen[key] = Choice(key, {**value, **settled.value}, f"{settled.why}; {choice.why}")
 
     def wanted(self) -> dict[str, Any]:
         """Return what the user fixed."""
@@ -463,6 +467,16 @@ def read_settings(path: Path) -> list[Choice]:
         )
     loaded.pop("origins", None)
     return [Choice(str(key), value, str(path)) for key, value in loaded.items()]
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """Return the name and value in ``name=value``; the value is read as YAML, as by ``parse_set``.
+
+    Raises:
+        UsageError: no ``=``, or a value that is no YAML.
+    """
+    choice = parse_set(text)
+    return choice.key, choice.value
 
 
 def keys() -> list[str]:
