@@ -1,0 +1,339 @@
+"""The page: one HTML text with everything inside it, no script, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from visus.core.figures import Curve, Matrix, Table
+from visus.core.scores import Score
+from visus.report import charts, history, words
+from visus.report.cards import model_card
+from visus.report.findings import guess, stage_seconds
+from visus.report.matrix import confused, heat, is_confusion
+from visus.report.pictures import data_uri
+from visus.report.story import Picture, Story
+
+MOST_PICTURES = 24
+"""Pictures shown of one group."""
+
+MOST_BYTES = 900_000
+"""Of all pictures of a page together."""
+
+FOLDED = 40
+"""Rows beyond which a table is folded away behind its first ten."""
+
+MOST_EVENTS = 200
+"""Healed steps listed one by one."""
+
+
+def render(story: Story) -> str:
+    """Return the report of a story as one HTML document.
+
+    It runs no script and loads nothing (a content security policy in its head forbids both), so a hostile class or file
+    name can do no more than look odd.  Whatever a story does not tell is left out.
+    """
+    return words.plain(_template().render(story=story, style=Markup(_resource("page.css")), **_view(story)))
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "number": words.number, "percent": words.percent, "duration": words.duration, "plural": words.plural,
+        "label": words.label, "spoken": words.spoken, "meaning": words.meaning, "text": _text,
+    }  # fmt: skip
+    return environment.from_string(_resource("page.html.jinja"))
+
+
+def _view(story: Story) -> dict[str, Any]:
+    """Return what the template reads, and which sections there are."""
+    view: dict[str, Any] = {
+        "headline": _headline(story),
+        "facts": _facts(story),
+        "scores": [_score(name, score) for name, score in story.scores.items()],
+        "figures": _figures(story.figures),
+        "galleries": _galleries(story.gallery),
+        "curves": _curves(story),
+        "stages": _stages(story.seconds),
+        "events": [_event(event) for event in story.events[:MOST_EVENTS]],
+        "more_events": max(0, len(story.events) - MOST_EVENTS),
+        "counts": _counts(story.data),
+        "bad": list(story.data.get("bad", ())),
+        "settings": _settings(story),
+        "card": model_card(story.card) if story.card else [],
+    }
+    view["sections"] = [
+        (name, title)
+        for name, title, there in (
+            ("scores", "Scores", view["scores"]), ("details", "In detail", view["figures"]),
+            ("pictures", "Pictures", view["galleries"]), ("training", "Training", view["curves"]),
+            ("time", "Time", view["stages"]), ("healing", "Healing", story.events), ("data", "Data", story.data),
+            ("settings", "Settings", view["settings"]), ("card", "Model card", view["card"]),
+            ("repeat", "Repeat it", story.command or story.environment),
+        ) if there
+    ]  # fmt: skip
+    return view
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The one number of a page and what is needed to judge it; ``always``: what the commonest class would score."""
+
+    name: str
+    value: str
+    interval: str
+    n: int
+    split: str
+    share: bool
+    band: Markup
+    always: tuple[str, float] | None
+
+
+def _headline(story: Story) -> Headline | None:
+    score = story.headline
+    if score is None:
+        return None
+    share = words.is_share(story.score)
+    return Headline(
+        name=words.label(story.score),
+        value=words.value_of(score, share=share),
+        interval=words.interval_of(score, share=share),
+        n=score.n,
+        split=words.spoken(story.split),
+        share=share,
+        band=charts.whisker(score, 0, 1) if 0 <= score.value <= 1 else Markup(""),
+        always=guess(story) if story.score == "accuracy" else None,
+    )
+
+
+def _facts(story: Story) -> list[tuple[str, str]]:
+    """Return the few things a reader wants to know first."""
+    data, items = story.data, story.data.get("items", {})
+    facts = [("data", str(data.get("name", "")))]
+    facts += [("pictures", " · ".join(f"{n:,} {words.spoken(split)}" for split, n in items.items() if n))]
+    if story.card:
+        facts.append(("classes", f"{len(story.card.classes):,}" if story.card.classes else ""))
+        facts.append(("network", story.card.architecture.name))
+        facts.append(("started from", story.card.weights or "random weights"))
+        facts.append(("steps", f"{story.card.step:,}" if story.card.step else ""))
+    if story.seconds:
+        facts.append(("time", words.duration(_total(story.seconds))))
+    facts.append(("machine", _machine(story.environment)))
+    return [(name, text) for name, text in facts if text]
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    parts = [str(environment.get("processor") or environment.get("machine", ""))]
+    parts += [str(environment["device"])] if environment.get("device", "cpu") != "cpu" else []
+    parts += [words.plural(environment["threads"], "thread")] if isinstance(environment.get("threads"), int) else []
+    return ", ".join(filter(None, parts))
+
+
+def _score(name: str, score: Score) -> dict[str, Any]:
+    share = words.is_share(name)
+    unit = 0 <= score.value <= 1 and not (score.low < 0 or score.high > 1)
+    return {
+        "name": name,
+        "value": words.value_of(score, share=share),
+        "interval": words.interval_of(score, share=share),
+        "n": score.n,
+        "whisker": charts.whisker(score, 0, 1) if unit else "",
+        "exact": str(score),
+    }
+
+
+def _figures(figures: Sequence[Table | Matrix | Curve]) -> list[list[dict[str, Any]]]:
+    """Return figures in groups: neighbouring curves stand side by side, everything else alone.
+
+    A table of mistakes by the axes of a confusion matrix is left out: the matrix is shown with its own.
+    """
+    told = [(f.row_axis, f.column_axis) for f in figures if isinstance(f, Matrix) and is_confusion(f)]
+    kept = [f for f in figures if not (isinstance(f, Table) and f.columns[:2] in told)]
+    groups: list[list[dict[str, Any]]] = []
+    for shown in filter(None, map(_figure, kept)):
+        if groups and shown["kind"] == groups[-1][-1]["kind"] == "curve":
+            groups[-1].append(shown)
+        else:
+            groups.append([shown])
+    return groups
+
+
+def _figure(figure: Table | Matrix | Curve) -> dict[str, Any] | None:
+    """Return how a figure is shown, or None when it holds nothing."""
+    if isinstance(figure, Curve):
+        svg = charts.chart(figure)
+        return {"kind": "curve", "figure": figure, "svg": svg, "legend": _legend(figure)} if svg else None
+    if isinstance(figure, Matrix):
+        body, square = heat(figure), is_confusion(figure)
+        pairs = confused(figure) if square and len(figure.rows) > 2 else []
+        return {"kind": "matrix", "figure": figure, "body": body, "confusion": square, "pairs": pairs} if body else None
+    return _table(figure) if figure.rows or figure.note else None
+
+
+def _table(table: Table) -> dict[str, Any]:
+    """Return a table as cells that know how they are written."""
+    columns = [_column(name, [row[c] for row in table.rows]) for c, name in enumerate(table.columns)]
+    rows = [[_cell(value, columns[c]) for c, value in enumerate(row)] for row in table.rows]
+    return {"kind": "table", "figure": table, "columns": columns, "rows": rows, "folded": len(rows) > FOLDED}
+
+
+def _column(name: str, values: Sequence[object]) -> dict[str, Any]:
+    """Return how a column is written: all its scores share an axis and their number of decimals."""
+    scores = [value for value in values if isinstance(value, Score)]
+    span = _span(scores)
+    return {
+        "name": name, "numeric": all(_is_number(value) for value in values), "span": span,
+        "low": words.number(span[0]) if span else "", "high": words.number(span[1]) if span else "",
+        "digits": words.shared_decimals(scores),
+    }  # fmt: skip
+
+
+def _span(scores: Sequence[Score]) -> tuple[float, float] | None:
+    """Return the round ends of the axis that all intervals of a column share, or None for a column without scores."""
+    ends = [end for score in scores for end in (score.low, score.high, score.value) if math.isfinite(end)]
+    if not ends:
+        return None
+    low, high = min(ends), max(ends)
+    if low >= 0 and high <= 1:
+        return math.floor(10 * low - 1e-9) / 10 if low > 0.1 else 0.0, 1.0
+    room = (high - low) or 1.0
+    return low - 0.05 * room, high + 0.05 * room
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, (int, float, Score)) and not isinstance(value, bool))
+
+
+def _cell(value: object, column: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(value, Score):
+        return {"text": _text(value), "title": "", "whisker": ""}
+    whisker = charts.whisker(value, *column["span"]) if column["span"] else ""
+    return {"text": words.value_of(value, digits=column["digits"]), "title": str(value), "whisker": whisker}
+
+
+def _legend(curve: Curve) -> list[tuple[str, str]]:
+    """Return (style, name) of each line that has a colour, and how many have none."""
+    if len(curve.lines) < 2 and not any(line.name for line in curve.lines):
+        return []
+    named = [(f"s{i}", line.name) for i, line in enumerate(curve.lines[: charts.COLOURS])]
+    more = len(curve.lines) - charts.COLOURS
+    return [*named, ("many", f"{more:,} more")] if more > 0 else named
+
+
+def _curves(story: Story) -> list[dict[str, Any]]:
+    marks = history.marks(story.log, story.score, story.events)
+    return [
+        {"title": curve.title, "svg": charts.chart(curve, marks, log=log), "legend": _legend(curve), "log": log}
+        for curve, log in history.curves(story.log, story.score)
+    ]
+
+
+def _galleries(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+    """Return the groups of pictures, each a fair part of ``MOST_BYTES``, and how many were left out."""
+    groups: dict[str, list[Picture]] = {}
+    for picture in pictures:
+        if picture.pixels.size:
+            groups.setdefault(picture.title, []).append(picture)
+    shown = []
+    for title, group in groups.items():
+        left, uris = MOST_BYTES // len(groups), []
+        for picture in group[:MOST_PICTURES]:
+            uri = data_uri(picture.pixels)
+            if len(uri) > left:
+                break
+            left -= len(uri)
+            uris.append({"uri": uri, "caption": picture.caption, "small": max(picture.pixels.shape[:2]) < 128})
+        shown.append({"title": title, "pictures": uris, "more": len(group) - len(uris)})
+    return shown
+
+
+def _total(seconds: Mapping[str, float]) -> float:
+    return sum(stage_seconds(seconds, stage) for stage in {name.partition("/")[0] for name in seconds})
+
+
+def _stages(seconds: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the stages of a run in their order, each with its parts and what no part accounts for."""
+    total = _total(seconds)
+    if not total > 0:
+        return []
+    stages = []
+    for colour, stage in enumerate(dict.fromkeys(name.partition("/")[0] for name in seconds)):
+        spent = stage_seconds(seconds, stage)
+        parts = {name.partition("/")[2]: value for name, value in seconds.items() if name.startswith(f"{stage}/")}
+        rest = spent - sum(parts.values())
+        if parts and rest > 0.01 * spent:
+            parts["other"] = rest
+        stages.append(
+            {
+                "name": stage,
+                "seconds": spent,
+                "share": spent / total,
+                "colour": colour % 8,
+                "parts": [{"name": name, "seconds": value, "share": value / total} for name, value in parts.items()],
+            }
+        )
+    return stages
+
+
+def _counts(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return pictures by class and split, and the longest bar; the rarest class first where there are many."""
+    counts: Mapping[str, Mapping[str, int]] = data.get("counts", {})
+    splits = [split for split in counts if counts[split]]
+    names = list(dict.fromkeys(name for split in splits for name in counts[split]))
+    rows = [(name, [int(counts[split].get(name, 0)) for split in splits]) for name in names]
+    if len(rows) > FOLDED:
+        rows.sort(key=lambda row: row[1][0])
+    most = max((max(numbers) for _, numbers in rows), default=0)
+    return {"splits": splits, "rows": rows, "most": most, "folded": len(rows) > FOLDED}
+
+
+def _event(event: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return (step, kind, what was done); a row without a sentence is told by its other values."""
+    rest = {key: value for key, value in event.items() if key not in ("step", "kind", "what", "at")}
+    return (
+        words.number(event.get("step")),
+        str(event.get("kind", "")).replace("_", " "),
+        _text(event.get("what") or rest),
+    )
+
+
+def _settings(story: Story) -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Return every setting as (key, value, origin): first what was chosen, then what was left at its default."""
+    if story.recipe is None:
+        return []
+    origins = story.recipe.origins
+    rows = [(key, _setting(value), origins.get(key, "default")) for key, value in story.recipe.flat().items()]
+    chosen, left = [row for row in rows if row[2] != "default"], [row for row in rows if row[2] == "default"]
+    return [(title, rows) for title, rows in (("Chosen", chosen), ("Left at their defaults", left)) if rows]
+
+
+def _setting(value: object) -> str:
+    """Return a setting as one would write it after ``--set KEY=``."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_setting(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_setting(part) for part in value) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _text(value: object) -> str:
+    """Return any plain value for people."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(part)}" for key, part in value.items())
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return ", ".join(_text(part) for part in value)
+    return words.number(value)
+
+
+def _resource(name: str) -> str:
+    return (files("visus.report") / name).read_text(encoding="utf-8")

@@ -1,0 +1,180 @@
+"""How a report writes numbers, durations and names, and what it says each score means."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+
+from visus.core.scores import Score
+
+_NARROW = "\u202f"  # narrow no-break space, between a number and its unit
+_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+_SMALLER = "smaller is better"
+_SCORES: Mapping[str, tuple[str, str]] = {
+    "accuracy": ("accuracy", "share of pictures whose most probable class is the true one"),
+    "balanced_accuracy": ("balanced accuracy", "share found of each class, mean over the classes"),
+    "subset_accuracy": ("subset accuracy", "share of pictures with every single label right"),
+    "precision_macro": ("precision, mean of classes", "of what was called a class, the share that is one"),
+    "precision_micro": ("precision, all pooled", "of all answers given, the share that is right"),
+    "recall_macro": ("recall, mean of classes", "of what is of a class, the share that was found"),
+    "recall_micro": ("recall, all pooled", "of all that was there, the share that was found"),
+    "f1_macro": ("F1, mean of classes", "harmonic mean of precision and recall; every class weighs the same"),
+    "f1_micro": ("F1, all pooled", "harmonic mean of precision and recall over all answers at once"),
+    "f1_weighted": ("F1, by class size", "harmonic mean of precision and recall; a class weighs by its items"),
+    "roc_auc_macro": ("ROC AUC, mean of classes", "chance that a picture of a class is ranked above one that is not"),
+    "average_precision_macro": ("average precision, mean of classes", "area under precision over recall"),
+    "map": ("mean average precision", "area under precision over recall, mean of classes"),
+    "map50": ("mean average precision, IoU 0.5", "a box counts when it overlaps the true one by half"),
+    "miou": ("mean IoU", "overlap of predicted and true area, mean of classes"),
+    "log_loss": ("log loss", f"mean surprise at the truth, in nats; {_SMALLER}"),
+    "brier": ("Brier score", f"mean squared error of the probabilities; {_SMALLER}"),
+    "calibration_error": ("calibration error", f"mean distance of stated and observed certainty; {_SMALLER}"),
+    "hamming_loss": ("Hamming loss", f"share of single labels that are wrong; {_SMALLER}"),
+    "r2": ("R²", "share of the variance explained; 0 is no better than always saying the mean"),
+    "mae": ("mean absolute error", f"in units of the target; {_SMALLER}"),
+    "rmse": ("root mean squared error", f"in units of the target; {_SMALLER}"),
+}
+_TOP = re.compile(r"top(\d+)_accuracy")
+_SPLITS = {"train": "training", "val": "validation"}
+_SHARES = {"accuracy", "balanced_accuracy", "subset_accuracy"}
+
+
+def label(name: str) -> str:
+    """Return what people call a score: ``f1_macro`` is "F1, mean of classes"."""
+    if top := _TOP.fullmatch(name):
+        return f"top-{top[1]} accuracy"
+    return _SCORES[name][0] if name in _SCORES else name.replace("_", " ")
+
+
+def meaning(name: str) -> str:
+    """Return what a score says in one phrase, or nothing for an unknown one."""
+    if top := _TOP.fullmatch(name):
+        return f"share of pictures whose true class is among the {top[1]} most probable ones"
+    return _SCORES[name][1] if name in _SCORES else ""
+
+
+def spoken(split: str) -> str:
+    """Return a split as people say it: ``val`` is "validation"."""
+    return _SPLITS.get(split, split)
+
+
+def is_share(name: str) -> bool:
+    """Tell whether a score is a share of items, which people read in percent."""
+    return name in _SHARES or _TOP.fullmatch(name) is not None
+
+
+def number(value: object) -> str:
+    """Return a number with four significant digits, an integer with separators, NaN and None as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return plain(str(value))
+    if isinstance(value, Integral):
+        return f"{int(value):,}".replace("-", "−")
+    value = float(value)
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if value and not 1e-4 <= abs(value) < 1e6:
+        mantissa, _, exponent = f"{value:.2e}".partition("e")
+        text = f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    elif abs(value) >= 1000:
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:.4g}"
+    return text.replace("-", "−")
+
+
+def decimals(score: Score) -> int:
+    """Return how many decimals a score deserves: one beyond the first digit of its interval's width, 2 to 4."""
+    width = score.high - score.low
+    if not width > 0 or math.isinf(width):
+        return 4 if score.n >= 10_000 else 3
+    return min(4, max(2, math.ceil(-math.log10(width)) + 1))
+
+
+def shared_decimals(scores: Iterable[Score]) -> int:
+    """Return the decimals for a column of scores: what the least certain of them deserves."""
+    return min((decimals(score) for score in scores if score.high > score.low), default=3)
+
+
+def value_of(score: Score, *, share: bool = False, digits: int | None = None) -> str:
+    """Return a score without its interval: ``91.4 %`` for a share of items, else ``0.914``."""
+    return _written(score.value, decimals(score) if digits is None else digits, share)
+
+
+def interval_of(score: Score, *, share: bool = False) -> str:
+    """Return "90.8 to 91.9 %"; an empty string where no interval was measured."""
+    if not (math.isfinite(score.low) and math.isfinite(score.high)):
+        return ""
+    low, high = (_written(end, decimals(score), share) for end in (score.low, score.high))
+    return f"{low.removesuffix(f'{_NARROW}%')} to {high}"
+
+
+def percent(part: float, digits: int = 0) -> str:
+    """Return a share in percent; a small one is not rounded to nothing."""
+    if not math.isfinite(part):
+        return "–"
+    if 0 < part < 0.5 * 10 ** (-2 - digits):
+        return f"<{_NARROW}{10**-digits:g}{_NARROW}%"
+    return f"{100 * part:.{digits}f}{_NARROW}%"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: "2 min 31 s"."""
+    if not math.isfinite(seconds):
+        return "–"
+    if seconds < 0.0995:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes % 60 else f"{minutes // 60} h"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Return "a, b and c", or "a, b, c and 7 more"."""
+    if len(names) > most + 1:
+        return f"{', '.join(names[:most])} and {len(names) - most:,} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def plural(n: int, noun: str) -> str:
+    """Return "1 item", "12,000 items"."""
+    many = noun[:-1] + "ies" if noun.endswith("y") else noun + ("es" if noun.endswith("s") else "s")
+    return f"{n:,} {noun if n == 1 else many}"
+
+
+def plain(text: str) -> str:
+    """Return text that any screen can show: bytes that were no UTF-8, control and direction characters as escapes.
+
+    Python keeps undecodable bytes of file names as lone surrogates, which no encoder accepts; a direction override
+    could make a name read as another one.
+    """
+    return _UNSEEN.sub(_escape, text)
+
+
+def _written(value: float, digits: int, share: bool) -> str:
+    if not math.isfinite(value):
+        return number(value)
+    if share:
+        return f"{100 * value:.{max(digits - 2, 0)}f}{_NARROW}%"
+    if abs(value) >= 1000:
+        return number(float(value))
+    return f"{value:.{digits}f}".replace("-", "−")
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
