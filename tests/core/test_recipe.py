@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from visus.core.errors import UsageError
-from visus.core.recipe import SECTIONS, Choice, Draft, Recipe, keys, parse_set, read_settings
+from visus.core.recipe import SECTIONS, Choice, Draft, Recipe, keys, parse_option, parse_set, read_settings
 
 OTHER = {
     "task": "regress", "seed": 7, "minutes": 2.5, "epochs": 3.0, "steps": 100, "batch": 8, "micro": 4, "ema": 0.99,
@@ -115,6 +115,7 @@ def test_text_that_is_no_setting_is_refused_in_few_words(said):
         ("model.options.text='3'", "model.options", {"text": "3"}),
         ("input.size=32", "input.size", [32, 32]),
         ("input.size=32x48", "input.size", [32, 48]),
+        ("input.size='32'", "input.size", [32, 32]),  # as an option of the command line comes
         ("size=64", "input.size", [64, 64]),
         ("input=64", "input.size", [64, 64]),
         ("loss=focal", "loss.name", "focal"),
@@ -152,6 +153,18 @@ def test_the_last_word_of_the_user_wins():
 def test_options_of_a_network_add_up():
     draft = Draft([parse_set("model.options.widths=[8]"), parse_set("model.options.kernel=5")])
     assert draft.finish().model.options == {"widths": [8], "kernel": 5}
+
+
+def test_a_task_adds_options_to_those_of_the_user_one_by_one():
+    draft = Draft([parse_set("model.options.widths=[8]")])
+    draft.choose(Choice("model.options", {"widths": [64], "kernel": 5}, "small pictures"))
+    recipe = draft.finish()
+    assert recipe.model.options == {"widths": [8], "kernel": 5}
+    assert recipe.origins["model.options"] == "--set model.options.widths=[8]; small pictures"
+
+
+def test_an_option_has_any_name_and_a_value_in_yaml():
+    assert parse_option("drop path = 1e-3") == ("drop path", 0.001)
 
 
 def test_what_the_user_fixed_is_told_to_the_task():

@@ -439,16 +439,28 @@ def parse_set(text: str) -> Choice:
     Raises:
         UsageError: no ``=``, an unknown key, or a value that is no YAML.
     """
-    key, equals, value = text.partition("=")
-    said = f"--set {_short(text)}"
+    key, value = parse_option(text)
+    list(_expand(key, value))
+    return Choice(key, value, f"--set {_short(text)}")
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """Return the name and value in ``name=value``, whatever the name; the value is read as YAML.
+
+    Raises:
+        UsageError: no ``=``, or a value that is no YAML.
+    """
+    name, equals, value = text.partition("=")
     if not equals:
-        raise UsageError("USE-002", f"{said}: there is no '='", fix="--set KEY=VALUE, as in --set optim.lr=3e-4")
+        raise UsageError(
+            "USE-002", f"--set {_short(text)}: there is no '='", fix="--set NAME=VALUE, as in --set batch=32"
+        )
     try:
-        choice = Choice(key.strip(), _read_yaml(value), said)
+        return name.strip(), _read_yaml(value)
     except yaml.YAMLError as error:
-        raise UsageError("USE-002", f"{said}: the value is no YAML", fix="quote it: --set 'key=\"value\"'") from error
-    list(_expand(choice.key, choice.value))
-    return choice
+        raise UsageError(
+            "USE-002", f"--set {_short(text)}: the value is no YAML", fix="quote it: --set 'name=\"value\"'"
+        ) from error
 
 
 def read_settings(path: Path) -> list[Choice]:
@@ -467,16 +479,6 @@ def read_settings(path: Path) -> list[Choice]:
         )
     loaded.pop("origins", None)
     return [Choice(str(key), value, str(path)) for key, value in loaded.items()]
-
-
-def parse_option(text: str) -> tuple[str, Any]:
-    """Return the name and value in ``name=value``; the value is read as YAML, as by ``parse_set``.
-
-    Raises:
-        UsageError: no ``=``, or a value that is no YAML.
-    """
-    choice = parse_set(text)
-    return choice.key, choice.value
 
 
 def keys() -> list[str]:
