@@ -1,4 +1,4 @@
-"""Memory that was freed stays with the process: what is asked of the system anew costs more than what is computed in it."""
+"""Memory that was freed stays with the process: asking the system anew costs more than what is computed in it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _LARGEST_BEFORE_2_35 = 1 << 25
 def keep_freed_memory() -> bool:
     """Tell the C library to use freed memory again instead of giving it back, whatever its size and whoever freed it.
 
-    By default a tensor above 32 MB is mapped and unmapped each time, and a thread gives its memory back when its topmost
-    part is free; the system then clears and maps every page again, 4,096 bytes at a time.  Preparing a batch of 64
+    By default a tensor above 32 MB is mapped and unmapped each time, and a thread gives its memory back when its
+    topmost part is free; the system then clears and maps every page again, 4,096 bytes at a time.  Preparing a batch of 64
     pictures of 224 pixels met 10,000 such faults, a quarter of the processor's time; the peak is the same without them.
 
     Returns:
