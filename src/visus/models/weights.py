@@ -129,10 +129,12 @@ def _of_file(file: Path, usual: WeightCard) -> WeightCard:
         card = read_card(file)
     except DataError:  # safetensors without a card of ours
         return mine
-    licence = card.licences.get("weights", "yours")
+    stated = [licence for what, licence in card.licences.items() if what.startswith("weights")]
+    strict = [licence for licence in stated if licence not in ("unknown", "yours") and not permits(licence)]
+    licence = next(iter(strict or stated), "yours")
     return replace(
         mine, mean=card.input.mean, std=card.input.std, size=card.input.size, interpolation=card.input.interpolation,
-        licence=licence, commercial=licence == "yours" or permits(licence), outputs=card.architecture.outputs,
+        licence=licence, commercial=not strict, outputs=card.architecture.outputs,
         trained_on=str(card.data.get("name", "")),
     )  # fmt: skip
 

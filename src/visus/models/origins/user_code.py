@@ -23,7 +23,7 @@ from visus.models.weights import WeightCard
 
 LOG = logging.getLogger("visus.models")
 
-HUB, GIVEN = "hub:", "python:"
+HUB, GIVEN = "hub:", "given:"
 
 _OUTPUTS = ("outputs", "classes", "num_classes", "n_classes", "num_outputs", "out_features", "nc")
 _CHANNELS = ("channels", "in_channels", "in_chans", "num_channels", "input_channels")
@@ -125,17 +125,6 @@ def source_of(name: str) -> tuple[str, str]:
         return name.removeprefix(GIVEN), ""
     file, entry = _place(name)
     return f"{file.name if not name.startswith(HUB) else file.parent.name + '/' + file.name}:{entry}", _hash(file)
-
-
-def name_of(model: nn.Module) -> tuple[str, str]:
-    """Return ``python:MODULE.Class`` for a network given as an object, and the SHA-256 of its file where it has one."""
-    kind = type(model)
-    try:
-        file = inspect.getsourcefile(kind)
-    except TypeError:
-        file = None  # typed into an interpreter
-    digest = _hash(Path(file)) if file and Path(file).is_file() else ""
-    return f"{GIVEN}{kind.__module__}.{kind.__qualname__}", digest
 
 
 def check_same(code: str, architecture: Architecture) -> None:
