@@ -106,6 +106,13 @@ def test_train_and_test_tables_are_splits(root: Path):
     assert dataset.split.tolist() == [0, 0, 2] and "test.csv" in dataset.evidence
 
 
+def test_what_a_column_holds_is_decided_over_all_tables(root: Path):
+    table(root, "path,tags", "a.png,cat;dog", name="train.csv")
+    assert read(table(root, "path,tags", "b.png,cat", name="test.csv")).columns["labels"].tolist() == [[1, 1], [1, 0]]
+    table(root, "path,target", "a.png,1.5", name="train.csv")
+    assert read(table(root, "target,path", "2,b.png", name="test.csv")).columns["numbers"].ravel().tolist() == [1.5, 2]
+
+
 def test_columns_that_are_not_used_are_noted(root: Path):
     dataset = read(table(root, "path,label,weight,photographer", "a.png,x,1.5,ann"))
     assert any("weight, photographer" in note for note in dataset.notes) and dataset.numbers == ()
@@ -154,6 +161,7 @@ def test_one_file_with_two_labels_names_both_rows(root: Path):
     (("label", "x"), "DATA-041", "no column names a path"),
     (("path;label", "a.png;x"), "DATA-041", "separated by semicolons"),
     (("path,file,label", "a.png,b.png,x"), "DATA-041", "both name a path"),
+    (("path,x,x", "a.png,1.5,2"), "DATA-041", "the column 'x' is there twice"),
     (("path,label,tags", "a.png,x,y;z"), "DATA-041", "a label column and a labels column"),
     (("path,label", "../a.png,x"), "DATA-020", "holds '..'"),
     (("path,label", "/etc/passwd,x"), "DATA-020", "is not relative"),

@@ -94,10 +94,15 @@ def is_named_picture(name: str) -> bool:
     return _suffix(name) in _PICTURES
 
 
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a sort key that puts s2 before s10."""
-    parts = _DIGITS.split(name)
-    return tuple((1, int(part), part) if part.isdecimal() else (0, 0, part) for part in parts if part)
+def natural(name: str) -> tuple[tuple[int, int, str, str], ...]:
+    """Return a sort key that puts s2 before s10, and numbers before letters."""
+    parts = (part for part in _DIGITS.split(name) if part)
+    return tuple(_by_value(part.lstrip("0"), part) if part[0].isdecimal() else (1, 0, part, "") for part in parts)
+
+
+def _by_value(digits: str, written: str) -> tuple[int, int, str, str]:
+    """Return a key by the size of a number of any length: how many digits, then which."""
+    return 0, len(digits), digits, written
 
 
 def notes_of(listings: list[tuple[str, Listing]]) -> list[str]:

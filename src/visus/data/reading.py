@@ -106,7 +106,7 @@ def _check_place(path: Path, source: str) -> None:
 def _nowhere(path: Path, source: str) -> DataError | UsageError:
     name, colon, rest = source.partition(":")
     guess = nearest(name, _named())
-    if colon and "/" not in name:
+    if colon and len(name) > 1 and "/" not in name:  # one letter is a drive
         return UsageError("DATA-003", f"{source}: there is no collection named {name!r}",
                           fix=f"did you mean {guess}:{rest}?" if guess else did_you_mean(name, _named()))  # fmt: skip
     folder = path.parent

@@ -211,6 +211,6 @@ def _torn_notes(dataset: Dataset) -> list[str]:
     """Return a sentence where the data's own splits tear groups apart."""
     if dataset.groups is None:
         return []
-    pairs = np.unique(np.stack([dataset.groups, dataset.split.astype(np.int64)]), axis=1)
-    torn = int((np.unique(pairs[0], return_counts=True)[1] > 1).sum())
+    pairs = np.unique(dataset.groups * len(SPLITS) + dataset.split)
+    torn = int((np.unique(pairs // len(SPLITS), return_counts=True)[1] > 1).sum())
     return [f"{torn:,} groups lie in more than one split, so scores may flatter"] if torn else []

@@ -138,15 +138,29 @@ class _Row:
 
 
 @dataclass(frozen=True)
-class _Roles:
-    """Which column is what."""
+class _Table:
+    """A table as it was read: ``at`` says which column has which role, ``lines`` the line each row starts on."""
 
-    path: int
-    label: int | None
-    labels: int | None
+    path: Path
     split: int | None
-    group: int | None
-    numbers: tuple[int, ...]
+    header: list[str]
+    lines: list[tuple[int, list[str]]]
+    at: dict[str, int]
+
+    @property
+    def role(self) -> str:
+        """What the table knows of a picture."""
+        return next((role for role in ("label", "labels") if role in self.at), "numbers")
+
+    @property
+    def numeric(self) -> list[str]:
+        """Names of the columns without a role whose first value is a number."""
+        others = [i for i in range(len(self.header)) if i not in self.at.values()]
+        return [self.header[i] for i in others if _number(next(self.values(i), "")) is not None]
+
+    def values(self, column: int) -> Iterator[str]:
+        """Yield the fields of a column that are not empty."""
+        return (line[column] for _, line in self.lines if line[column].strip())
 
 
 def _tables(path: Path) -> list[tuple[Path, int | None]]:
@@ -167,25 +181,65 @@ def _tables(path: Path) -> list[tuple[Path, int | None]]:
     return [(tables[0], None)] if len(tables) == 1 else []
 
 
-def _read_rows(tables: Sequence[tuple[Path, int | None]], notes: list[str]) -> tuple[str, tuple[str, ...], list[_Row]]:
+def _read_rows(paths: Sequence[tuple[Path, int | None]], notes: list[str]) -> tuple[str, tuple[str, ...], list[_Row]]:
     """Return what the tables know of a picture (label, labels or numbers), the names of the numbers, and the rows."""
-    rows: list[_Row] = []
-    kinds: list[tuple[str, tuple[str, ...]]] = []
-    for table, split in tables:
-        header, lines = _parse(table)
-        roles = _roles(table, header, lines, notes)
-        names = tuple(header[i] for i in roles.numbers)
-        kinds.append(
-            ("label" if roles.label is not None else "labels" if roles.labels is not None else "numbers", names)
-        )
-        if kinds[-1] != kinds[0]:
-            told = [", ".join(names) or kind for kind, names in (kinds[-1], kinds[0])]
-            raise DataError("DATA-041", f"{shown(table)}: it tells {told[0]}, {tables[0][0].name} tells {told[1]}",
-                            fix="give the tables the same columns")  # fmt: skip
-        rows += _rows(table, header, roles, lines, split)
+    tables = [_table(path, split) for path, split in paths]
+    kind, names = _kind(tables)
+    for table in tables:
+        used = {*names, *(table.header[i] for role, i in table.at.items() if role not in {"label", "labels"})}
+        used |= {table.header[table.at[table.role]]} if table.role in table.at else set()
+        if left := [shown(name) for name in table.header if name not in used]:
+            notes.append(f"columns of {shown(table.path.name)} that are not used: {', '.join(left[:8])}")
+    rows = [row for table in tables for row in _rows(table, kind, names)]
     if not rows:
-        raise DataError("DATA-040", f"{shown(tables[0][0])}: there is no row below the header")
-    return *kinds[0], rows
+        raise DataError("DATA-040", f"{shown(paths[0][0])}: there is no row below the header")
+    return kind, names, rows
+
+
+def _table(path: Path, split: int | None) -> _Table:
+    header, lines = _parse(path)
+    at: dict[str, int] = {}
+    for i, name in enumerate(header):
+        if name in header[:i]:
+            raise DataError("DATA-041", f"{shown(path)}: the column {shown(name)!r} is there twice", fix="rename one")
+        role = _ROLE.get(_plain(name))
+        if role and role in at:
+            raise DataError(
+                "DATA-041", f"{shown(path)}: the columns {header[at[role]]!r} and {name!r} both name a {role}",
+                fix="rename one",
+            )  # fmt: skip
+        if role:
+            at[role] = i
+    table = _Table(path, split, header, lines, at)
+    if "path" not in at:
+        raise _no_column(table, "path")
+    if "label" in at and "labels" in at:
+        raise DataError("DATA-041", f"{shown(path)}: it has a label column and a labels column", fix="rename one")
+    return table
+
+
+def _kind(tables: Sequence[_Table]) -> tuple[str, tuple[str, ...]]:
+    """Return what all tables together know of a picture, and the names of the columns of numbers."""
+    first = tables[0]
+    role, numeric = first.role, tuple(first.numeric)
+    for table in tables:
+        if table.role == "numbers" and not table.numeric and table.lines:
+            raise _no_column(table, "label")
+        if table.role != role or (role == "numbers" and not set(numeric) <= set(table.header)):
+            told = [", ".join(t.numeric) if t.role == "numbers" else f"a {t.role}" for t in (table, first)]
+            raise DataError("DATA-041", f"{shown(table.path)}: it tells {told[0]}, {first.path.name} tells {told[1]}",
+                            fix="give the tables the same columns")  # fmt: skip
+    if role == "numbers":
+        return role, numeric
+    fields = [line[table.at[role]].strip() for table in tables for _, line in table.lines]
+    numbers = [_number(field) for field in fields]
+    if role == "label" and None not in numbers and any(not field.lstrip("+-").isdecimal() for field in fields):
+        name = first.header[first.at[role]]
+        if all(name in table.header for table in tables):
+            return "numbers", (name,)
+    if role == "labels" and all(fields) and not any(_SEPARATORS.search(field) for field in fields):
+        return "label", ()  # a column named labels that never holds several is a column of classes
+    return role, ()
 
 
 def _parse(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -256,70 +310,31 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
-def _roles(table: Path, header: Sequence[str], lines: Sequence[tuple[int, list[str]]], notes: list[str]) -> _Roles:
-    at: dict[str, int] = {}
-    for i, name in enumerate(header):
-        role = _ROLE.get(_plain(name))
-        if role and role in at:
-            raise DataError(
-                "DATA-041",
-                f"{shown(table)}: the columns {header[at[role]]!r} and {name!r} both name a {role}",
-                fix="rename one",
-            )
-        if role:
-            at[role] = i
-    if "path" not in at:
-        raise _no_column(table, header, "path")
-    if "label" in at and "labels" in at:
-        raise DataError("DATA-041", f"{shown(table)}: it has a label column and a labels column", fix="rename one")
-    others = [i for i in range(len(header)) if i not in at.values()]
-    numeric = [i for i in others if lines and _number(_first(lines, i)) is not None]
-    if "label" in at and any("." in line[at["label"]] or "e" in line[at["label"]].lower() for _, line in lines) and all(
-        _number(line[at["label"]]) is not None for _, line in lines
-    ):  # fmt: skip
-        numeric = [at.pop("label")]
-    if "labels" in at and not any(
-        _SEPARATORS.search(line[at["labels"]]) or not line[at["labels"]].strip() for _, line in lines
-    ):
-        at["label"] = at.pop("labels")  # a column named labels that never holds several is a column of classes
-    if "label" not in at and "labels" not in at and not numeric:
-        raise _no_column(table, header, "label")
-    used = set(at.values()) | (set(numeric) if "label" not in at and "labels" not in at else set())
-    left = [header[i] for i in range(len(header)) if i not in used]
-    if left:
-        notes.append(f"columns of {shown(table.name)} that are not used: {', '.join(shown(name) for name in left[:8])}")
-    return _Roles(at["path"], at.get("label"), at.get("labels"), at.get("split"), at.get("group"),
-                  tuple(numeric) if "label" not in at and "labels" not in at else ())  # fmt: skip
-
-
-def _first(lines: Sequence[tuple[int, list[str]]], column: int) -> str:
-    return next((line[column] for _, line in lines if line[column].strip()), "")
-
-
-def _no_column(table: Path, header: Sequence[str], role: str) -> DataError:
+def _no_column(table: _Table, role: str) -> DataError:
+    header = table.header
     if len(header) == 1 and ";" in header[0]:
         return DataError(
-            "DATA-041", f"{shown(table)}: its columns are separated by semicolons", where=shown(header[0])[:100],
+            "DATA-041", f"{shown(table.path)}: its columns are separated by semicolons", where=shown(header[0])[:100],
             fix="save it with commas, or with tabs as .tsv",
         )  # fmt: skip
     wanted = HEADERS[role].split()
     close = next((f"rename {name!r} to {guess!r}" for name in header if (guess := nearest(_plain(name), wanted))), "")
-    what = f"{shown(table)}: no column names a {role}" + (", and none holds numbers" if role == "label" else "")
+    what = f"{shown(table.path)}: no column names a {role}" + (", and none holds numbers" if role == "label" else "")
     return DataError(
         "DATA-041", what, looked=f"{', '.join(wanted[:6])} ...; found {', '.join(shown(name) for name in header[:8])}",
         fix=close or "begin the table with a line that names its columns: path,label",
     )  # fmt: skip
 
 
-def _rows(
-    table: Path, header: Sequence[str], roles: _Roles, lines: Sequence[tuple[int, list[str]]], split: int | None
-) -> Iterator[_Row]:
+def _rows(table: _Table, kind: str, names: Sequence[str]) -> Iterator[_Row]:
     """Yield each line as a record, or raise with its row and column."""
-    name = shown(table.name)
+    name, at = shown(table.path.name), table.at
+    label = at.get("label", at.get("labels", -1))
+    columns = [table.header.index(column) for column in names]
     number = 0
 
     def fault(column: int, what: str, fix: str = "") -> DataError:
-        place = f"{shown(table)}: row {number}, column {shown(header[column])!r}"
+        place = f"{shown(table.path)}: row {number}, column {shown(table.header[column])!r}"
         return DataError("DATA-042", f"{place}: {what}", fix=fix)
 
     def text(column: int) -> str:
@@ -328,17 +343,17 @@ def _rows(
             raise fault(column, "the text is not UTF-8", "save the table as UTF-8")
         return value
 
-    for number, line in lines:
+    for number, line in table.lines:
         known: tuple[str, ...]
-        if roles.label is not None:
-            known = (text(roles.label),)
+        if kind == "label":
+            known = (text(label),)
             if not known[0]:
-                raise fault(roles.label, "the label is empty", "name a class, or remove the row")
-        elif roles.labels is not None:
-            known = tuple(sorted({part.strip() for part in _SEPARATORS.split(text(roles.labels)) if part.strip()}))
+                raise fault(label, "the label is empty", "name a class, or remove the row")
+        elif kind == "labels":
+            known = tuple(sorted({part.strip() for part in _SEPARATORS.split(text(label)) if part.strip()}))
         else:
-            known = tuple(line[column].strip() for column in roles.numbers)
-            for column, value in zip(roles.numbers, known, strict=True):
+            known = tuple(line[column].strip() for column in columns)
+            for column, value in zip(columns, known, strict=True):
                 held = _number(value)
                 if held is None and value:
                     raise fault(
@@ -346,16 +361,16 @@ def _rows(
                     )
                 if held is not None and math.isinf(held):
                     raise fault(column, "infinity is not a number to learn")
-        part = TRAIN if split is None else split
-        if roles.split is not None:
-            word = text(roles.split).lower()
+        part = TRAIN if table.split is None else table.split
+        if "split" in at:
+            word = text(at["split"]).lower()
             if word not in SPLIT_WORDS:
-                raise fault(roles.split, f"{word!r} is not a split", did_you_mean(word, SPLIT_WORDS))
+                raise fault(at["split"], f"{word!r} is not a split", did_you_mean(word, SPLIT_WORDS))
             part = SPLIT_WORDS[word]
-        group = text(roles.group) if roles.group is not None else ""
-        if roles.group is not None and not group:
-            raise fault(roles.group, "the group is empty", "name the group, or remove the column")
-        yield _Row(line[roles.path], known, part, group, name, number)
+        group = text(at["group"]) if "group" in at else ""
+        if "group" in at and not group:
+            raise fault(at["group"], "the group is empty", "name the group, or remove the column")
+        yield _Row(line[at["path"]], known, part, group, name, number)
 
 
 def _number(text: str) -> float | None:

@@ -53,7 +53,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
             validation or test but not in training, DATA-002 no class folder at all.
     """
     parts = _parts(path)
-    if "" in parts and _only_splits(folders_of(path)):
+    if "" in parts and folders_of(path) and _only_splits(folders_of(path)):
         raise DataError(
             "DATA-006", f"{shown(path)}: {', '.join(folders_of(path))} hold no class folders",
             fix="make a folder for each class: train/cat/, train/dog/, test/cat/, test/dog/",
@@ -117,7 +117,7 @@ def _phrase(classes: Sequence[str], parts: Mapping[str, int]) -> str:
 
 def _only_splits(names: Iterable[str]) -> bool:
     """Tell whether folders are train, test and the like alone: these are no classes."""
-    return all(name.lower() in SPLIT_WORDS for name in names)
+    return {name.lower() for name in names} <= set(SPLIT_WORDS)
 
 
 def _parts(path: Path) -> dict[str, int]:
