@@ -140,8 +140,9 @@ def _no_format(path: Path, found: dict[str, Evidence]) -> DataError:
             where=_outer_folder(path) if loose else "", looked=looked,
             fix="make a folder for each class (DATA/cat/, DATA/dog/), or add labels.csv with the columns path,label",
         )  # fmt: skip
+    formats = ", ".join(name for name in FORMATS if FORMATS[name].named is None)
     return DataError("DATA-002", f"{shown(path)} is not a data set that visus can read", looked=looked,
-                     fix=_inner_folder(path) or "name the format: --set data.format=NAME")  # fmt: skip
+                     fix=_inner_folder(path) or f"name the format: --set data.format=NAME ({formats})")  # fmt: skip
 
 
 def _is_picture(path: Path) -> bool:

@@ -38,8 +38,8 @@ def sniff(path: Path) -> Evidence | None:
     classes = {name for part in parts for name in folders_of(path / part) if has_picture(path / part / name)}
     if not classes:
         return None
-    if _only_splits(classes):
-        return Evidence(0.0, f"{', '.join(sorted(classes))} hold pictures but no class folders")
+    if "" in parts and (bare := _bare_splits(classes)):
+        return Evidence(0.0, f"{', '.join(bare)} hold pictures but no class folders")
     return Evidence(_LIKELY, _phrase(sorted(classes, key=natural), parts), len(classes))
 
 
@@ -53,9 +53,9 @@ def read(path: Path, settings: DataSettings) -> Dataset:
             validation or test but not in training, DATA-002 no class folder at all.
     """
     parts = _parts(path)
-    if "" in parts and folders_of(path) and _only_splits(folders_of(path)):
+    if "" in parts and (bare := _bare_splits(folders_of(path))):
         raise DataError(
-            "DATA-006", f"{shown(path)}: {', '.join(folders_of(path))} hold no class folders",
+            "DATA-006", f"{shown(path)}: {', '.join(bare)} hold no class folders",
             fix="make a folder for each class: train/cat/, train/dog/, test/cat/, test/dog/",
         )  # fmt: skip
     listings: list[tuple[str, Listing]] = []
@@ -115,9 +115,10 @@ def _phrase(classes: Sequence[str], parts: Mapping[str, int]) -> str:
     return f"{len(classes):,} class folder{'s' * (len(classes) != 1)}{where} ({named})"
 
 
-def _only_splits(names: Iterable[str]) -> bool:
-    """Tell whether folders are train, test and the like alone: these are no classes."""
-    return {name.lower() for name in names} <= set(SPLIT_WORDS)
+def _bare_splits(names: Iterable[str]) -> list[str]:
+    """Return the folders named as splits, where they are no classes: train is one alone, but not beside val or test."""
+    named = sorted(name for name in names if name.lower() in SPLIT_WORDS)
+    return named if len({SPLIT_WORDS[name.lower()] for name in named}) > 1 else []
 
 
 def _parts(path: Path) -> dict[str, int]:
