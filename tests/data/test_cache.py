@@ -70,6 +70,16 @@ def test_pictures_of_many_sizes_come_from_the_cache_as_from_their_files(photos, 
     assert bits(built(data, mode, stored, channels).take(some, silent)) == bits(expected)
 
 
+@pytest.mark.parametrize("size", [(20, 30), (200, 300)])
+@pytest.mark.parametrize("mode", ["disk", "memory"])
+def test_pictures_of_one_size_come_from_the_cache_as_from_their_files(photos, mode, size):
+    data = of_files(photos, list(np.random.default_rng(0).integers(0, 256, (4, *size, 3), dtype=np.uint8)))
+    expected = pictures(data.images, 3).take(all_of(data), silent)
+    made = built(data, mode).take(all_of(data), silent)
+    assert isinstance(made.images, torch.Tensor) == (size == (20, 30)) == isinstance(expected.images, torch.Tensor)
+    assert bits(made) == bits(expected)
+
+
 @pytest.mark.parametrize("mode", ["disk", "memory"])
 def test_pictures_of_several_depths_come_from_the_cache_as_from_their_files(photos, mode):
     random = np.random.default_rng(0)

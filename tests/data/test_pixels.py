@@ -99,11 +99,24 @@ def test_an_array_gives_the_same_bits_and_strides_as_files(tmp_path, channels, o
     assert (from_array.originals == from_files.originals).all()
 
 
+@pytest.mark.parametrize(("stored", "apart"), [(0, True), (100, False)])
+def test_large_pictures_stay_apart_and_small_ones_are_gathered(stored, apart):
+    array = random(3, 200, 200, 3)
+    images = pictures(ArrayImages(array), 3, stored).take(np.array([2, 0]), lambda _: None).images
+    assert isinstance(images, list) == apart
+    expected = [fit(array[i], 3, stored).permute(2, 0, 1) for i in (2, 0)]
+    assert all(
+        torch.equal(got, want) and got.stride() == want.stride() for got, want in zip(images, expected, strict=True)
+    )
+
+
 def test_an_array_of_the_wrong_depth_or_channels_is_refused_before_the_first_step():
     with pytest.raises(DataError, match="float64"):
         pictures(ArrayImages(np.zeros((3, 4, 4))), 1)
     with pytest.raises(DataError, match="has 3 channels"):
         pictures(of_array().images, 4)
+    with pytest.raises(DataError, match="has 3 channels"):
+        pictures(ArrayImages(np.zeros((2, 300, 300, 3), np.uint8)), 4)
 
 
 def test_a_read_only_array_is_read_without_a_warning(recwarn):

@@ -12,9 +12,10 @@ _LARGEST_BEFORE_2_35 = 1 << 25
 def keep_freed_memory() -> bool:
     """Tell the C library to use freed memory again instead of giving it back, whatever its size and whoever freed it.
 
-    By default a tensor above 32 MB is mapped and unmapped each time, and a thread gives its memory back when its
-    topmost part is free; the system then clears and maps every page again, 4,096 bytes at a time.  Preparing a batch of 64
-    pictures of 224 pixels met 10,000 such faults, a quarter of the processor's time; the peak is the same without them.
+    By default a tensor above 32 MB is mapped and unmapped each time, and a thread gives memory back when its topmost
+    part is free; the system then clears and maps every page again, 4,096 bytes at a time.  Preparing a batch of 64
+    pictures of 224 pixels met 10,000 such faults, a quarter of the processor's time; the peak is the same without.
+    Threads that begin after this share the memory of all; one that began before keeps its own ways.
 
     Returns:
         Whether it was done; only the GNU C library (Linux) knows how, elsewhere nothing changes.

@@ -30,7 +30,7 @@ from torch import Tensor
 from visus.core.errors import DataError, ResourceError, UsageError, VisusError
 from visus.core.files import digest, replacing, sweep
 from visus.data.dataset import ArrayImages, Dataset, FileImages
-from visus.data.pixels import Beat, Pictures, Taken, pictures, shrunk, tensor_of, together
+from visus.data.pixels import LARGE, Beat, Pictures, Taken, pictures, shrunk, tensor_of, together
 from visus.data.workers import Condemned, Pool, Processes, Threads, cores
 
 Mode: TypeAlias = Literal["off", "memory", "disk"]
@@ -210,8 +210,8 @@ class Cache:
     ) -> None:
         self.pixels, self.table, self.bad, self.path, self._plan = pixels, table, bad, path, plan
         self.stored, self.channels = plan.stored, plan.channels
-        self._alike: Tensor | None = None  # (N, H, W, C) where all are alike: then a batch is one gather
-        if len(table) and (table[:, 2:6] == table[0, 2:6]).all():
+        self._alike: Tensor | None = None  # (N, H, W, C) where all are alike and small: then a batch is one gather
+        if len(table) and (table[:, 2:6] == table[0, 2:6]).all() and len(pixels) < LARGE * len(table):
             self._alike = pixels.view(_DEPTHS[table[0, 5]]).view(len(table), *table[0, 2:5].tolist())
 
     def __len__(self) -> int:

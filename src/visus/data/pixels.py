@@ -18,6 +18,9 @@ from visus.data.dataset import ArrayImages, FileImages, Images
 Beat: TypeAlias = Callable[[int], None]
 """Told the index of the picture that is read next: a sign of life, and the culprit's name if it was the last one."""
 
+LARGE = 1 << 16
+"""Bytes from which on pictures stay apart: one kernel for all saves less than copying them together costs."""
+
 _LUMA = (19595, 38470, 7471)  # 0.299, 0.587, 0.114 in units of 2**-16
 
 
@@ -26,8 +29,9 @@ class Taken:
     """Pictures that were read, R of them.
 
     Attributes:
-        images: (R, C, H, W) where sizes and depths agree, else a list of (C, H, W).  In memory the channels of a pixel
-            are neighbours, wherever the pictures came from, so that the kernels that follow are the same.
+        images: (R, C, H, W) where sizes and depths agree and pictures are small, else a list of (C, H, W), which copies
+            nothing.  In memory the channels of a pixel are neighbours, wherever the pictures came from, so that the
+            kernels that follow are the same.
         originals: (R, 2) height and width before shrinking.
         bad: why, by index, for pictures that could not be read; they take no row.
     """
@@ -49,11 +53,19 @@ def pictures(images: Images, channels: int, stored: int = 0) -> Pictures:
     """Return the pictures of a data set with ``channels`` channels and a shorter side of at most ``stored`` pixels.
 
     Args:
+        images: of the data set.
         channels: 1 grey, 3 RGB, or as many as the pictures have.
         stored: 0 for the size they have.
+
+    Raises:
+        DataError: an array of a depth or with channels for which there is no rule.
     """
     if isinstance(images, ArrayImages) and images.array.ndim in (3, 4):
-        return ArrayPictures(images, channels, stored)
+        none = images.array[:0] if images.array.ndim == 4 else images.array[:0, :, :, None]
+        fit(none, channels)  # refuses a wrong depth or wrong channels now, not picture by picture
+        height, width = shrunk(images.array.shape[1], images.array.shape[2], stored)
+        if height * width * channels * images.array.itemsize < LARGE:
+            return ArrayPictures(images, channels, stored)
     return SinglePictures(images, channels, stored)
 
 
@@ -94,8 +106,8 @@ def frames(originals: NDArray[np.int64], sizes: Sequence[tuple[int, int]]) -> Te
 
 
 def together(rows: list[Tensor]) -> Tensor | list[Tensor]:
-    """Return (H, W, C) pictures as one (R, C, H, W) tensor where sizes and depths agree, else a list of (C, H, W)."""
-    if rows and all(row.shape == rows[0].shape and row.dtype == rows[0].dtype for row in rows):
+    """Return (H, W, C) pictures as one (R, C, H, W) tensor where they are alike and small, else a list of (C, H, W)."""
+    if rows and rows[0].nbytes < LARGE and all(r.shape == rows[0].shape and r.dtype == rows[0].dtype for r in rows):
         return torch.stack(rows).permute(0, 3, 1, 2)
     return [row.permute(2, 0, 1) for row in rows]
 
@@ -140,7 +152,6 @@ class ArrayPictures:
     def __init__(self, images: ArrayImages, channels: int, stored: int) -> None:
         array = tensor_of(np.ascontiguousarray(images.array))
         self._array = array if array.dim() == 4 else array[..., None]
-        fit(images.array[:0].reshape(0, *self._array.shape[1:]), channels)  # refuses a wrong depth or channels now
         self._channels, self._stored = channels, stored
 
     def take(self, indices: NDArray[np.int64], beat: Beat) -> Taken:

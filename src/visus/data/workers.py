@@ -6,7 +6,6 @@ with one PyTorch thread: the bits depend neither on their number nor on the thre
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import multiprocessing
 import os
@@ -28,6 +27,7 @@ import torch
 import torch.multiprocessing  # teaches pickle to send the function's tensors as shared memory
 
 from visus.core.errors import ResourceError
+from visus.core.memory import keep_freed_memory
 from visus.data.parcels import Receiver, Sender
 from visus.data.pixels import Beat
 
@@ -104,6 +104,7 @@ class Threads(Generic[Job, Result]):
         self._work, self.ahead = work, count
         self.losses: list[Loss] = []
         self._futures: dict[Job, Future[Result]] = {}
+        keep_freed_memory()  # before the threads begin, or each would hold memory of its own
         self._executor = ThreadPoolExecutor(count, "visus-feed", initializer=_compute_alone)
         # PyTorch's thread count is each thread's own, but the last one set is what new threads begin with: start ours
         # now, then say the caller's again.
@@ -304,7 +305,7 @@ def _serve(work: Callable[[Any, Beat], Any], connection: Connection, life: Any) 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _compute_alone()
-    _keep_memory()
+    keep_freed_memory()
     parent, beats, parcels = os.getppid(), itertools.count(1), Sender(connection)
 
     def beat(picture: int) -> None:
@@ -333,14 +334,6 @@ def _compute_alone() -> None:
     """Give the calling thread one PyTorch thread."""
     torch.get_num_threads()  # a thread takes the process's number when it first needs it, over what was set before
     torch.set_num_threads(1)
-
-
-def _keep_memory() -> None:
-    """Ask the C library to keep freed memory: mapping it anew for every batch costs more than filling it."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
-        mallopt(-3, 1 << 30)  # M_MMAP_THRESHOLD: what is larger is mapped and unmapped each time
-        mallopt(-1, (1 << 31) - 1)  # M_TRIM_THRESHOLD: what is free beyond it goes back at once
 
 
 @dataclass(frozen=True)
