@@ -185,6 +185,14 @@ def test_a_table_of_mistakes_is_told_where_there_is_no_matrix(digits, read):
     assert read(render(replace(digits, figures=figures))).text.count("Most frequent mistakes") == 1
 
 
+def test_pooled_scores_that_are_the_accuracy_share_its_row(digits, read):
+    score = digits.scores["accuracy"]
+    other = Score(0.5, 0.4, 0.6, 9)
+    scores = {"accuracy": score, "f1_micro": score, "recall_micro": other}
+    text = read(render(replace(digits, scores=scores, card=None))).text
+    assert "accuracy = f1_micro" in text and "recall, all pooled" in text and "F1, all pooled" not in text
+
+
 def test_the_same_story_gives_the_same_page(digits):
     assert render(digits) == render(digits)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visus.report.pictures import contact_sheet, data_uri
+from visus.report.pictures import contact_sheet, data_uri, png
 
 DRAW = np.random.Generator(np.random.Philox(3))
 
@@ -52,3 +52,13 @@ def test_a_sheet_keeps_the_shape_of_a_wide_picture():
 
 def test_a_sheet_of_nothing_is_empty_paper():
     assert (contact_sheet([]) == 255).all()
+
+
+def test_a_large_picture_of_few_colours_keeps_every_pixel():
+    pixels = np.kron(DRAW.integers(0, 256, (25, 20, 1)), np.ones((8, 8, 3), np.int64)).astype(np.uint8)
+    assert np.array_equal(_decoded(data_uri(pixels)), pixels)
+
+
+def test_a_png_file_holds_the_pixels():
+    pixels = DRAW.integers(0, 256, (30, 20, 3)).astype(np.uint8)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(png(pixels)))), pixels)

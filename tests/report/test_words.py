@@ -111,3 +111,8 @@ def test_known_scores_have_a_name_and_a_meaning_and_unknown_ones_their_own_name(
 def test_only_shares_of_items_are_read_in_percent():
     assert is_share("accuracy") and is_share("top5_accuracy")
     assert not is_share("f1_macro") and not is_share("log_loss")
+
+
+def test_a_half_is_rounded_alike_in_percent_and_in_decimals():
+    score = Score(0.6955, 0.6751, 0.7156, 2000)
+    assert value_of(score, share=True).startswith("69.6") and value_of(score) == "0.696"

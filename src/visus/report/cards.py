@@ -80,7 +80,9 @@ def _origin(card: Card) -> Rows:
         ("made by", f"visus {card.visus}, in {plural(card.step, 'optimiser step')}"),
         ("started from", card.weights or "random weights"),
     ]
-    return rows + [("data" if key == "name" else f"data, {key}", _value(value)) for key, value in card.data.items()]
+    return rows + [
+        ("data" if key == "name" else f"data, {spoken(key)}", _value(value)) for key, value in card.data.items()
+    ]
 
 
 def _limits(card: Card) -> Rows:

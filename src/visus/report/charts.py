@@ -21,7 +21,7 @@ WIDTH, HEIGHT, SQUARE = 480, 280, 400
 COLOURS = 10
 """Lines that get a colour or a dash of their own; the rest is drawn thin and grey behind them."""
 
-_TOP, _RIGHT, _BOTTOM, _STRIP, _LETTER = 10, 14, 42, 46, 6.4
+_TOP, _RIGHT, _BOTTOM, _STRIP, _LETTER = 10, 14, 42, 60, 6.4
 _MOST_VERTICES, _MOST_POINTS, _MOST_TIPS, _MOST_LINES = 240, 3000, 40, 60
 
 Values = NDArray[np.float64]
@@ -96,7 +96,7 @@ def chart(curve: Curve, marks: Sequence[Mark] = (), *, log: bool = False) -> Mar
     y_ticks = y_axis.ticks(5)
     left = 12 + _LETTER * max(len(_tick(value)) for value in y_ticks or [0.0])
     x_axis = Axis(x_low, x_high, left, wide - _RIGHT)
-    parts = [_frame(curve, x_axis, y_axis, y_ticks, tall)]
+    parts = [_frame(curve, x_axis, y_axis, y_ticks)]
     if curve.diagonal:
         ends = np.array([max(x_low, y_low), min(x_high, y_high)])
         parts.append(_path(x_axis(ends), y_axis(ends), "diagonal"))
@@ -165,7 +165,7 @@ class _Drawn:
             parts.append(Markup('<path class="bar {}" d="{}"/>').format(kind, "".join(at[:_MOST_POINTS])))
         elif self.banded:
             parts += [_band(x[s], low[s], high[s], kind) for s in self._runs()]
-        if not points or (rising and x.size <= _MOST_TIPS):
+        if not points:
             parts += [_path(*_thin(x[s], y[s]), f"line {kind}") for s in self._runs()]
         if points or (rising and x.size <= _MOST_TIPS // 2):
             parts.append(_dots(x, y, kind))
@@ -209,7 +209,7 @@ def _limits(lines: Sequence[_Drawn], diagonal: bool, log: bool) -> tuple[float, 
     return x_low, x_high, low, high
 
 
-def _frame(curve: Curve, x_axis: Axis, y_axis: Axis, y_ticks: Sequence[float], tall: float) -> Markup:
+def _frame(curve: Curve, x_axis: Axis, y_axis: Axis, y_ticks: Sequence[float]) -> Markup:
     left, right, bottom = x_axis.start, x_axis.stop, y_axis.start
     heights = y_axis(np.array(y_ticks, np.float64))
     grid = "".join(f"M{left:.1f} {at:.1f}H{right:.1f}" for at in heights)
@@ -217,7 +217,7 @@ def _frame(curve: Curve, x_axis: Axis, y_axis: Axis, y_ticks: Sequence[float], t
         Markup('<path class="grid" d="{}"/>').format(grid),
         Markup('<path class="axis" d="M{:.1f} {:.1f}H{:.1f}"/>').format(left, bottom, right),
         _text(2, _TOP + 2, curve.y_axis, "start", "title"),
-        _text(right, tall - 6, curve.x_axis, "end", "title"),
+        _text(right, bottom + 35, curve.x_axis, "end", "title"),
     ]
     parts += [_text(left - 6, at + 4, _tick(value), "end") for at, value in zip(heights, y_ticks, strict=True)]
     widest = max((len(_tick(value)) for value in x_axis.ticks(6)), default=1) * _LETTER
@@ -232,7 +232,7 @@ def _frame(curve: Curve, x_axis: Axis, y_axis: Axis, y_ticks: Sequence[float], t
 def _strip(bars: Sequence[float], x: Values, x_axis: Axis, tall: float) -> Markup:
     """Return the bars below a chart that say how many items stand behind each x."""
     counts = np.nan_to_num(np.asarray(bars, np.float64))
-    left, right, floor, high = x_axis.start, x_axis.stop, tall - _BOTTOM + 14, _STRIP - 14
+    left, right, floor, high = x_axis.start, x_axis.stop, tall - 20, _STRIP - 28
     if counts.size == x.size:
         centres = x_axis(x)
         wide = float(np.median(np.abs(np.diff(centres)))) if x.size > 1 else (right - left) / 10
@@ -251,7 +251,7 @@ def _strip(bars: Sequence[float], x: Values, x_axis: Axis, tall: float) -> Marku
             ).format(start, floor - high, stop - start, high, plural(int(count), "item"))
         )
     told = f"bars: items behind each point, up to {number(int(counts.max()))}"
-    drawn = Markup('<path class="count" d="{}"/>').format(path) + _text(left, tall - 6, told, "start")
+    drawn = Markup('<path class="count" d="{}"/>').format(path) + _text(left, tall - 5, told, "start")
     return drawn + Markup("").join(tips if counts.size <= _MOST_TIPS else [])
 
 

@@ -167,9 +167,8 @@ def wide_interval(story: Story) -> Finding | None:
         f" {label(story.score)} is {points:.0f} points wide ({interval_of(score, share=True)});"
         f" for 2 points about {needed:,} are needed."
     )
-    return Finding(
-        "caution", text, "compare models on the same items, not by two such intervals: visus compare A B DATA"
-    )
+    fix = "compare models on the same items, not by two such intervals: visus compare A B DATA"
+    return Finding("caution" if points > 10 else "note", text, fix)
 
 
 def small_validation(story: Story) -> Finding | None:

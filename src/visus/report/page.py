@@ -58,7 +58,7 @@ def _view(story: Story) -> dict[str, Any]:
     view: dict[str, Any] = {
         "headline": _headline(story),
         "facts": _facts(story),
-        "scores": [_score(name, score) for name, score in story.scores.items()],
+        "scores": _scores(story.scores),
         "figures": _figures(story.figures),
         "galleries": _galleries(story.gallery),
         "curves": _curves(story),
@@ -135,6 +135,13 @@ def _machine(environment: Mapping[str, Any]) -> str:
     parts += [str(environment["device"])] if environment.get("device", "cpu") != "cpu" else []
     parts += [words.plural(environment["threads"], "thread")] if isinstance(environment.get("threads"), int) else []
     return ", ".join(filter(None, parts))
+
+
+def _scores(scores: Mapping[str, Score]) -> list[dict[str, Any]]:
+    """Return a row a score; where one class is shown a picture, pooled scores are the accuracy and share its row."""
+    same = [name for name, score in scores.items() if name.endswith("_micro") and score == scores.get("accuracy")]
+    rows = [_score(name, score) for name, score in scores.items() if name not in same]
+    return [{**row, "same": same if row["name"] == "accuracy" else []} for row in rows]
 
 
 def _score(name: str, score: Score) -> dict[str, Any]:
@@ -251,7 +258,10 @@ def _galleries(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
                 break
             left -= len(uri)
             uris.append({"uri": uri, "caption": picture.caption, "small": max(picture.pixels.shape[:2]) < 128})
-        shown.append({"title": title, "pictures": uris, "more": len(group) - len(uris)})
+        shape = min(picture.pixels.shape[1] / picture.pixels.shape[0] for picture in group)
+        shown.append(
+            {"title": title, "pictures": uris, "more": len(group) - len(uris), "shape": min(max(shape, 0.6), 1.5)}
+        )
     return shown
 
 

@@ -5,15 +5,26 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-SHARP = 96
-"""Pictures up to this many pixels a side are kept exactly (PNG); larger ones are photographs to the eye (JPEG)."""
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SHARP, FLAT = 96, 1024
+"""Pictures up to this many pixels a side, or of at most so many colours, are kept exactly (PNG); others become JPEG."""
 
 
-def data_uri(pixels: NDArray[np.uint8], longest: int = 224, quality: int = 82) -> str:
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return a picture, (H, W), (H, W, 1) or (H, W, 3) uint8, as a PNG file."""
+    from PIL import Image
+
+    return _file(Image.fromarray(_rgb(pixels)), "PNG", optimize=True)
+
+
+def data_uri(pixels: NDArray[np.uint8], longest: int = 256, quality: int = 82) -> str:
     """Return a picture as a ``data:`` URI, so that the page needs no second file.
 
     Args:
@@ -26,14 +37,11 @@ def data_uri(pixels: NDArray[np.uint8], longest: int = 224, quality: int = 82) -
     image = Image.fromarray(_rgb(pixels))
     if max(image.size) > longest:
         image.thumbnail((longest, longest), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    file = io.BytesIO()
-    if max(image.size) <= SHARP:
-        grey = image.convert("L")
-        same = np.array_equal(np.asarray(grey.convert("RGB")), np.asarray(image))
-        (grey if same else image).save(file, "PNG", optimize=True)
-        return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-    image.save(file, "JPEG", quality=quality, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    if max(image.size) <= SHARP or image.getcolors(FLAT):
+        kind, file = "png", _file(image, "PNG", optimize=True)
+    else:
+        kind, file = "jpeg", _file(image, "JPEG", optimize=True, quality=quality)
+    return f"data:image/{kind};base64,{base64.b64encode(file).decode()}"
 
 
 def contact_sheet(
@@ -62,6 +70,12 @@ def contact_sheet(
         left = gap + (place % columns) * (side + gap) + (side - image.width) // 2
         sheet[top : top + image.height, left : left + image.width] = np.asarray(image)
     return sheet
+
+
+def _file(image: Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
 
 
 def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from numbers import Integral, Real
 
 from visus.core.scores import Score
@@ -166,11 +167,10 @@ def plain(text: str) -> str:
 def _written(value: float, digits: int, share: bool) -> str:
     if not math.isfinite(value):
         return number(value)
+    exact = Decimal(repr(float(value)))  # so that 0.6955 is rounded alike in percent and in decimals
     if share:
-        return f"{100 * value:.{max(digits - 2, 0)}f}{_NARROW}%"
-    if abs(value) >= 1000:
-        return number(float(value))
-    return f"{value:.{digits}f}".replace("-", "−")
+        return f"{exact.scaleb(2):.{max(digits - 2, 0)}f}{_NARROW}%"
+    return number(float(value)) if abs(value) >= 1000 else f"{exact:.{digits}f}".replace("-", "−")
 
 
 def _escape(found: re.Match[str]) -> str:
