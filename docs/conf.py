@@ -19,6 +19,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "recipe_settings",
     "error_codes",
+    "shown_output",
 ]
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist"]
@@ -34,3 +35,5 @@ html_theme = "furo"
 html_title = f"visus {__version__}"
 html_theme_options = {"navigation_with_keys": True}
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["visus.css"]

@@ -1,0 +1,34 @@
+"""With ``sphinx-build -t outputs`` every block of code is run and followed by what it printed, on this machine, now."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+import pages
+
+
+def run_page(app: Any, name: str, source: list[str]) -> None:
+    """Put the output of each block of a page behind it."""
+    if not app.tags.has("outputs"):
+        return
+    with tempfile.TemporaryDirectory() as folder:  # a fresh Python: autodoc changes functions that it has read
+        ran = subprocess.run(
+            [sys.executable, pages.__file__], input=source[0], cwd=folder, capture_output=True, text=True, check=False
+        )
+    if ran.returncode:
+        raise RuntimeError(f"{name}: {ran.stderr}")
+    for (_, _, line, end, exits), printed, ended in reversed(json.loads(ran.stdout.splitlines()[-1])):
+        if ended != exits:
+            raise RuntimeError(f"{name}:{line} ended with {ended}\n{printed}")
+        if printed.strip():
+            shown = f"\n\n```{{code-block}} text\n:class: printed\n\n{printed.rstrip()}\n```"
+            source[0] = source[0][:end] + shown + source[0][end:]
+
+
+def setup(app: Any) -> dict[str, bool]:
+    app.connect("source-read", run_page)
+    return {"parallel_read_safe": True}
