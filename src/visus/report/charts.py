@@ -202,7 +202,7 @@ def _limits(lines: Sequence[_Drawn], diagonal: bool, log: bool) -> tuple[float, 
         x_low, x_high = x_low - 0.5, x_high + 0.5
     if log:
         return x_low, x_high, y_low / 1.1, y_high * 1.1
-    room = 0.06 * (y_high - y_low) or 0.05 * abs(y_high) or 0.5
+    room = 0.06 * (y_high - y_low) or abs(y_high) or 0.5
     within = diagonal and y_low == 0 and y_high == 1
     low = y_low if within else max(y_low - room, 0) if y_low >= 0 else y_low - room
     high = y_high if within else min(y_high + room, 1) if y_low >= 0 and 0.5 < y_high <= 1 else y_high + room
