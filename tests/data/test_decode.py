@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 from visus.core.errors import DataError
 from visus.data.decode import decode, peek
-from visus.data.paths import open_regular, shown
+from visus.data.paths import open_regular
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 
@@ -395,7 +395,3 @@ def test_a_name_with_a_nul_is_refused():
     with pytest.raises(DataError) as caught:
         open_regular(Path("a\0b.jpg"))
     assert caught.value.code == "DATA-010"
-
-
-def test_shown_keeps_plain_names():
-    assert shown("träin/a b.jpg") == "träin/a b.jpg"

@@ -89,7 +89,7 @@ def test_code_in_a_batch_is_refused_and_not_run(protocol: int, tmp_path: Path):
     (tmp_path / "data_batch_1").write_bytes(pickle.dumps(batch, protocol=protocol))
     with pytest.raises(DataError, match="data_batch_1") as caught:
         read_pickled(tmp_path / "data_batch_1")
-    assert caught.value.code == "DATA-060" and not (tmp_path / "ran").exists()
+    assert caught.value.code == "DATA-160" and not (tmp_path / "ran").exists()
 
 
 @given(data=st.data())
@@ -103,7 +103,7 @@ def test_no_damage_crashes_the_reader(data: st.DataObject, tmp_path_factory: pyt
     try:
         read_pickled(path)
     except DataError as error:
-        assert error.code == "DATA-060"
+        assert error.code == "DATA-160"
 
 
 def test_pixels_are_red_green_blue_and_splits_those_of_the_files(tmp_path: Path):
@@ -141,7 +141,7 @@ def test_a_binary_batch_that_is_cut_is_refused(tmp_path: Path):
     (tmp_path / "data_batch_1.bin").write_bytes(b"\0" * 4000)
     with pytest.raises(DataError, match="not a whole number of records") as caught:
         read(tmp_path)
-    assert caught.value.code == "DATA-060"
+    assert caught.value.code == "DATA-160"
 
 
 @pytest.mark.parametrize("change", [
@@ -152,7 +152,7 @@ def test_a_batch_that_holds_something_else_is_refused(change: dict[str, object],
     (tmp_path / "data_batch_1").write_bytes(pickle.dumps(cifar_batch(10, 0) | change, protocol=2))
     with pytest.raises(DataError) as caught:
         read(tmp_path)
-    assert caught.value.code == "DATA-060" and "data_batch_1" in caught.value.what
+    assert caught.value.code == "DATA-160" and "data_batch_1" in caught.value.what
 
 
 def test_a_folder_called_train_is_not_taken_for_a_batch(tmp_path: Path):

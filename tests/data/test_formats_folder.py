@@ -113,7 +113,7 @@ def test_an_empty_class_folder_of_the_training_part_is_an_error_that_names_it(tm
     write_tree(tmp_path, {"train/cat": 2, "train/dog": 0, "test/cat": 1})
     with pytest.raises(DataError, match="train/dog: this class folder holds no picture") as caught:
         read(tmp_path)
-    assert caught.value.code == "DATA-030" and caught.value.fix
+    assert caught.value.code == "DATA-130" and caught.value.fix
 
 
 def test_an_empty_class_folder_of_the_test_part_is_a_note(tmp_path: Path):
@@ -125,7 +125,7 @@ def test_a_class_that_only_the_test_part_knows_is_an_error_with_the_nearest_name
     write_tree(tmp_path, {"train/cats": 2, "train/dogs": 2, "test/Cats": 1})
     with pytest.raises(DataError, match="in test but not in train") as caught:
         read(tmp_path)
-    assert caught.value.code == "DATA-031" and "'cats'" in caught.value.fix
+    assert caught.value.code == "DATA-131" and "'cats'" in caught.value.fix
 
 
 def test_a_folder_beside_the_splits_is_noted(tmp_path: Path):
@@ -150,13 +150,13 @@ def test_train_and_test_without_class_folders_are_no_classes(others: tuple[str, 
 def test_one_class_is_not_enough(tmp_path: Path):
     with pytest.raises(DataError, match=r"one class \(cat\)") as caught:
         open_data(write_tree(tmp_path, {"cat": 5}), DataSettings())
-    assert caught.value.code == "DATA-081"
+    assert caught.value.code == "DATA-181"
 
 
 def test_one_picture_a_class_is_too_few_to_carve(tmp_path: Path):
     with pytest.raises(DataError, match="no test part can be carved from 3") as caught:
         open_data(write_tree(tmp_path, {"cat": 1, "dog": 1, "owl": 1}), DataSettings())
-    assert caught.value.code == "DATA-082" and "put at least 3" in caught.value.fix
+    assert caught.value.code == "DATA-182" and "put at least 3" in caught.value.fix
 
 
 def test_the_jpeg_subset_of_cifar_opens_with_its_own_test_part(real_data: Path):

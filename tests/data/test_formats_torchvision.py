@@ -45,14 +45,14 @@ def test_every_set_is_a_class_of_torchvision():
 def test_a_misspelt_set_is_answered_with_the_nearest(tmp_path: Path):
     with pytest.raises(UsageError) as caught:
         opened("Food11", tmp_path)
-    assert caught.value.code == "DATA-070" and "'Food101'" in caught.value.fix
+    assert caught.value.code == "DATA-170" and "'Food101'" in caught.value.fix
 
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_set_that_is_not_there_says_what_to_put_where_and_writes_nothing(name: str, tmp_path: Path):
     with pytest.raises(DataError) as caught:
         opened(name, tmp_path)
-    assert caught.value.code == "DATA-071" and str(tmp_path / SETS[name].at) in caught.value.looked
+    assert caught.value.code == "DATA-171" and str(tmp_path / SETS[name].at) in caught.value.looked
     assert "--download" in caught.value.fix and not list(tmp_path.iterdir())
 
 
@@ -69,14 +69,14 @@ def test_the_usual_places_are_searched(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_download_that_fails_is_told(tmp_path: Path):
     with pytest.raises(DataError) as caught:  # the tests have no network
         opened("MNIST", tmp_path, download=True)
-    assert caught.value.code == "DATA-072"
+    assert caught.value.code == "DATA-172"
 
 
 def test_files_that_are_not_whole_are_told(tmp_path: Path):
     (tmp_path / "stl10_binary").mkdir()
     with pytest.raises(DataError, match="are not whole") as caught:
         opened("STL10", tmp_path)
-    assert caught.value.code == "DATA-072"
+    assert caught.value.code == "DATA-172"
 
 
 def test_mnist_agrees_with_torchvision(tmp_path: Path):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visus.core.errors import DataError
-from visus.data.paths import fault_of, inside, missing
+from visus.data.paths import fault_of, inside, missing, shown
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_a_path_below_the_root_passes(path: str, tmp_path: Path):
 def test_a_path_that_could_lead_elsewhere_is_refused_with_its_place(path: str, tmp_path: Path):
     with pytest.raises(DataError) as caught:
         inside(tmp_path, path, where="labels.csv, row 3")
-    assert caught.value.code == "DATA-020" and caught.value.where == "labels.csv, row 3"
+    assert caught.value.code == "DATA-110" and caught.value.where == "labels.csv, row 3"
 
 
 def test_a_link_that_leads_out_is_refused_and_one_that_stays_is_not(tmp_path: Path):
@@ -59,6 +59,11 @@ def test_what_passes_stays_below_the_root_by_the_rules_of_both_systems(path: str
     if not fault_of(path):
         assert os.path.normpath(f"/root/{path}").startswith("/root")
         assert ".." not in path.replace("\\", "/").split("/")
+
+
+def test_a_name_is_shown_on_one_line_of_plain_text():
+    assert shown("träin/a b.jpg") == "träin/a b.jpg"
+    assert shown(os.fsdecode(b"caf\xe9\n\x1b[31m")) == r"caf\xe9\x0a\x1b[31m"
 
 
 def test_missing_files_are_told_by_position(tmp_path: Path):

@@ -113,7 +113,7 @@ def test_groups_stay_whole_and_no_class_leaves_training(data: st.DataObject):
     try:
         carved = carve(dataset, 0.2, 0.2)
     except DataError as error:
-        assert error.code == "DATA-082"
+        assert error.code == "DATA-182"
         return
     for group in set(groups):
         assert len(set(carved.split[np.asarray(groups) == group].tolist())) == 1
@@ -139,7 +139,7 @@ def test_the_number_a_group_bears_changes_nothing():
 def test_a_class_for_each_group_cannot_be_carved_and_it_is_said_why():
     with pytest.raises(DataError, match="no test part can be carved") as caught:
         carve(made([0] * 5 + [1] * 5, groups=[0] * 5 + [1] * 5))
-    assert caught.value.code == "DATA-082" and "2 groups stay whole" in caught.value.where
+    assert caught.value.code == "DATA-182" and "2 groups stay whole" in caught.value.where
 
 
 def test_several_labels_are_stratified_by_the_rarest():
@@ -175,4 +175,4 @@ def test_groups_torn_by_the_datas_own_splits_are_noted():
 def test_data_without_a_training_part_is_refused():
     with pytest.raises(DataError, match="no training part") as caught:
         carve(made([0, 1], split=[TEST, TEST]))
-    assert caught.value.code == "DATA-080"
+    assert caught.value.code == "DATA-180"

@@ -12,6 +12,7 @@ from typing import IO
 
 from visus.core.errors import DataError
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ABSOLUTE = re.compile(r"[\\/]|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -39,8 +40,9 @@ def open_regular(path: Path) -> IO[bytes]:
 
 
 def shown(path: Path | str) -> str:
-    """Return a path as text that can be printed and stored anywhere, whatever bytes its name is made of."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """Return a path as one line of text that can be printed and stored anywhere, whatever bytes its name is made of."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def inside(root: Path, relative: str, *, where: str = "") -> Path:
@@ -52,7 +54,7 @@ def inside(root: Path, relative: str, *, where: str = "") -> Path:
         where: the place that states it, for the message: ``"labels.csv, row 3"``.
 
     Raises:
-        DataError: DATA-020, where the path is empty, absolute, an address, holds ``..`` or NUL, or leads out of
+        DataError: DATA-110, where the path is empty, absolute, an address, holds ``..`` or NUL, or leads out of
             ``root`` by a link.
     """
     fault = fault_of(relative)
@@ -61,7 +63,7 @@ def inside(root: Path, relative: str, *, where: str = "") -> Path:
         fault = "leads out of the data's folder by a link"
     if fault:
         raise DataError(
-            "DATA-020", f"{shown(relative)!r}: this path {fault}", where=where or shown(root),
+            "DATA-110", f"{shown(relative)!r}: this path {fault}", where=where or shown(root),
             fix="write it relative to the data's folder, without '..'",
         )  # fmt: skip
     return path

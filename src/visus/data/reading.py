@@ -41,9 +41,9 @@ def open_data(
 
     Raises:
         DataError: DATA-001 no such place, DATA-002 no format fits, DATA-004 an empty folder, DATA-005 a file that is no
-            data set, DATA-006 pictures without labels; the formats' own, DATA-030 to 072; carving's, DATA-080 to 082.
-        UsageError: DATA-003 and DATA-070, a name that is not there; USE-004, an unknown format.
-        BadDataLimit: DATA-021, too many files of a table are missing.
+            data set, DATA-006 pictures without labels; the formats' own, DATA-110 to 172; carving's, DATA-180 to 182.
+        UsageError: DATA-003 and DATA-170, a name that is not there; USE-004, an unknown format.
+        BadDataLimit: DATA-112, too many files of a table are missing.
     """
     dataset = _read(source, settings, download, root)
     if not len(dataset):

@@ -38,11 +38,11 @@ def carve_missing(dataset: Dataset, *, validation: float, test: float, seed: int
         seed: of the draw.
 
     Raises:
-        DataError: DATA-080 nothing to train on, DATA-081 one class only, DATA-082 too few pictures or groups to carve.
+        DataError: DATA-180 nothing to train on, DATA-181 one class only, DATA-182 too few pictures or groups to carve.
     """
     if not len(dataset.indices("train")):
         raise DataError(
-            "DATA-080", f"{dataset.name}: it has no training part", where=str(dataset.root),
+            "DATA-180", f"{dataset.name}: it has no training part", where=str(dataset.root),
             fix="name the folder of the training pictures train/",
         )  # fmt: skip
     _check_classes(dataset)
@@ -157,7 +157,7 @@ def _check_classes(dataset: Dataset) -> None:
     if dataset.column() == "label" and len(dataset.classes) < 2:
         only = f"one class ({dataset.classes[0]})" if dataset.classes else "no class"
         raise DataError(
-            "DATA-081", f"{dataset.name}: it shows {only}; telling apart needs two", where=str(dataset.root),
+            "DATA-181", f"{dataset.name}: it shows {only}; telling apart needs two", where=str(dataset.root),
             looked=dataset.evidence, fix="one folder for each class: DATA/cat/, DATA/dog/",
         )  # fmt: skip
 
@@ -172,7 +172,7 @@ def _nothing_to_carve(dataset: Dataset, part: int) -> DataError:
     else:
         why = f"a class keeps one picture for training, and each of the {len(dataset.classes):,} has too few beyond it"
     return DataError(
-        "DATA-082", what, where=why,
+        "DATA-182", what, where=why,
         fix=f"put at least {3 if part == TEST else 2} pictures in each class, or give a {name} part",
     )  # fmt: skip
 

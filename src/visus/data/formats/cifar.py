@@ -73,7 +73,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     """Return the pictures of every batch; CIFAR-100 by its hundred fine classes.
 
     Raises:
-        DataError: DATA-060 a batch that is damaged, ends early or holds something else, DATA-002 there is none.
+        DataError: DATA-160 a batch that is damaged, ends early or holds something else, DATA-002 there is none.
     """
     found = _find(path)
     if found is None:
@@ -113,7 +113,7 @@ def read_pickled(path: Path) -> object:
     """Return what a pickle of plain values holds, executing none of it.
 
     Raises:
-        DataError: DATA-060, where it holds anything but dicts, lists, tuples, strings, numbers and arrays of bytes.
+        DataError: DATA-160, where it holds anything but dicts, lists, tuples, strings, numbers and arrays of bytes.
     """
     with open_regular(path) as file:
         data = file.read(_MOST_BYTES + 1)
@@ -192,7 +192,7 @@ def _names(path: Path, version: _Version) -> tuple[tuple[str, ...], tuple[str, .
 
 
 def _damaged(path: Path, why: str) -> DataError:
-    return DataError("DATA-060", f"{shown(path)}: the batch cannot be read: {why}", fix="download it again")
+    return DataError("DATA-160", f"{shown(path)}: the batch cannot be read: {why}", fix="download it again")
 
 
 @dataclass(frozen=True)

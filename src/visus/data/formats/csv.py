@@ -48,6 +48,8 @@ HEADERS = {
 }
 _ROLE = {header: role for role, headers in HEADERS.items() for header in headers.split()}
 _SEPARATORS = re.compile(r"[;|]")
+_MEASURED = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)  # "nan" and "inf" name classes
+_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _MOST_BYTES = 1 << 30
 
 
@@ -78,14 +80,14 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     share ``settings.max_bad``.
 
     Raises:
-        DataError: DATA-040 the text cannot be read as a table, DATA-041 a column is missing or there twice, DATA-042 a
-            field that cannot be what its column says, DATA-043 one file with two labels, DATA-020 a path that may not
-            be followed, DATA-021 none of the files is there.
-        BadDataLimit: DATA-021, more files are missing than may be.
+        DataError: DATA-140 the text cannot be read as a table, DATA-141 a column is missing or there twice, DATA-142 a
+            field that cannot be what its column says, DATA-143 one file with two labels, DATA-110 a path that may not
+            be followed, DATA-111 none of the files is there.
+        BadDataLimit: DATA-112, more files are missing than may be.
     """
     tables = _tables(path)
     if not tables:
-        raise DataError("DATA-040", f"{shown(path)}: there is no CSV or TSV file", fix="name it labels.csv")
+        raise DataError("DATA-140", f"{shown(path)}: there is no CSV or TSV file", fix="name it labels.csv")
     notes: list[str] = []
     kind, names, rows = _read_rows(tables, notes)
     root = tables[0][0].parent
@@ -192,7 +194,7 @@ def _read_rows(paths: Sequence[tuple[Path, int | None]], notes: list[str]) -> tu
             notes.append(f"columns of {shown(table.path.name)} that are not used: {', '.join(left[:8])}")
     rows = [row for table in tables for row in _rows(table, kind, names)]
     if not rows:
-        raise DataError("DATA-040", f"{shown(paths[0][0])}: there is no row below the header")
+        raise DataError("DATA-140", f"{shown(paths[0][0])}: there is no row below the header")
     return kind, names, rows
 
 
@@ -201,11 +203,11 @@ def _table(path: Path, split: int | None) -> _Table:
     at: dict[str, int] = {}
     for i, name in enumerate(header):
         if name in header[:i]:
-            raise DataError("DATA-041", f"{shown(path)}: the column {shown(name)!r} is there twice", fix="rename one")
+            raise DataError("DATA-141", f"{shown(path)}: the column {shown(name)!r} is there twice", fix="rename one")
         role = _ROLE.get(_plain(name))
         if role and role in at:
             raise DataError(
-                "DATA-041", f"{shown(path)}: the columns {header[at[role]]!r} and {name!r} both name a {role}",
+                "DATA-141", f"{shown(path)}: the columns {header[at[role]]!r} and {name!r} both name a {role}",
                 fix="rename one",
             )  # fmt: skip
         if role:
@@ -214,7 +216,7 @@ def _table(path: Path, split: int | None) -> _Table:
     if "path" not in at:
         raise _no_column(table, "path")
     if "label" in at and "labels" in at:
-        raise DataError("DATA-041", f"{shown(path)}: it has a label column and a labels column", fix="rename one")
+        raise DataError("DATA-141", f"{shown(path)}: it has a label column and a labels column", fix="rename one")
     return table
 
 
@@ -227,13 +229,12 @@ def _kind(tables: Sequence[_Table]) -> tuple[str, tuple[str, ...]]:
             raise _no_column(table, "label")
         if table.role != role or (role == "numbers" and not set(numeric) <= set(table.header)):
             told = [", ".join(t.numeric) if t.role == "numbers" else f"a {t.role}" for t in (table, first)]
-            raise DataError("DATA-041", f"{shown(table.path)}: it tells {told[0]}, {first.path.name} tells {told[1]}",
+            raise DataError("DATA-141", f"{shown(table.path)}: it tells {told[0]}, {first.path.name} tells {told[1]}",
                             fix="give the tables the same columns")  # fmt: skip
     if role == "numbers":
         return role, numeric
     fields = [line[table.at[role]].strip() for table in tables for _, line in table.lines]
-    numbers = [_number(field) for field in fields]
-    if role == "label" and None not in numbers and any(not field.lstrip("+-").isdecimal() for field in fields):
+    if role == "label" and all(map(_MEASURED.fullmatch, fields)) and not all(map(_WHOLE.fullmatch, fields)):
         name = first.header[first.at[role]]
         if all(name in table.header for table in tables):
             return "numbers", (name,)
@@ -256,18 +257,18 @@ def _parse(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     except csv.Error as error:
         unclosed = "a quotation mark that is never closed reads on to the end" if "end of data" in str(error) else ""
         raise DataError(
-            "DATA-040", f"{shown(table)}: row {begins}: {error}", where=unclosed,
+            "DATA-140", f"{shown(table)}: row {begins}: {error}", where=unclosed,
             fix='write a quotation mark inside a field twice: ""',
         ) from error  # fmt: skip
     if not lines:
         raise DataError(
-            "DATA-040", f"{shown(table)}: the table is empty", fix="its first line names the columns: path,label"
+            "DATA-140", f"{shown(table)}: the table is empty", fix="its first line names the columns: path,label"
         )
     header = [name.strip() for name in lines[0][1]]
     for number, line in lines[1:]:
         if len(line) != len(header):
             raise DataError(
-                "DATA-040", f"{shown(table)}: row {number} has {len(line)} fields, the header has {len(header)}",
+                "DATA-140", f"{shown(table)}: row {number} has {len(line)} fields, the header has {len(header)}",
                 where=shown(",".join(line))[:100], fix='put a field that holds a comma between quotation marks: "a, b"',
             )  # fmt: skip
     return header, lines[1:]
@@ -278,14 +279,14 @@ def _text(table: Path) -> str:
     with open_regular(table) as file:
         data = file.read(_MOST_BYTES + 1)
     if len(data) > _MOST_BYTES:
-        raise DataError("DATA-040", f"{shown(table)}: the table has more than {_MOST_BYTES:,} bytes")
+        raise DataError("DATA-140", f"{shown(table)}: the table has more than {_MOST_BYTES:,} bytes")
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        raise DataError("DATA-040", f"{shown(table)}: the table is UTF-16", fix="save it as UTF-8")
+        raise DataError("DATA-140", f"{shown(table)}: the table is UTF-16", fix="save it as UTF-8")
     at = data.find(b"\0")
     if at >= 0:
         line = data.count(b"\n", 0, at) + 1
         raise DataError(
-            "DATA-040",
+            "DATA-140",
             f"{shown(table)}: row {line} holds a NUL byte",
             where=f"byte {at:,}",
             fix="write the table again",
@@ -314,14 +315,14 @@ def _no_column(table: _Table, role: str) -> DataError:
     header = table.header
     if len(header) == 1 and ";" in header[0]:
         return DataError(
-            "DATA-041", f"{shown(table.path)}: its columns are separated by semicolons", where=shown(header[0])[:100],
+            "DATA-141", f"{shown(table.path)}: its columns are separated by semicolons", where=shown(header[0])[:100],
             fix="save it with commas, or with tabs as .tsv",
         )  # fmt: skip
     wanted = HEADERS[role].split()
     close = next((f"rename {name!r} to {guess!r}" for name in header if (guess := nearest(_plain(name), wanted))), "")
     what = f"{shown(table.path)}: no column names a {role}" + (", and none holds numbers" if role == "label" else "")
     return DataError(
-        "DATA-041", what, looked=f"{', '.join(wanted[:6])} ...; found {', '.join(shown(name) for name in header[:8])}",
+        "DATA-141", what, looked=f"{', '.join(wanted[:6])} ...; found {', '.join(shown(name) for name in header[:8])}",
         fix=close or "begin the table with a line that names its columns: path,label",
     )  # fmt: skip
 
@@ -335,7 +336,7 @@ def _rows(table: _Table, kind: str, names: Sequence[str]) -> Iterator[_Row]:
 
     def fault(column: int, what: str, fix: str = "") -> DataError:
         place = f"{shown(table.path)}: row {number}, column {shown(table.header[column])!r}"
-        return DataError("DATA-042", f"{place}: {what}", fix=fix)
+        return DataError("DATA-142", f"{place}: {what}", fix=fix)
 
     def text(column: int) -> str:
         value = line[column].strip()
@@ -387,7 +388,7 @@ def _without_repeats(rows: Sequence[_Row], notes: list[str]) -> list[_Row]:
         other = first.setdefault(row.path, row)
         if (other.known, other.split, other.group) != (row.known, row.split, row.group):
             raise DataError(
-                "DATA-043", f"{row.place}: {shown(row.path)!r} is there already, with other values",
+                "DATA-143", f"{row.place}: {shown(row.path)!r} is there already, with other values",
                 where=f"{other.place}: {_told(other)}; here: {_told(row)}", fix="keep one of the two rows",
             )  # fmt: skip
     if len(first) < len(rows):
@@ -418,10 +419,10 @@ def _check_missing(bad: Sequence[tuple[str, str]], rows: int, root: Path, max_ba
         return
     named = "; ".join(f"{reason.partition(':')[0]} {shown(path)}" for path, reason in bad[:3]) + " ..." * (len(bad) > 3)
     if len(bad) == rows:
-        raise DataError("DATA-021", f"{shown(root)}: none of the {rows:,} listed files is there", where=named,
+        raise DataError("DATA-111", f"{shown(root)}: none of the {rows:,} listed files is there", where=named,
                         fix="paths are relative to the table's folder; mind capitals and extensions")  # fmt: skip
     raise BadDataLimit(
-        "DATA-021", f"{shown(root)}: {len(bad):,} of {rows:,} listed files are missing", where=named,
+        "DATA-112", f"{shown(root)}: {len(bad):,} of {rows:,} listed files are missing", where=named,
         done=f"stopped: at most {max_bad:.0%} may be bad",
         fix=f"add them, remove their rows, or --set data.max_bad={math.ceil(100 * len(bad) / rows) / 100}",
     )  # fmt: skip
@@ -434,7 +435,7 @@ def _classes(kind: str, rows: Sequence[_Row]) -> tuple[str, NDArray[np.generic],
     if kind == "label":
         return kind, np.array([index[row.known[0]] for row in rows], np.int64), classes
     if not classes:
-        raise DataError("DATA-042", f"{rows[0].table}: no row names a class", fix="write classes between ; or |")
+        raise DataError("DATA-142", f"{rows[0].table}: no row names a class", fix="write classes between ; or |")
     labels = np.zeros((len(rows), len(classes)), np.uint8)
     for i, row in enumerate(rows):
         labels[i, [index[name] for name in row.known]] = 1

@@ -49,7 +49,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     Classes stand in natural order (s2 before s10).
 
     Raises:
-        DataError: DATA-030 a class folder of the training part without a picture, DATA-031 a class that is in
+        DataError: DATA-130 a class folder of the training part without a picture, DATA-131 a class that is in
             validation or test but not in training, DATA-002 no class folder at all.
     """
     parts = _parts(path)
@@ -85,7 +85,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     for split, name, below, _ in found:
         if name not in index:
             raise DataError(
-                "DATA-031", f"{shown(path / below)}: the class {shown(name)!r} is in {SPLITS[split]} but not in train",
+                "DATA-131", f"{shown(path / below)}: the class {shown(name)!r} is in {SPLITS[split]} but not in train",
                 looked=f"train has {len(classes)} classes", fix=did_you_mean(name, classes),
             )  # fmt: skip
     counts = [len(listing.pictures) for *_, listing in found]
@@ -146,7 +146,7 @@ def _empty_class(path: Path, below: str, listing: Listing, names: list[str]) -> 
         else "it is empty"
     )
     return DataError(
-        "DATA-030", f"{shown(path / below)}: this class folder holds no picture",
+        "DATA-130", f"{shown(path / below)}: this class folder holds no picture",
         where=f"one of {len(names):,} class folders; {shown(held)}", fix="put pictures into it, or remove it",
     )  # fmt: skip
 

@@ -45,8 +45,8 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     The set is taken for Fashion-MNIST where the folder's name or its README says "fashion".
 
     Raises:
-        DataError: DATA-050 no header of an IDX file, DATA-051 length and header disagree, DATA-052 files that do not
-            belong together, DATA-053 a test label that training does not have.
+        DataError: DATA-150 no header of an IDX file, DATA-151 length and header disagree, DATA-152 files that do not
+            belong together, DATA-153 a test label that training does not have.
     """
     arrays: list[NDArray[np.generic]] = []
     labels: list[NDArray[np.int64]] = []
@@ -54,14 +54,14 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     ids: list[str] = []
     pairs = _pairs(path)
     if not pairs:
-        raise DataError("DATA-050", f"{shown(path)}: there is no pair of IDX files",
+        raise DataError("DATA-150", f"{shown(path)}: there is no pair of IDX files",
                         looked="NAME-images-idx3-ubyte[.gz] with NAME-labels-idx1-ubyte[.gz]")  # fmt: skip
     for images, beside, split in pairs:
         array, numbers = read_idx(images), read_idx(beside)
         _check_pair(images, array, beside, numbers)
         if arrays and array.shape[1:] != arrays[0].shape[1:]:
             raise DataError(
-                "DATA-052", f"{shown(images)}: pictures of {array.shape[1:]}, others have {arrays[0].shape[1:]}",
+                "DATA-152", f"{shown(images)}: pictures of {array.shape[1:]}, others have {arrays[0].shape[1:]}",
                 where=shown(pairs[0][0]), fix="keep one data set in a folder",
             )  # fmt: skip
         arrays.append(array)
@@ -74,7 +74,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     known = np.isin(label, values)
     if not known.all():
         at = int(np.flatnonzero(~known)[0])
-        raise DataError("DATA-053", f"{shown(path)}: the label {label[at]} of {ids[at]} does not occur in training")
+        raise DataError("DATA-153", f"{shown(path)}: the label {label[at]} of {ids[at]} does not occur in training")
     evidence = sniff(path)
     return Dataset(
         name=shown(path.resolve().name),
@@ -98,7 +98,7 @@ def read_idx(path: Path) -> NDArray[np.generic]:
         LeCun, Cortes and Burges, The MNIST database, "The IDX file format".
 
     Raises:
-        DataError: DATA-050 no header of an IDX file, DATA-051 length and header disagree, DATA-010 no regular file.
+        DataError: DATA-150 no header of an IDX file, DATA-151 length and header disagree, DATA-010 no regular file.
     """
     with open_regular(path) as plain:
         packed = plain.read(2) == b"\x1f\x8b"
@@ -110,7 +110,7 @@ def read_idx(path: Path) -> NDArray[np.generic]:
             with gzip.GzipFile(fileobj=plain) as unpacked:
                 return _array(path, unpacked, length * _MOST_PACKED)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError("DATA-051", f"{shown(path)}: the packed file is damaged or ends early", where=str(error),
+            raise DataError("DATA-151", f"{shown(path)}: the packed file is damaged or ends early", where=str(error),
                             fix="download it again") from error  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def _array(path: Path, file: IO[bytes] | gzip.GzipFile, most: int) -> NDArray[np
     start = file.read(4)
     kind = _TYPES.get(start[2]) if len(start) == 4 and start[:2] == b"\0\0" else None
     if kind is None or not 1 <= start[3] <= 4:
-        raise DataError("DATA-050", f"{shown(path)}: it does not start as an IDX file does",
+        raise DataError("DATA-150", f"{shown(path)}: it does not start as an IDX file does",
                         where=f"first bytes: {start.hex(' ')}", fix="download it again")  # fmt: skip
     sizes = file.read(4 * start[3])
     shape = tuple(int.from_bytes(sizes[at : at + 4], "big") for at in range(0, 4 * start[3], 4))
@@ -129,7 +129,7 @@ def _array(path: Path, file: IO[bytes] | gzip.GzipFile, most: int) -> NDArray[np
     shape_text = " x ".join(f"{size:,}" for size in shape)
     if len(sizes) < 4 * start[3] or announced > most:
         raise DataError(
-            "DATA-051", f"{shown(path)}: its header announces {shape_text} values, more than it can hold",
+            "DATA-151", f"{shown(path)}: its header announces {shape_text} values, more than it can hold",
             where=f"{announced:,} bytes", fix="download it again",
         )  # fmt: skip
     array = np.empty(shape, dtype)
@@ -140,7 +140,7 @@ def _array(path: Path, file: IO[bytes] | gzip.GzipFile, most: int) -> NDArray[np
     rest = file.read(1)
     if filled < announced or rest:
         fault = "there is more" if rest else f"there are {filled:,}"
-        raise DataError("DATA-051", f"{shown(path)}: its header announces {announced:,} bytes of values, but {fault}",
+        raise DataError("DATA-151", f"{shown(path)}: its header announces {announced:,} bytes of values, but {fault}",
                         where=f"shape {shape_text}", fix="download it again")  # fmt: skip
     return array.astype(dtype.newbyteorder("="), copy=False)
 
@@ -152,12 +152,12 @@ def _check_pair(images: Path, array: NDArray[np.generic], label: Path, numbers: 
         or not array.size
         or (array.ndim == 4 and array.shape[3] not in {1, 3})
     ):
-        raise DataError("DATA-052", f"{shown(images)}: {array.dtype} values of shape {array.shape} are no pictures")
+        raise DataError("DATA-152", f"{shown(images)}: {array.dtype} values of shape {array.shape} are no pictures")
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
-        raise DataError("DATA-052", f"{shown(label)}: {numbers.dtype} values of shape {numbers.shape} are no labels")
+        raise DataError("DATA-152", f"{shown(label)}: {numbers.dtype} values of shape {numbers.shape} are no labels")
     if len(array) != len(numbers):
         raise DataError(
-            "DATA-052", f"{shown(images)}: {len(array):,} pictures, but {len(numbers):,} labels", where=shown(label),
+            "DATA-152", f"{shown(images)}: {len(array):,} pictures, but {len(numbers):,} labels", where=shown(label),
             fix="take both files from one download",
         )  # fmt: skip
 

@@ -109,19 +109,19 @@ def named(name: str, settings: DataSettings, root: Path | None, download: bool) 
         download: fetch what is not there.
 
     Raises:
-        UsageError: DATA-070, no such set.
-        DataError: DATA-071 its files are not there, DATA-072 torchvision cannot read or download them.
+        UsageError: DATA-170, no such set.
+        DataError: DATA-171 its files are not there, DATA-172 torchvision cannot read or download them.
     """
     if name not in SETS:
         raise UsageError(
-            "DATA-070", f"torchvision:{name}: there is no such image-classification set", fix=did_you_mean(name, SETS)
+            "DATA-170", f"torchvision:{name}: there is no such image-classification set", fix=did_you_mean(name, SETS)
         )
     source = SETS[name]
     folders = [root] if root is not None else _usual_folders()
     home = next((folder for folder in folders if (folder / source.at).exists()), None)
     if home is None and not download:
         raise DataError(
-            "DATA-071", f"torchvision:{name} is not on this machine",
+            "DATA-171", f"torchvision:{name} is not on this machine",
             looked=", ".join(shown(folder / source.at) for folder in folders),
             fix=f"put its files there, or download them: visus train torchvision:{name} --download",
         )  # fmt: skip
@@ -170,10 +170,10 @@ def _download(name: str, source: Source, home: Path) -> None:
         for arguments in source.splits.values():
             cls(str(home), download=True, **arguments)
     except TypeError as error:
-        raise DataError("DATA-072", f"torchvision:{name}: torchvision cannot download this set", where=str(error),
+        raise DataError("DATA-172", f"torchvision:{name}: torchvision cannot download this set", where=str(error),
                         fix=f"fetch it by hand and put it below {shown(home / source.at)}") from error  # fmt: skip
     except (OSError, RuntimeError, ValueError) as error:
-        raise DataError("DATA-072", f"torchvision:{name}: the download failed", where=str(error).splitlines()[0],
+        raise DataError("DATA-172", f"torchvision:{name}: the download failed", where=str(error).splitlines()[0],
                         fix=f"try again, or put the files below {shown(home / source.at)}") from error  # fmt: skip
 
 
@@ -187,11 +187,11 @@ def _from_class(name: str, source: Source, home: Path, settings: DataSettings) -
             sets[split] = getattr(datasets, name)(str(home), **arguments)
         except ImportError as error:
             raise DataError(
-                "DATA-072", f"torchvision:{name} needs another library: {error}", fix=f"uv pip install {error.name}"
+                "DATA-172", f"torchvision:{name} needs another library: {error}", fix=f"uv pip install {error.name}"
             ) from error
         except (OSError, RuntimeError, ValueError, LookupError) as error:
             raise DataError(
-                "DATA-072", f"torchvision:{name}: its files in {shown(home / source.at)} are not whole",
+                "DATA-172", f"torchvision:{name}: its files in {shown(home / source.at)} are not whole",
                 where=str(error).splitlines()[0],
                 fix=f"put them there again, or visus train torchvision:{name} --download",
             ) from error  # fmt: skip
@@ -231,7 +231,7 @@ def _records(held: Any) -> tuple[NDArray[np.generic] | list[str], list[int]]:
     known = next((getattr(held, name) for name in ("_labels", "targets", "labels") if hasattr(held, name)), None)
     if stored is None or known is None:
         raise DataError(
-            "DATA-072", f"torchvision's {type(held).__name__} keeps its pictures in a way visus does not know"
+            "DATA-172", f"torchvision's {type(held).__name__} keeps its pictures in a way visus does not know"
         )
     numbers = np.asarray(known, np.int64)
     labels = (numbers[:, 0] if numbers.ndim == 2 else numbers).tolist()  # QMNIST tells eight numbers a picture
