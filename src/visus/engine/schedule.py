@@ -95,6 +95,7 @@ class Minutes:
         write: called with (kind, step, values) before a decision acts.
         decisions: already written, in order: (kind, step, values).
         reserve: seconds kept for what follows training, as far as it is known.
+        cost: seconds that a validation takes; one that would eat more than AFFORDABLE of the budget waits for the end.
     """
 
     recipe: Recipe
@@ -103,6 +104,7 @@ class Minutes:
     write: Decide
     decisions: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
     reserve: float = 0.0
+    cost: float = 0.0
 
     def __post_init__(self) -> None:
         constant = 1 - self.recipe.schedule.decay
@@ -111,7 +113,8 @@ class Minutes:
             marks.setdefault(self.recipe.model.unfreeze, False)
         self.marks = sorted(marks.items())
         self.segments: list[tuple[int, int]] = []
-        self.passed: list[tuple[int, float, bool]] = []
+        self.judged: set[int] = set()
+        self.passed: list[tuple[int, float]] = []
         self.pending = [d for d in self.decisions if d[0] in ("mark", "segment")]
         self.since: tuple[int, float] | None = None
 
@@ -144,7 +147,7 @@ class Minutes:
                 start, steps = self.segments[i]
                 within = min(1.0, (step - start) / steps)
                 return constant + self.recipe.schedule.decay * (i + within) / SEGMENTS
-        return max([share for at, share, _ in self.passed if at <= step], default=0.0)
+        return max([share for at, share in self.passed if at <= step], default=0.0)
 
     def rate(self, step: int) -> float:
         """Return the share of the learning rate that step number ``step`` moves by."""
@@ -164,25 +167,28 @@ class Minutes:
         return len(self.segments) == SEGMENTS and step >= sum(self.segments[-1])
 
     def evaluates(self, step: int) -> bool:
-        """Tell whether the model is judged after ``step`` steps: half-way through the constant part, at the start, the
-        middle and the end of the decay.
+        """Tell whether the model is judged after ``step`` steps.
+
+        That is half-way through the constant part, and at the start, the middle and the end of the decay.
         """
-        if self.ended(step) or any(at == step and judged for at, _, judged in self.passed):
-            return True
-        return any(start == step and i in (0, SEGMENTS // 2) for i, (start, _) in enumerate(self.segments))
+        return self.ended(step) or step in self.judged
 
     def _due(self, step: int, elapsed: float) -> tuple[str, dict[str, Any]] | None:
         available = self.seconds - self.reserve
         if not self.segments:
             for share, judged in self.marks[len(self.passed) :]:
                 if elapsed >= share * available and step > 0:
-                    return "mark", {"share": share, "judge": judged}
+                    return "mark", {"share": share, "judge": judged and self._affordable()}
             if len(self.passed) < len(self.marks) or step == 0:
                 return None
         elif len(self.segments) == SEGMENTS or step < sum(self.segments[-1]):
             return None
         left = max(0.0, available - elapsed) / (SEGMENTS - len(self.segments))
-        return "segment", {"steps": max(1, int(left * self._speed(step, elapsed)))}
+        judge = len(self.segments) in (0, SEGMENTS // 2) and self._affordable()
+        return "segment", {"steps": max(1, int(left * self._speed(step, elapsed))), "judge": judge}
+
+    def _affordable(self) -> bool:
+        return self.cost <= AFFORDABLE * self.seconds
 
     def _speed(self, step: int, elapsed: float) -> float:
         """Return steps a second, all included, since this process began to train."""
@@ -193,8 +199,11 @@ class Minutes:
         if kind == "segment":
             self.segments.append((step, int(values["steps"])))
         else:
-            self.passed.append((step, float(values["share"]), bool(values["judge"])))
+            self.passed.append((step, float(values["share"])))
+        if values["judge"]:
+            self.judged.add(step)
 
 
 SEGMENTS = 8
+AFFORDABLE = 0.03
 Horizon = Steps | Minutes
