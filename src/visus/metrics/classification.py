@@ -12,21 +12,21 @@ from torch import Tensor
 
 from visus.core.figures import Figure, Matrix, Table
 from visus.core.task import Batch, Raw
-from visus.metrics.bootstrap import Measures, Numbers, Sums, Weights, summing
+from visus.metrics.bootstrap import Measures, Numbers, Sums, Weights, mean_of_defined, summing
 from visus.metrics.calibration import error_interval, fit_temperature, gaps
 from visus.metrics.counts import Counts, class_table
 from visus.metrics.curves import reliability, roc_curves
 from visus.metrics.ranking import Ranking, Rankings
 from visus.metrics.rows import RowMetric
 
-MOST_CLASSES_OF_A_MATRIX = 40
+MOST_CLASSES_OF_A_MATRIX = 1000
 SCORES = (
     "accuracy", "top5_accuracy", "balanced_accuracy", "precision_macro", "recall_macro", "f1_macro", "f1_weighted",
     "precision_micro", "recall_micro", "f1_micro", "roc_auc_macro", "average_precision_macro", "log_loss", "brier",
     "calibration_error",
 )  # fmt: skip
 EXACT = 2_000_000_000
-_CHUNK = 4096
+_CHUNK = 262_144  # logits looked at at once, which the processor's cache holds
 
 
 class Classification(RowMetric["JudgedClasses"]):
@@ -70,7 +70,7 @@ class Classification(RowMetric["JudgedClasses"]):
         """Remember the logits of the labelled pictures of a batch."""
         label = batch.targets["label"].cpu()
         known = label >= 0
-        self.add(logits=raw["logits"].detach().cpu()[known], label=label[known], index=batch.indices[known])
+        self.add(known, logits=raw["logits"], label=label, index=batch.indices)
 
     def judge(self, rows: Mapping[str, Tensor]) -> JudgedClasses:
         """Return what follows from the logits."""
@@ -131,26 +131,34 @@ class JudgedClasses:
     """What follows from the rows of N pictures and K classes.
 
     Attributes:
-        indices, label, predicted: (N,).
+        logits: (N, K); indices, label: (N,).
+        predicted: (N,) classes; right: (N,) bool; above: (N,) classes ranked above the true one.
         loss: (N,) nats; brier: (N,) squared distance; confidence: (N,) top probability.
-        above: (N,) classes ranked above the true one.
     """
 
     def __init__(self, rows: Mapping[str, Tensor], temperature: float, resamples: int) -> None:
         self.temperature, self.resamples = temperature, resamples
-        logits, label = _finite(rows["logits"], rows["label"]), rows["label"]
-        self.n, self.k = logits.shape
-        parts = [
-            _judged(*part, temperature)
-            for part in zip(torch.split(logits, _CHUNK), torch.split(label, _CHUNK), strict=True)
-        ]
-        columns = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
-        self.logits, self.label, self.indices = logits.numpy(), label.numpy(), rows["index"].numpy()
-        self.predicted, self.above = columns["predicted"], columns["above"]
-        self.loss, self.confidence = columns["loss"], columns["confidence"]
-        self._top, self._mass = columns["top"], columns["mass"]
-        self.brier = columns["brier"] / (2 if self.k == 2 else 1)
+        self.logits: NDArray[np.float32] = _finite(rows["logits"], rows["label"]).numpy()
+        self.label: NDArray[np.int64] = rows["label"].numpy()
+        self.indices: NDArray[np.int64] = rows["index"].numpy()
+        self.n, self.k = self.logits.shape
+        self.predicted, self.above = _places(self.logits, self.label)
         self.right: NDArray[np.bool_] = self.predicted == self.label
+
+    @property
+    def loss(self) -> Numbers:
+        """(N,) surprise in nats."""
+        return self._masses["loss"]
+
+    @property
+    def brier(self) -> Numbers:
+        """(N,) squared distance between probabilities and truth, halved for two classes."""
+        return self._masses["brier"] / (2 if self.k == 2 else 1)
+
+    @property
+    def confidence(self) -> Numbers:
+        """(N,) probability of the predicted class."""
+        return 1 / self._masses["mass"]
 
     def counts(self, weights: Weights) -> Counts:
         """Return the weighted counts of each class."""
@@ -159,8 +167,8 @@ class JudgedClasses:
 
     def ranking(self, k: int) -> Ranking:
         """Return class ``k`` against the rest, by its probability."""
-        z = (self.logits[:, k].astype(np.float64) - self._top) / self.temperature
-        return Ranking(np.exp(z) / self._mass, self.label == k)
+        z = (self.logits[:, k].astype(np.float64) - self._masses["top"]) / self.temperature
+        return Ranking(np.exp(z) / self._masses["mass"], self.label == k)
 
     @cached_property
     def ranks(self) -> Rankings:
@@ -169,19 +177,22 @@ class JudgedClasses:
 
     def weighted(self, weights: Weights, names: Collection[str] = ()) -> dict[str, Numbers]:
         """Return (r,) scores under weights (N, r); only those named, if any are."""
+        wanted = set(names or SCORES)
         total = weights.sum(0)
         counts = self.counts(weights)
-        means = self._linear @ weights / total
-        found = {"accuracy": counts.right.sum(0) / total}
+        found = {
+            "accuracy": counts.right.sum(0) / total,
+            "balanced_accuracy": mean_of_defined(counts.recall()),
+            **counts.scores(),
+        }
         if self.k > 5:
-            found["top5_accuracy"] = means[2]
-        recall = counts.recall()
-        found["balanced_accuracy"] = np.nanmean(recall, axis=0)
-        found |= counts.scores()
-        if not names or {"roc_auc_macro", "average_precision_macro"} & set(names):
+            found["top5_accuracy"] = (self.above < 5) @ weights / total
+        if wanted & {"roc_auc_macro", "average_precision_macro"}:
             found["roc_auc_macro"], found["average_precision_macro"] = self.ranks.areas(weights)
-        found |= {"log_loss": means[0], "brier": means[1], "calibration_error": np.abs(means[3:]).sum(0)}
-        return {name: value for name, value in found.items() if not names or name in names}
+        if wanted & {"log_loss", "brier", "calibration_error"}:
+            means = self._linear @ weights / total
+            found |= {"log_loss": means[0], "brier": means[1], "calibration_error": np.abs(means[2:]).sum(0)}
+        return {name: value for name, value in found.items() if name in wanted}
 
     @cached_property
     def _sums(self) -> tuple[Sums, Sums, Sums]:
@@ -194,34 +205,55 @@ class JudgedClasses:
 
     @cached_property
     def _linear(self) -> Numbers:
-        """(3 + 15, N) rows whose weighted means are log loss, Brier score, top-5 accuracy and calibration gaps."""
-        return np.concatenate([[self.loss, self.brier, self.above < 5], gaps(self.confidence, self.right)])
+        """(2 + 15, N) rows whose weighted means are log loss, Brier score and the gap of each confidence bin."""
+        return np.concatenate([[self.loss, self.brier], gaps(self.confidence, self.right)])
+
+    @cached_property
+    def _masses(self) -> dict[str, Numbers]:
+        """(N,) columns: the top logit, and of softmax above it the mass, the loss and the squared distance."""
+        logits, label = torch.from_numpy(self.logits), torch.from_numpy(self.label)
+        parts = [
+            _softmax(part, truth, self.temperature)
+            for part, truth in zip(_chunks(logits, self.k), _chunks(label, self.k), strict=True)
+        ]
+        return {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
 
 
-def _judged(logits: Tensor, label: Tensor, temperature: float) -> dict[str, Tensor]:
+def _places(logits: NDArray[np.float32], label: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (N,) the class of the highest logit, and how many rank above the true one; equal ones rank by index."""
+    n, k = logits.shape
+    predicted, above = np.empty(n, np.int64), np.empty(n, np.int64)
+    rows = max(1, _CHUNK // k)
+    for start in range(0, n, rows):
+        part, truth = logits[start : start + rows], label[start : start + rows]
+        own = np.take_along_axis(part, truth[:, None], 1)
+        ahead = np.count_nonzero(part > own, axis=1)
+        tied = np.flatnonzero(np.count_nonzero(part >= own, axis=1) - ahead > 1)
+        first = np.arange(k) < truth[tied, None]
+        ahead[tied] += ((part[tied] == own[tied]) & first).sum(1)
+        predicted[start : start + rows], above[start : start + rows] = part.argmax(1), ahead
+    return predicted, above
+
+
+def _softmax(logits: Tensor, label: Tensor, temperature: float) -> dict[str, Tensor]:
     """Return columns of some pictures, computed in float64."""
     top = logits.double().amax(1)
     z = (logits.double() - top[:, None]) / temperature  # a shift of all logits leaves not even a last digit behind
-    own = z.gather(1, label[:, None])
+    own = z.gather(1, label[:, None])[:, 0]
     masses = z.exp()
     mass = masses.sum(1)
-    probability = masses / mass[:, None]
-    first = torch.arange(z.shape[1]) < label[:, None]
-    return {
-        "predicted": z.argmax(1),
-        "top": top,
-        "mass": mass,
-        "loss": mass.log() - own[:, 0],
-        "confidence": probability.amax(1),
-        "brier": probability.square().sum(1) - 2 * probability.gather(1, label[:, None])[:, 0] + 1,
-        "above": (z > own).sum(1) + ((z == own) & first).sum(1),
-    }
+    brier = masses.square().sum(1) / mass.square() - 2 * own.exp() / mass + 1
+    return {"top": top, "mass": mass, "loss": mass.log() - own, "brier": brier}
+
+
+def _chunks(rows: Tensor, k: int) -> tuple[Tensor, ...]:
+    return torch.split(rows, max(1, _CHUNK // k))
 
 
 def _finite(logits: Tensor, label: Tensor) -> Tensor:
     """Return logits in which a row that is not finite says that anything but the truth is certain."""
-    broken = ~torch.isfinite(logits).all(1)
-    if not broken.any():
+    if torch.isfinite(logits.sum()):
         return logits
+    broken = ~torch.isfinite(logits).all(1)
     denial = torch.zeros_like(logits).scatter_(1, label[:, None], -1000.0)
     return torch.where(broken[:, None], denial, logits)
