@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from visus.core.errors import ResourceError, UsageError
-from visus.core.files import Hashing, alive, digest, replacing, sweep, write_bytes, write_text
+from visus.core.files import Hashing, alive, digest, replacing, sweep, write_bytes, write_json, write_text
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and users of POSIX")
 
@@ -241,3 +241,13 @@ def test_a_file_hashed_while_it_is_written_has_the_digest_of_the_file(tmp_path):
             assert hashing.write(part) == len(part)
     expected = sha256(b"abc" + b"d" * 3_000_000).hexdigest()
     assert hashing.hasher.hexdigest() == digest(tmp_path / "a") == expected
+
+
+def test_a_number_that_json_has_not_is_written_as_null(tmp_path):
+    write_json(tmp_path / "a.json", {"nan": float("nan"), "in": [1.5, (float("inf"), True)], "deep": {3: "\u00e9"}})
+    text = (tmp_path / "a.json").read_text("ascii")
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "nan": None,
+        "in": [1.5, [None, True]],
+        "deep": {"3": "\u00e9"},
+    }

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import json
+import math
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from visus.core.errors import ResourceError, UsageError
 
@@ -66,6 +68,16 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a whole UTF-8 file through ``replacing``; the broken bytes of a name are spelt out."""
     write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write one JSON document through ``replacing``."""
+    write_text(path, json_text(document) + "\n")
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """Return a JSON document in ASCII; a number that JSON has not, such as NaN, becomes null."""
+    return json.dumps(_numbered(document), indent=1, allow_nan=False)
 
 
 def sweep(folder: Path) -> int:
@@ -139,6 +151,14 @@ class Hashing:
         """Write and count."""
         self.hasher.update(data)
         return self.write_to(data)
+
+
+def _numbered(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _numbered(part) for key, part in value.items()}
+    return [_numbered(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _sync_folder(folder: Path) -> None:
