@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.distributed as dist
@@ -63,6 +63,13 @@ class Device:
             dist.broadcast(tensor, 0)
         return tensor
 
+    def agreed(self, text: str) -> str:
+        """Return the text of rank 0; every rank must call."""
+        held = [text]
+        if self.world > 1:
+            dist.broadcast_object_list(held, 0, device=self.device if self.device.type == "cuda" else None)
+        return held[0]
+
     def gather(self, state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """Return every rank's rows, in rank order; ranks may hold different numbers of rows, or none."""
         if self.world == 1:
@@ -86,6 +93,12 @@ class Device:
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         return peak_resident()
+
+
+def place(recipe: Recipe) -> Device:
+    """Return where and how a recipe's network runs, alone."""
+    formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+    return Device(torch.device(recipe.device), recipe.precision, formats[recipe.memory_format])
 
 
 def best_device() -> str:
@@ -153,8 +166,7 @@ def opened(recipe: Recipe) -> Iterator[Device]:
         device = torch.device(recipe.device, index) if index is not None else torch.device(recipe.device)
         if recipe.device == "cuda":
             torch.cuda.set_device(device)
-        formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-        yield Device(device, recipe.precision, formats[recipe.memory_format], rank, world)
+        yield replace(place(recipe), device=device, rank=rank, world=world)
     finally:
         if joined:
             dist.destroy_process_group()
