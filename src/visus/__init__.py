@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from visus.verbs.demo import demo
     from visus.verbs.evaluate import evaluate
     from visus.verbs.info import info
-    from visus.verbs.list import list  # noqa: A004  (the verb's name)
+    from visus.verbs.list import list
     from visus.verbs.load import Model, load
     from visus.verbs.predict import predict
     from visus.verbs.resume import resume

@@ -11,6 +11,9 @@ from visus.core.errors import UsageError
 from visus.core.scores import Score
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from visus.data.dataset import Dataset
     from visus.metrics.compare import Difference
     from visus.verbs.load import Model
 
@@ -42,32 +45,63 @@ class Comparison:
 
     def json(self) -> dict[str, Any]:
         """Return plain values."""
+        scores = {"a": self.scores_a, "b": self.scores_b}
         return {
-            "a": self.a, "b": self.b, "data": self.data, "split": self.split, "score": self.score, "verdict": self.verdict,
-            "differences": {name: {"value": d.value, "low": d.low, "high": d.high, "n": d.n, "verdict": d.verdict}
-                            for name, d in self.differences.items()},
-            "scores": {"a": {n: s.json() for n, s in self.scores_a.items()}, "b": {n: s.json() for n, s in self.scores_b.items()}},
+            "a": self.a, "b": self.b, "data": self.data, "split": self.split, "score": self.score,
+            "verdict": self.verdict,
+            "differences": {name: difference.json() for name, difference in self.differences.items()},
+            "scores": {name: {n: score.json() for n, score in found.items()} for name, found in scores.items()},
         }  # fmt: skip
 
 
 def compare(
-    a: str | Path | Model, b: str | Path | Model, data: str | Path, *, split: str = "test", download: bool = False
+    a: str | Path | Model,
+    b: str | Path | Model,
+    data: str | Path,
+    *,
+    split: str = "test",
+    network: str | nn.Module | None = None,
+    download: bool = False,
 ) -> Comparison:
     """Ask two models the same items and bootstrap the difference of their scores, item by item in pairs.
 
+    Args:
+        a, b: model files, run folders, or loaded models.
+        data: as for ``train``; what it lacks of splits is carved as for the runs that trained the models.
+        split: ``train``, ``val``, ``test`` or ``all``.
+        network: ``FILE.py:Class``, where a network is the user's own; load models whose networks differ beforehand.
+        download: allow a data set named by ``torchvision:NAME`` to be fetched.
+
     Raises:
-        UsageError: the models solve different tasks or know different classes.
+        UsageError: the models solve different tasks, know different classes, or had different pictures held back.
         DataError: as ``evaluate``.
     """
     from visus.metrics.compare import paired
-    from visus.verbs.evaluate import evaluate
+    from visus.verbs.evaluate import check_split, measure, opened_for
     from visus.verbs.load import Model, load
 
-    first, second = (m if isinstance(m, Model) else load(m) for m in (a, b))
+    check_split(split)
+    first, second = (m if isinstance(m, Model) else load(m, model=network) for m in (a, b))
     if first.card.task != second.card.task or set(first.classes) != set(second.classes):
-        raise UsageError("USE-017", "the two models do not answer the same question",
-                         where=f"{first.card.task} of {len(first.classes)} classes, {second.card.task} of {len(second.classes)}")  # fmt: skip
-    one, other = (evaluate(m, data, split=split, download=download) for m in (first, second))
-    shared = [name for name in one.scores if name in other.scores]
-    differences = {name: paired(one.metric, other.metric, name) for name in shared}
+        asked = [f"{model.card.task} of {len(model.classes)}" for model in (first, second)]
+        raise UsageError("USE-017", "the two models do not answer the same question", where="; ".join(asked))
+    data_a, data_b = (opened_for(model, data, download=download) for model in (first, second))
+    _check_parts(data_a, data_b, split)
+    one, other = measure(first, data_a, str(data), split), measure(second, data_b, str(data), split)
+    differences = {name: paired(one.metric, other.metric, name) for name in one.scores if name in other.scores}
     return Comparison(one.model, other.model, str(data), split, one.score, one.scores, other.scores, differences)
+
+
+def _check_parts(a: Dataset, b: Dataset, split: str) -> None:
+    """Refuse a part that was carved otherwise for one model than for the other, which has then trained on some of it.
+
+    Raises:
+        UsageError: that is so.
+    """
+    ours, theirs = (set(data.indices(split).tolist()) for data in (a, b))
+    if ours != theirs:
+        raise UsageError(
+            "USE-023", f"{a.name} has no {split} part of its own, and the two runs carved different ones",
+            where=f"{len(ours - theirs):,} of A's {len(ours):,} pictures were not held back from B",
+            fix=f"train both with the same --seed, or move pictures into a folder named {split}",
+        )  # fmt: skip

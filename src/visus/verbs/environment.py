@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -10,20 +9,11 @@ from typing import Any
 
 from visus.core.errors import IntegrityError
 from visus.core.recipe import Recipe
+from visus.verbs.runs import read_document
 
-BITS = (
-    "python",
-    "torch",
-    "torchvision",
-    "timm",
-    "numpy",
-    "pillow",
-    "visus",
-    "machine",
-    "processor",
-    "threads",
-    "world",
-)
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "visus")
+
+BITS = ("python", *LIBRARIES, "machine", "processor", "kernels", "device", "threads", "world")
 """A change of any of these may change a run's last bits, so a resume refuses it unless told otherwise."""
 
 
@@ -31,10 +21,9 @@ def environment(recipe: Recipe, world: int = 1) -> dict[str, Any]:
     """Return the versions, the machine and the threads of this process."""
     import torch
 
-    versions = {name: version(name) for name in ("torch", "torchvision", "timm", "numpy", "pillow", "visus")}
     return {
         "python": platform.python_version(),
-        **versions,
+        **{name: version(name) for name in LIBRARIES},
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "processor": _processor(),
@@ -51,7 +40,7 @@ def check_environment(path: Path, now: dict[str, Any], *, accept: bool) -> list[
     Raises:
         IntegrityError: it differs, and ``accept`` is false.
     """
-    then = json.loads(path.read_text(encoding="utf-8"))
+    then = read_document(path)
     changed = [
         f"{name}: {then.get(name)} then, {now.get(name)} now" for name in BITS if then.get(name) != now.get(name)
     ]

@@ -12,6 +12,7 @@ import numpy as np
 
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.figures import Figure
+from visus.core.recipe import DataSettings
 from visus.core.scores import Score
 from visus.data.dataset import SPLITS, Dataset
 
@@ -66,7 +67,7 @@ def evaluate(
     precision: str | None = None,
     download: bool = False,
 ) -> Evaluation:
-    """Measure a model on a part of a data set.
+    """Measure a model on a part of a data set: every score with its 95 % interval.
 
     Args:
         model: a model file, a run folder, or a loaded model.
@@ -78,27 +79,47 @@ def evaluate(
         download: allow a data set named by ``torchvision:NAME`` to be fetched.
 
     Raises:
-        UsageError: no such split.
+        UsageError: no such split, or nothing in it.
         DataError: the data cannot be read, or shows classes that the model does not know.
+    """
+    from visus.verbs.load import Model, load
+
+    check_split(split)
+    loaded = model if isinstance(model, Model) else load(model, model=network, precision=precision)
+    return measure(loaded, opened_for(loaded, data, download=download), str(data), split, batch)
+
+
+def check_split(split: str) -> None:
+    """Refuse a split that no data set has.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if split not in (*SPLITS, "all"):
+        raise UsageError("USE-015", f"there is no split {split!r}", fix=did_you_mean(split, (*SPLITS, "all")))
+
+
+def measure(model: Model, dataset: Dataset, data: str, split: str, batch: int = 0) -> Evaluation:
+    """Measure a loaded model on a part of an open data set, whose classes stand in the model's order.
+
+    Raises:
+        UsageError: there is nothing in that part.
     """
     from visus.engine.evaluate import judge
     from visus.verbs.assembly import feed
-    from visus.verbs.load import Model, load
 
-    if split not in (*SPLITS, "all"):
-        raise UsageError("USE-015", f"there is no split {split!r}", fix=did_you_mean(split, (*SPLITS, "all")))
-    loaded = model if isinstance(model, Model) else load(model, model=network, precision=precision)
-    dataset = opened_for(loaded, data, download=download)
-    if not len(dataset.indices(split)):
+    indices = dataset.indices(split)
+    if not len(indices):
         raise UsageError("USE-016", f"{dataset.name}: the {split} split is empty", fix="--split all")
     began = time.perf_counter()
-    recipe = loaded.recipe.model_copy(update={"batch": batch} if batch else {})
-    device = loaded.device()
-    with feed(dataset, split, loaded.task, recipe, device, train=False) as judged:
-        metric, bad = judge(loaded.task, loaded.network, judged, device)
-    n = len(dataset.indices(split)) - len(bad)
-    return Evaluation(str(loaded.path), str(data), split, loaded.task.score, metric.compute(), metric.figures(), n,
-                      tuple(bad), time.perf_counter() - began, metric)  # fmt: skip
+    recipe = model.recipe.model_copy(update={"batch": batch} if batch else {})
+    device = model.device()
+    with feed(dataset, indices, model.task, recipe, device, train=False) as judged:
+        metric, bad = judge(model.task, model.network, judged, device)
+    return Evaluation(
+        str(model.path), data, split, model.task.score, metric.compute(), metric.figures(),
+        len(indices) - len(bad), (*dataset.bad, *bad), time.perf_counter() - began, metric,
+    )  # fmt: skip
 
 
 def opened_for(model: Model, data: str | Path, *, download: bool = False) -> Dataset:
@@ -109,27 +130,40 @@ def opened_for(model: Model, data: str | Path, *, download: bool = False) -> Dat
     """
     from visus.data.reading import open_data
 
-    dataset = open_data(data, model.recipe.data, seed=model.recipe.seed, download=download)
-    if not set(model.task.reads) & set(dataset.columns):
-        raise DataError("DATA-041", f"{dataset.name} does not say what the model was trained for",
-                        where=f"it has {', '.join(dataset.columns) or 'no labels'}; the model reads {' or '.join(model.task.reads)}")  # fmt: skip
+    dataset = open_data(data, _readable(model.recipe.data, data), seed=model.recipe.seed, download=download)
+    wanted = model.recipe.target.column
+    reads = (wanted,) if wanted else model.task.reads
+    if not set(reads) & set(dataset.columns):
+        raise DataError(
+            "DATA-091", f"{dataset.name} does not say what the model was trained for",
+            where=f"it has {', '.join(dataset.columns) or 'no labels'}; the model reads {' or '.join(reads)}",
+        )  # fmt: skip
     return in_order(dataset, model.classes)
 
 
+def _readable(trained: DataSettings, data: str | Path) -> DataSettings:
+    """Return how to read data: as the model's own was, unless that was of another format."""
+    from visus.data.formats import FORMATS
+
+    fits = trained.format == "auto" or FORMATS[trained.format].sniff(Path(data)) is not None
+    return trained if fits else trained.model_copy(update={"format": "auto"})
+
+
 def in_order(dataset: Dataset, classes: Sequence[str]) -> Dataset:
-    """Return the data set with its names in the given order."""
+    """Return the data set with its names in the given order; of numbers, only those that are asked for.
+
+    Raises:
+        DataError: it shows a class that is none of them, or lacks one of the numbers.
+    """
     names = dataset.classes or dataset.numbers
     if tuple(names) == tuple(classes):
         return dataset
-    unknown = sorted(set(names) - set(classes))
-    missing = sorted(set(classes) - set(names))
-    if unknown or (missing and not dataset.classes):
-        raise DataError("DATA-042", f"{dataset.name} shows {', '.join(map(repr, (unknown or missing)[:5]))}, "
-                        + ("which the model does not know" if unknown else "needs them and lacks them"),
-                        where=f"the model knows {', '.join(classes[:12])}{' ...' if len(classes) > 12 else ''}",
-                        fix="rename the classes, or leave those records out")  # fmt: skip
-    place = np.array([list(classes).index(name) for name in names], dtype=np.int64)
+    _check_names(dataset, classes)
     columns = dict(dataset.columns)
+    if "numbers" in columns:
+        columns["numbers"] = columns["numbers"][:, [names.index(name) for name in classes]]
+        return dataset.with_(columns=columns, numbers=tuple(classes))
+    place = np.array([list(classes).index(name) for name in names], dtype=np.int64)
     if "label" in columns:
         labels = columns["label"].astype(np.int64)
         columns["label"] = np.where(labels >= 0, place[np.maximum(labels, 0)], -1)
@@ -137,7 +171,18 @@ def in_order(dataset: Dataset, classes: Sequence[str]) -> Dataset:
         wide = np.zeros((len(dataset), len(classes)), columns["labels"].dtype)
         wide[:, place] = columns["labels"]
         columns["labels"] = wide
-    if "numbers" in columns:
-        columns["numbers"] = columns["numbers"][:, np.argsort(place)]
-    changed = {"classes": tuple(classes)} if dataset.classes else {"numbers": tuple(classes)}
-    return dataset.with_(columns=columns, **changed)
+    return dataset.with_(columns=columns, classes=tuple(classes))
+
+
+def _check_names(dataset: Dataset, classes: Sequence[str]) -> None:
+    if dataset.classes:
+        wrong, fix = sorted(set(dataset.classes) - set(classes)), "rename them, or leave those records out"
+        said = "shows {}, which the model does not know"
+    else:
+        wrong, fix = sorted(set(classes) - set(dataset.numbers)), "add those columns"
+        said = "lacks {}, which the model was trained for"
+    if wrong:
+        raise DataError(
+            "DATA-092", f"{dataset.name} " + said.format(", ".join(map(repr, wrong[:5]))),
+            where=f"the model knows {', '.join(classes[:12])}{' ...' if len(classes) > 12 else ''}", fix=fix,
+        )  # fmt: skip

@@ -1,40 +1,65 @@
-"""``visus info``: what a model file, a run folder, a data set or a picture says of itself."""
+"""``visus info``: what a model file, a run folder, a bundle, a data set or a picture says of itself."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from visus.core.errors import DataError
+from visus.core.errors import IntegrityError, UsageError
 from visus.core.figures import Table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from visus.engine.healing import Cause
+
+Rows = tuple[tuple[str, str], ...]
+Section = tuple[str, Rows]
 
 
 @dataclass(frozen=True)
 class Info:
-    """Sections of named facts about one file or folder."""
+    """Sections of named facts about one file or folder.
+
+    Attributes:
+        kind: ``model``, ``run``, ``bundle``, ``data`` or ``picture``.
+        path: as it was named.
+        sections: each a title and its (name, fact) rows.
+    """
 
     kind: str
     path: str
-    sections: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    sections: tuple[Section, ...]
 
     def json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {"kind": self.kind, "path": self.path, **{title: dict(rows) for title, rows in self.sections}}
+        """Return plain values: facts by name within sections by title."""
+        return {"kind": self.kind, "path": self.path, **{title: _by_name(rows) for title, rows in self.sections}}
 
     def tables(self) -> list[Table]:
         """Return a table a section."""
         return [Table(title, ("", ""), rows) for title, rows in self.sections]
 
 
-def info(path: str | Path) -> Info:
-    """Look at a model file, a run folder, a data set or a picture.
+def info(path: str | Path, *, replay: bool = False, network: str | nn.Module | None = None) -> Info:
+    """Look at a model file, a run folder, a bundle of a run, a data set or a picture.
+
+    Args:
+        path: the file or folder; a bundle is ``RUN/bundles/step-N``, which a step that was not finite leaves behind.
+        replay: repeat a bundle's step on this machine, and tell whether it fails in the same way.
+        network: ``FILE.py:Class`` or a module, for a replay with a network of the user's own.
 
     Raises:
         DataError: there is nothing there, or nothing visus knows.
+        IntegrityError: a run or a bundle that is damaged.
+        UsageError: a replay of what is no bundle.
     """
     place = Path(path)
+    if (place / "cause.json").is_file():
+        return _bundle(place, replay, network)
+    if replay:
+        raise UsageError("USE-025", f"{place}: only a bundle can be replayed", fix="visus info RUN lists its bundles")
     if (place / "recipe.yaml").is_file():
         return _run(place)
     if place.suffix == ".safetensors":
@@ -48,44 +73,92 @@ def _model(path: Path) -> Info:
     from visus.core.modelfile import read_card
     from visus.report.cards import model_card
 
-    sections = tuple((title, tuple((str(k), str(v)) for k, v in rows)) for title, rows in model_card(read_card(path)))
-    return Info("model", str(path), sections)
+    return Info("model", str(path), tuple((title, tuple(rows)) for title, rows in model_card(read_card(path))))
 
 
 def _run(folder: Path) -> Info:
-    from visus.core.recipe import Recipe
-    from visus.verbs.runs import Run
+    from visus.engine.folder import RunFolder
+    from visus.verbs.runs import ROUTINE, Run, read_recipe, sentence
 
-    recipe = Recipe.read((folder / "recipe.yaml").read_text(encoding="utf-8"), str(folder / "recipe.yaml"))
-    lines = _lines(folder / "log.jsonl")
-    steps = [row for row in lines if "validation" not in row]
-    judged = [row for row in lines if "validation" in row]
-    ended = (folder / "result.json").exists()
-    rows = [("state", "ended" if ended else f"not ended; go on with: visus resume {folder}"),
-            ("steps logged", str(steps[-1]["step"] if steps else 0)),
-            ("last loss", str(steps[-1].get("loss")) if steps else ""),
-            ("last validation", ", ".join(f"{k} {v:.4f}" for k, v in judged[-1]["validation"].items() if v is not None) if judged else "")]  # fmt: skip
-    sections = [("run", tuple(rows))]
+    recipe, held = read_recipe(folder), RunFolder(folder, leader=False)
+    steps = [row for row in held.rows() if "validation" not in row]
+    judged = [row for row in held.rows() if "validation" in row]
+    ended = (folder / "result.json").is_file()
+    rows = [("state", "ended" if ended else f"not ended; go on with: visus resume {folder}")]
+    if steps:
+        rows += [("steps logged", f"{steps[-1]['step']:,}"), ("last loss", f"{steps[-1].get('loss')}")]
+    if judged:
+        said = judged[-1]["validation"].items()
+        rows.append(("last validation", ", ".join(f"{name} {value:.4f}" for name, value in said if value is not None)))
+    sections: list[Section] = [("run", tuple(rows))]
     if ended:
         run = Run.read(folder)
-        sections.append((f"scores on {run.split}", tuple((name, str(score)) for name, score in run.scores.items())))
-    decided = [d for d in _lines(folder / "decisions.jsonl") if d["kind"] not in ("mark", "segment")]
-    if decided:
+        sections.append((f"scores on the {run.split} part", tuple((n, str(score)) for n, score in run.scores.items())))
+    healed = [row for row in held.decisions() if row["kind"] not in ROUTINE]
+    if healed:
         sections.append(
-            ("what was healed", tuple((f"step {d['step']}", f"{d['kind']}: {d.get('why', '')}") for d in decided))
+            ("what happened", tuple((f"step {row['step']:,}", f"{row['kind']}: {sentence(row)}") for row in healed))
         )
-    sections.append(
-        ("settings", tuple((key, f"{value}  ({recipe.origins.get(key, '')})") for key, value in recipe.flat().items()))
-    )
+    bundles = sorted(path.parent for path in (folder / "bundles").glob("*/cause.json"))
+    if bundles:
+        sections.append(("steps that can be replayed", tuple((b.name, f"visus info {b} --replay") for b in bundles)))
+    settings = ((key, f"{value}  ({recipe.origins.get(key, '')})") for key, value in recipe.flat().items())
+    sections.append(("settings", tuple(settings)))
     return Info("run", str(folder), tuple(sections))
+
+
+def _bundle(place: Path, replay: bool, network: str | nn.Module | None) -> Info:
+    from visus.engine.healing import Cause
+    from visus.verbs.runs import read_document
+
+    about = read_document(place / "cause.json")
+    try:
+        told = about["cause"]
+        cause = Cause(told["kind"], told["module"], told["term"], tuple(told["ids"]), tuple(told["indices"]))
+        rows = (("step", f"{about['step']:,}"), *_told(cause), ("samples of the step", ", ".join(about["ids"])))
+    except (LookupError, TypeError, AttributeError) as error:
+        raise IntegrityError("RUN-009", f"{place / 'cause.json'}: damaged", where=str(error)) from error
+    sections: list[Section] = [("a step that was not finite", rows)]
+    if replay:
+        again = _replayed(place, network)
+        same = again == cause
+        sections.append(("replayed here", (("result", "the same" if same else "another"), *_told(again))))
+    return Info("bundle", str(place), tuple(sections))
+
+
+def _replayed(place: Path, network: str | nn.Module | None) -> Cause:
+    """Return why a bundle's step is not finite on this machine."""
+    from visus.core.modelfile import read_card
+    from visus.engine.device import opened, placed
+    from visus.engine.healing import replay
+    from visus.tasks import TASKS
+    from visus.verbs.load import network_of
+    from visus.verbs.runs import read_recipe
+
+    run = place.resolve().parent.parent
+    recipe, card = read_recipe(run), read_card(run / "last.safetensors")
+    with opened(recipe) as device:
+        task = TASKS[recipe.task](recipe, card.classes)
+        return replay(place, task, placed(network_of(card, network), device), device)
+
+
+def _told(cause: Cause) -> Rows:
+    ids = ", ".join(cause.ids) or "none is to blame alone"
+    said = {"first not finite": cause.kind, "module": cause.module, "loss term": cause.term, "samples": ids}
+    return tuple((name, fact) for name, fact in said.items() if fact)
 
 
 def _picture(path: Path) -> Info:
     from visus.data.decode import decode
 
     found = decode(path)
-    rows = (("format", found.format), ("pixels", " x ".join(map(str, found.pixels.shape))), ("depth", str(found.pixels.dtype)),
-            ("EXIF orientation", str(found.orientation)), ("warnings", "; ".join(found.warnings) or "none"))  # fmt: skip
+    rows = (
+        ("format", found.format),
+        ("pixels", " x ".join(map(str, found.pixels.shape))),
+        ("depth", str(found.pixels.dtype)),
+        ("EXIF orientation", str(found.orientation)),
+        ("warnings", "; ".join(found.warnings) or "none"),
+    )
     return Info("picture", str(path), (("picture", rows),))
 
 
@@ -99,18 +172,29 @@ def _data(path: str | Path) -> Info:
     data = open_data(path, DataSettings())
     rows = [("format", f"{data.format}: {data.evidence}"), ("pictures", f"{len(data):,}")]
     rows += [(split, f"{len(data.indices(split)):,}") for split in SPLITS]
-    rows += [("note", note) for note in data.notes] + [("unusable", f"{len(data.bad)}")]
-    sections = [("data", tuple(rows))]
+    rows += [("note", note) for note in data.notes]
+    rows += [("unusable", f"{name}: {why}") for name, why in data.bad]
+    sections: list[Section] = [("data", tuple(rows))]
     if "label" in data.columns:
-        labels = data.columns["label"]
-        counts = np.bincount(labels[labels >= 0].astype(np.int64), minlength=len(data.classes))
-        sections.append(("classes", tuple((n, f"{c:,}") for n, c in zip(data.classes, counts.tolist(), strict=True))))
-    if not len(data):
-        raise DataError("DATA-002", f"{path}: nothing that visus knows")
+        labels = data.columns["label"].astype(np.int64)
+        counts = np.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
+        sections.append(("classes", tuple((n, f"{c:,}") for n, c in zip(data.classes, counts, strict=True))))
+    elif "labels" in data.columns:
+        counts = (data.columns["labels"] == 1).sum(0).tolist()
+        sections.append(("classes", tuple((n, f"{c:,}") for n, c in zip(data.classes, counts, strict=True))))
+    elif "numbers" in data.columns:
+        values = np.ma.masked_invalid(data.columns["numbers"].astype(np.float64))
+        told = zip(data.numbers, values.min(0), values.mean(0), values.max(0), strict=True)
+        sections.append(("numbers", tuple((n, f"{low:g} to {high:g}, mean {mean:g}") for n, low, mean, high in told)))
     return Info("data", str(path), tuple(sections))
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+def _by_name(rows: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Return rows as a mapping; a name that comes more than once has a list."""
+    found: dict[str, Any] = {}
+    for name, fact in rows:
+        if name in found:
+            found[name] = [*(found[name] if isinstance(found[name], list) else [found[name]]), fact]
+        else:
+            found[name] = fact
+    return found

@@ -7,25 +7,23 @@ from typing import Any
 from visus.core.errors import UsageError, did_you_mean
 from visus.core.figures import Table
 
-KINDS = ("formats", "losses", "models", "optimisers", "schedules", "settings", "tasks")
-
 
 def list(what: str = "", pattern: str = "") -> Table:
     """Return a table of what there is.
 
     Args:
-        what: ``formats``, ``losses``, ``models``, ``optimisers``, ``schedules``, ``settings`` or ``tasks``; empty for this list.
+        what: ``formats``, ``losses``, ``models``, ``optimisers``, ``schedules``, ``settings`` or ``tasks``; empty for
+            this list.
         pattern: part of a name; for models ``*`` also lists timm's and torchvision's.
 
     Raises:
         UsageError: there is no such list.
     """
     if not what:
-        return Table("visus list WHAT", ("what",), [(kind,) for kind in KINDS])
-    if what not in KINDS:
-        raise UsageError("USE-004", f"there is no list of {what!r}", fix=did_you_mean(what, KINDS))
-    found: Table = globals()[f"_{what}"](pattern)
-    return found
+        return Table("visus list WHAT", ("what",), [(kind,) for kind in _LISTS])
+    if what not in _LISTS:
+        raise UsageError("USE-004", f"there is no list of {what!r}", fix=did_you_mean(what, _LISTS))
+    return _LISTS[what](pattern)
 
 
 def _models(pattern: str) -> Table:
@@ -74,6 +72,17 @@ def _settings(pattern: str) -> Table:
 
     rows = [(key, str(value)) for key, value in Recipe().flat().items() if pattern in key]
     return Table("settings", ("key", "default"), rows, "visus train DATA --print-recipe shows what your data would get")
+
+
+_LISTS = {
+    "formats": _formats,
+    "losses": _losses,
+    "models": _models,
+    "optimisers": _optimisers,
+    "schedules": _schedules,
+    "settings": _settings,
+    "tasks": _tasks,
+}
 
 
 def _first_line(thing: Any) -> str:

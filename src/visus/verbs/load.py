@@ -40,25 +40,28 @@ class Model:
 
     def device(self) -> Device:
         """Return where and how the network runs: as it was trained, or in float32 where this machine cannot."""
-        import torch
+        from visus.engine.device import place
 
-        from visus.engine.device import Device
-
-        formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-        place = next(self.network.parameters()).device
-        return Device(place, self.recipe.precision, formats[self.recipe.memory_format])
+        return place(self.recipe)
 
     def predict(self, pictures: Iterable[np.ndarray], *, order: str = "rgb") -> list[Prediction]:
         """Return one prediction a picture.
 
         Args:
-            pictures: (H, W) or (H, W, C) arrays; uint8, uint16, or float32 in [0, 1].
+            pictures: (H, W) or (H, W, C) arrays, or one (N, H, W, C) array; uint8, uint16, or float32 in [0, 1].
             order: of the channels: ``rgb`` or ``bgr``.
+
+        Raises:
+            UsageError: an unknown order, or one picture that is not in a list.
+            DataError: a picture of another depth or with other channels.
         """
         from visus.verbs.predict import answer
 
         if order not in ("rgb", "bgr"):
             raise UsageError("USE-013", f"order = {order!r}: channels come as rgb or bgr")
+        if getattr(pictures, "ndim", 4) != 4:
+            raise UsageError("USE-024", "one array is taken for several pictures only if it is (N, H, W, C)",
+                             fix="model.predict([picture])")  # fmt: skip
         arrays = [a[..., ::-1] if order == "bgr" and a.ndim == 3 else a for a in pictures]
         return [found for _, found in answer(self, _Held(arrays), [str(i) for i in range(len(arrays))])]
 
@@ -83,9 +86,11 @@ def load(path: str | Path, *, model: str | nn.Module | None = None, precision: s
 
     Raises:
         DataError: no such file, or not a model file.
-        IntegrityError: a damaged file, or weights that do not fit the network.
-        UsageError: the network is the user's own and was not given.
+        IntegrityError: a damaged file.
+        UsageError: the network is the user's own and was not given, or is not the one the weights were trained in.
     """
+    from visus.engine.device import place, placed
+    from visus.models.fitting import fit
     from visus.tasks import TASKS
 
     path = Path(path)
@@ -93,23 +98,28 @@ def load(path: str | Path, *, model: str | nn.Module | None = None, precision: s
     tensors, card = read_model(path)
     recipe = _recipe(card, precision)
     task = TASKS[card.task](recipe, card.classes)
-    network = _network(card, model)
-    network.load_state_dict(tensors)
+    network = network_of(card, model)
+    fit(network, tensors, str(path), whole=True)
     task.calibrate({"temperature": card.temperature})
-    return Model(path, card, recipe, task, _placed(network.eval(), recipe))
+    return Model(path, card, recipe, task, placed(network.eval(), place(recipe)))
 
 
-def _network(card: Card, model: str | nn.Module | None) -> nn.Module:
+def network_of(card: Card, model: str | nn.Module | None) -> nn.Module:
+    """Return the network a card describes, or the user's own, with weights to be overwritten.
+
+    Raises:
+        UsageError: the network is the user's own and was not given.
+    """
     from visus.models.building import rebuild
 
     name = card.architecture.name
-    if name.startswith("given:"):
-        if model is None or isinstance(model, str):
-            raise UsageError("USE-009", f"the network is a module of your own ({name.removeprefix('given:')})",
-                             fix="visus.load(path, model=module)")  # fmt: skip
-        return model
     if model is not None and not isinstance(model, str):
         return model
+    if name.startswith("given:"):
+        raise UsageError(
+            "USE-009", f"the network is a module of your own ({name.removeprefix('given:')})",
+            fix="from Python: visus.load(path, model=module)",
+        )  # fmt: skip
     return rebuild(card.architecture, card.input.channels, card.input.size, model or "")
 
 
@@ -120,7 +130,7 @@ def _recipe(card: Card, precision: str | None) -> Recipe:
     from visus.engine import device as hardware
 
     known = {key: value for key, value in card.recipe.items() if value is not None}
-    here = {"device": hardware.best_device(), "threads": torch.get_num_threads(), "data.workers": 0}
+    here: dict[str, Any] = {"device": hardware.best_device(), "threads": torch.get_num_threads(), "data.workers": 0}
     if precision is not None:
         here["precision"] = precision
     elif not hardware.fast_bfloat16(here["device"]):
@@ -128,12 +138,3 @@ def _recipe(card: Card, precision: str | None) -> Recipe:
     sections = {f"input.{key}": value for key, value in card.input.model_dump(mode="json").items()}
     merged = {"task": card.task, **known, **sections, **here}
     return Draft(Setting(key, value, "the model file") for key, value in merged.items()).finish()
-
-
-def _placed(network: nn.Module, recipe: Recipe) -> nn.Module:
-    import torch
-
-    from visus.engine.device import Device, placed
-
-    formats = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-    return placed(network, Device(torch.device(recipe.device), recipe.precision, formats[recipe.memory_format]))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import glob
 import io
-import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import DataError, UsageError
-from visus.core.files import write_bytes, write_text
+from visus.core.figures import Table
+from visus.core.files import write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from visus.core.task import Prediction
     from visus.data.dataset import Images
     from visus.verbs.load import Model
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".avif")
-"""Names that are looked at inside a folder; a file that is named itself is tried whatever it is called."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Predictions:
     files: tuple[str, ...]
     predictions: tuple[Prediction | None, ...]
     refused: tuple[tuple[str, str], ...] = ()
-    drawn: tuple[str, ...] = field(default=())
+    drawn: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -55,13 +52,22 @@ class Predictions:
             "refused": [{"file": file, "why": why} for file, why in self.refused],
         }
 
+    def table(self) -> Table:
+        """Return a line a file: its plain values, lists joined by ``;``, and several numbers by their names."""
+        rows = []
+        for row in self.json()["predictions"]:
+            flat = {k: ";".join(v) if isinstance(v, list) else v for k, v in row.items() if not isinstance(v, dict)}
+            if len(flat) == 1:
+                flat |= {name: value for v in row.values() if isinstance(v, dict) for name, value in v.items()}
+            rows.append(flat)
+        return Table("", tuple(rows[0]) if rows else ("file",), [tuple(row.values()) for row in rows])
+
     def csv(self) -> str:
-        """Return a table with a line a file; nested values are left out."""
-        rows = [{k: v for k, v in row.items() if not isinstance(v, dict | list)} for row in self.json()["predictions"]]
-        out = io.StringIO()
-        writer = csv.DictWriter(out, list(rows[0]) if rows else ["file"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        """Return the table as CSV."""
+        table, out = self.table(), io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(table.columns)
+        writer.writerows(table.rows)
         return out.getvalue()
 
 
@@ -118,7 +124,7 @@ def answer(
         for part in pictures.sweep():
             for name, why in part.bad:
                 if bad is None:
-                    raise DataError("DATA-021", why, where=name)
+                    raise DataError("DATA-094", why, where=name)
                 bad[name] = why
             if not len(part):
                 continue
@@ -135,20 +141,20 @@ def gather(named: Sequence[str | Path]) -> list[str]:
     Raises:
         DataError: nothing is there.
     """
+    from visus.data.listing import list_pictures
+
     found: list[str] = []
-    for item in map(os.fspath, named):
-        if os.path.isdir(item):
-            inside = sorted(
-                os.path.join(where, name) for where, _, names in os.walk(item) for name in names
-                if name.lower().endswith(SUFFIXES) and not name.startswith("._")
-            )  # fmt: skip
-            if not inside:
-                raise DataError("DATA-022", f"{item}: no picture in this folder", looked=", ".join(SUFFIXES))
-            found += inside
+    for item in [os.fspath(name) for name in named]:
+        if Path(item).is_dir():
+            listed = list_pictures(Path(item))
+            if not listed.pictures:
+                others = f"{len(listed.others):,} other files" if listed.others else "nothing"
+                raise DataError("DATA-095", f"{item}: no picture in this folder", looked=f"below it: {others}")
+            found += [str(Path(item, name)) for name in listed.pictures]
         elif os.path.lexists(item):
             found.append(item)
-        elif glob.has_magic(item) and (matched := sorted(glob.glob(item, recursive=True))):
-            found += [name for name in matched if not os.path.isdir(name)]
+        elif glob.has_magic(item) and (matched := sorted(glob.glob(item, recursive=True))):  # noqa: PTH207  # may be absolute
+            found += [name for name in matched if not Path(name).is_dir()]
         else:
             raise DataError("DATA-001", f"{item}: there is no such file or folder")
     if not found:
@@ -157,24 +163,32 @@ def gather(named: Sequence[str | Path]) -> list[str]:
 
 
 def _drawn(model: Model, images: Images, result: Predictions, out: Path) -> Predictions:
-    """Write what was said, as pictures and as tables."""
-    from dataclasses import replace
+    """Write what was said, as pictures and as tables.
 
+    Raises:
+        UsageError: the folder cannot be written to.
+        ResourceError: the disk is full.
+    """
     import numpy as np
 
+    from visus.core.files import write_failed
     from visus.core.sample import Sample
     from visus.data.pixels import pictures
     from visus.report.pictures import png
 
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_failed(error, out) from error
     source = pictures(images, model.recipe.input.channels)
-    drawn = []
+    drawn: list[str] = []
     for i, (file, said) in enumerate(result):
         if said is not None:
             sample = Sample(file, source.take(np.array([i]), lambda index: None).images[0])
-            name = f"{len(drawn):05d}-{Path(file).stem}.png"
-            write_bytes(out / name, png(model.task.draw(sample, said)))
-            drawn.append(str(out / name))
-    write_text(out / "predictions.json", json.dumps(result.json(), indent=1))
-    write_text(out / "predictions.csv", result.csv())
-    return replace(result, drawn=tuple(drawn))
+            place = out / f"{len(drawn):05d}-{Path(file).stem[:100]}.png"
+            write_bytes(place, png(model.task.draw(sample, said)))
+            drawn.append(str(place))
+    written = replace(result, drawn=tuple(drawn))
+    write_json(out / "predictions.json", written.json())
+    write_text(out / "predictions.csv", written.csv())
+    return written

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import IntegrityError, UsageError
-from visus.core.recipe import Recipe
-from visus.verbs.runs import Run
+from visus.verbs.runs import Run, leads, read_document, read_recipe
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from visus.data.dataset import Dataset
     from visus.verbs.assembly import Tell
 
 
@@ -43,31 +43,58 @@ def resume(
     from visus.data.reading import open_data
     from visus.engine.device import opened
     from visus.engine.folder import RunFolder
-    from visus.verbs.assembly import leads
+    from visus.engine.state import Generations
     from visus.verbs.environment import check_environment, environment
     from visus.verbs.session import complete
 
     started = time.perf_counter() if started is None else started
     folder = run.folder if isinstance(run, Run) else Path(run)
-    tell = watch or (lambda row: None)
-    if not (folder / "recipe.yaml").is_file():
-        raise UsageError("RUN-001", f"{folder}: there is no run in this folder", looked="recipe.yaml",
-                         fix=f"visus train DATA --out {folder}")  # fmt: skip
+    tell = watch or _silent
+    recipe = read_recipe(folder)
     with RunFolder(folder, leader=leads()) as held:
-        recipe = Recipe.read((folder / "recipe.yaml").read_text(encoding="utf-8"), str(folder / "recipe.yaml"))
-        if (folder / "result.json").exists() and (folder / "report.html").exists():
+        ended = _ended(folder)
+        if ended is not None:
             tell({"note": f"{folder}: this run has ended; there is nothing to resume"})
-            return Run.read(folder)
-        source = json.loads((folder / "data.json").read_text(encoding="utf-8"))
+            return ended
+        source = read_document(folder / "data.json")
         dataset = open_data(source["data"], recipe.data, seed=recipe.seed, download=source["download"])
-        if dataset.fingerprint() != source["fingerprint"] and not accept_changes:
-            raise IntegrityError("RUN-008", f"{source['data']}: the data is not what the run began with",
-                                 where="names, labels, splits or sizes of files changed",
-                                 fix="put it back, or --accept-changes to go on all the same")  # fmt: skip
+        changes = _changes_of_data(dataset, source, accept=accept_changes)
         with opened(recipe) as device:
-            for change in check_environment(
-                folder / "environment.json", environment(recipe, device.world), accept=accept_changes
-            ):
+            now = environment(recipe, device.world)
+            changes += check_environment(folder / "environment.json", now, accept=accept_changes)
+            step = max(Generations(folder).steps(), default=0)
+            for change in changes:
+                held.decide("changed", step, {"why": change})
                 tell({"note": f"changed since the run began: {change}"})
             tell({"recipe": recipe, "folder": folder})
             return complete(recipe, dataset, held, device, given=model, started=started, tell=tell)
+
+
+def _ended(folder: Path) -> Run | None:
+    """Return a run that needs nothing more: it was judged, and its model and report are there."""
+    try:
+        run = Run.read(folder)
+    except UsageError:
+        return None
+    return run if run.report.is_file() and run.best.is_file() else None
+
+
+def _changes_of_data(dataset: Dataset, source: Mapping[str, Any], *, accept: bool) -> list[str]:
+    """Return how the data differs from what the run began with, as far as its fingerprint tells.
+
+    Raises:
+        IntegrityError: it differs, and ``accept`` is false.
+    """
+    if dataset.fingerprint() == source["fingerprint"]:
+        return []
+    if not accept:
+        raise IntegrityError(
+            "RUN-008", f"{source['data']}: the data is not what the run began with",
+            where="names, labels, splits or sizes of files changed",
+            fix="put it back, or --accept-changes to go on all the same",
+        )  # fmt: skip
+    return [f"names, labels, splits or sizes of files in {source['data']}"]
+
+
+def _silent(row: Mapping[str, Any]) -> None:
+    """Tell nobody."""

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from visus.core.errors import UsageError
+from visus.core.errors import IntegrityError, UsageError
 from visus.core.recipe import Recipe
 from visus.core.scores import Score
+
+ROUTINE = ("mark", "segment")
+"""Decisions that a run bounded in minutes takes as a matter of course."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +25,12 @@ class Run:
     Attributes:
         folder: holds recipe.yaml, environment.json, log.jsonl, best and last.safetensors, report.html.
         recipe: every setting, with its origin.
-        split: what the scores were measured on.
+        split: what the scores were measured on: ``test``, or ``val`` where the data has no test part.
         scores: by the field's names, each with its interval.
         steps: taken in all.
-        seconds: where the time went.
-        resumed: the run had already ended; nothing was trained now.
+        seconds: where the time went, by stage.
+        bad: (id, reason) of pictures that could not be used.
+        finished_before: the run had already ended; nothing was trained now.
     """
 
     folder: Path
@@ -33,6 +39,7 @@ class Run:
     scores: Mapping[str, Score]
     steps: int
     seconds: Mapping[str, float] = field(default_factory=dict)
+    bad: tuple[tuple[str, str], ...] = ()
     finished_before: bool = False
 
     @property
@@ -50,10 +57,11 @@ class Run:
         return [json.loads(line) for line in (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
 
     def json(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return ``{"scores": {name: {value, low, high, n}}, ...}``."""
         return {
             "run": str(self.folder), "model": str(self.best), "report": str(self.report), "split": self.split,
             "steps": self.steps, "scores": {name: score.json() for name, score in self.scores.items()},
+            "bad": [{"file": name, "why": why} for name, why in self.bad],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }  # fmt: skip
 
@@ -66,8 +74,61 @@ class Run:
         """
         try:
             told = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            scores = {name: _score(values) for name, values in told["scores"].items()}
+            bad = tuple((one["file"], one["why"]) for one in told["bad"])
+            return cls(folder, read_recipe(folder), told["split"], scores, told["steps"], told["seconds"], bad, True)
+        except (OSError, ValueError, LookupError, TypeError) as error:
             raise UsageError("RUN-001", f"{folder}: no finished run", fix=f"visus resume {folder}") from error
-        recipe = Recipe.read((folder / "recipe.yaml").read_text(encoding="utf-8"), str(folder / "recipe.yaml"))
-        scores = {name: Score(**values) for name, values in told["scores"].items()}
-        return cls(folder, recipe, told["split"], scores, told["steps"], told["seconds"], finished_before=True)
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Return the recipe of a run folder.
+
+    Raises:
+        UsageError: there is no run in it, or its recipe was edited into none.
+    """
+    place = folder / "recipe.yaml"
+    if not place.is_file():
+        raise UsageError(
+            "RUN-001",
+            f"{folder}: there is no run in this folder",
+            looked=place.name,
+            fix=f"visus train DATA --out {folder}",
+        )
+    return Recipe.read(place.read_text(encoding="utf-8", errors="replace"), str(place))
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Return what a run wrote about itself as one JSON document.
+
+    Raises:
+        IntegrityError: it is missing or damaged.
+    """
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(told, dict):
+            raise TypeError("no JSON object")
+    except (OSError, ValueError, TypeError) as error:
+        raise IntegrityError(
+            "RUN-009", f"{path}: what the run wrote about itself is missing or damaged", where=str(error),
+            fix="put the file back from a copy, or train again in another folder",
+        ) from error  # fmt: skip
+    return told
+
+
+def sentence(decision: Mapping[str, Any]) -> str:
+    """Return a row of decisions.jsonl in words."""
+    known = {k: v for k, v in decision.items() if k not in ("kind", "step", "at", "why") and v not in ("", [], None)}
+    told = ", ".join(f"{name} {', '.join(map(str, v)) if isinstance(v, list) else v}" for name, v in known.items())
+    return " - ".join(part for part in (str(decision.get("why") or ""), told) if part)
+
+
+def leads() -> bool:
+    """Tell whether this process is the one of a ``torchrun`` that writes and talks."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _score(told: Mapping[str, Any]) -> Score:
+    """Return a score as JSON keeps it, which has no NaN."""
+    value, low, high = (math.nan if told[name] is None else float(told[name]) for name in ("value", "low", "high"))
+    return Score(value, low, high, int(told["n"]))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import shlex
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import DataError, UsageError
-from visus.core.files import write_text
-from visus.core.recipe import Choice, Recipe, read_settings
-from visus.verbs.runs import Run
+from visus.core.files import write_json, write_text
+from visus.core.recipe import Choice, Draft, Recipe, read_settings
+from visus.verbs.runs import Run, leads
 
 if TYPE_CHECKING:
     from torch import nn
 
     from visus.data.dataset import Dataset
+    from visus.engine.device import Device
     from visus.verbs.assembly import Tell
 
 
@@ -57,111 +59,172 @@ def train(
         UsageError: bad usage or settings; nothing was started.
         DataError: data that cannot be read, or that leaks from one split into another.
         LockedError: another run holds the folder.
-        BadDataLimit, ResourceError, DivergedError, Interrupted: the run stopped, with its state kept.
+        BadDataLimit, ResourceError, DivergedError, Interrupted: the run stopped, with what it had reached kept.
     """
+    from visus.engine.device import opened
+    from visus.engine.folder import RunFolder
+    from visus.verbs.environment import environment
+    from visus.verbs.session import complete
+
     started = time.perf_counter() if started is None else started
     tell = watch or _silent
     wanted, given = wishes(
         task=task, model=model, minutes=minutes, epochs=epochs, steps=steps, seed=seed, set=set, recipe=recipe
     )
-    settled, dataset, _ = prepare(data, wanted, given=given, download=download, allow_leak=allow_leak, tell=tell)
-    return _run(settled, dataset, data, out, given, download, started, tell)
+    if out is not None and leads():
+        _check_free(Path(out))
+    settled, dataset = prepare(data, wanted, given=given, download=download, allow_leak=allow_leak, tell=tell)
+    with opened(settled) as device:
+        folder = Path(out) if out is not None else Path(device.agreed(str(_free(data))))
+        with RunFolder(folder, leader=device.rank == 0) as held:
+            settled = _with_rate(settled, dataset, given, device, tell)
+            if held.leader:
+                write_json(folder / "environment.json", environment(settled, device.world))
+                write_json(folder / "data.json", {
+                    "data": _place(data), "fingerprint": dataset.fingerprint(), "download": download,
+                    "command": _command(data),
+                })  # fmt: skip
+                write_text(folder / "recipe.yaml", settled.write())  # last: with it, this is a run
+            tell({"recipe": settled, "folder": folder})
+            return complete(settled, dataset, held, device, given=given, started=started, tell=tell)
 
 
-def plan(data: str | Path, *, download: bool = False, **arguments: Any) -> Recipe:
+def plan(
+    data: str | Path,
+    *,
+    task: str | None = None,
+    model: str | nn.Module | None = None,
+    minutes: float | None = None,
+    epochs: float | None = None,
+    steps: int | None = None,
+    seed: int | None = None,
+    set: Mapping[str, Any] | Sequence[Choice] | None = None,
+    recipe: str | Path | None = None,
+    download: bool = False,
+) -> Recipe:
     """Return the recipe that ``train`` would use, without training.  Takes the arguments of ``train``."""
-    wanted, given = wishes(**arguments)
+    wanted, given = wishes(
+        task=task, model=model, minutes=minutes, epochs=epochs, steps=steps, seed=seed, set=set, recipe=recipe
+    )
     return prepare(data, wanted, given=given, download=download, allow_leak=True, tell=_silent)[0]
 
 
 def wishes(
-    *, task: str | None = None, model: str | nn.Module | None = None, minutes: float | None = None,
-    epochs: float | None = None, steps: int | None = None, seed: int | None = None,
-    set: Mapping[str, Any] | Sequence[Choice] | None = None, recipe: str | Path | None = None,
-) -> tuple[list[Choice], nn.Module | None]:  # fmt: skip
+    *,
+    task: str | None,
+    model: str | nn.Module | None,
+    minutes: float | None,
+    epochs: float | None,
+    steps: int | None,
+    seed: int | None,
+    set: Mapping[str, Any] | Sequence[Choice] | None,
+    recipe: str | Path | None,
+) -> tuple[list[Choice], nn.Module | None]:
     """Return what the user said as choices, the later ones winning, and the module that was given."""
     choices = read_settings(Path(recipe)) if recipe is not None else []
-    choices += [Choice(k, v, "set") for k, v in set.items()] if isinstance(set, Mapping) else list(set or ())
+    choices += (
+        [Choice(key, value, "set") for key, value in set.items()] if isinstance(set, Mapping) else list(set or ())
+    )
     named = model if isinstance(model, str) else None
     said = {"task": task, "model.name": named, "minutes": minutes, "epochs": epochs, "steps": steps, "seed": seed}
     choices += [
         Choice(key, value, f"--{key.partition('.')[0]} {value}") for key, value in said.items() if value is not None
     ]
-    return choices, None if isinstance(model, str) or model is None else model
+    return choices, None if isinstance(model, str) else model
 
 
 def prepare(
-    data: str | Path, wanted: list[Choice], *, given: nn.Module | None, download: bool, allow_leak: bool, tell: Tell
-) -> tuple[Recipe, Dataset, list[str]]:
-    """Return the recipe and the data of a run, after the checks that come before any step."""
-    from visus.core.recipe import DataSettings, Draft
-    from visus.data.identical import identical_across_splits
-    from visus.data.reading import open_data
-    from visus.verbs.assembly import resolve
+    data: str | Path, wanted: Sequence[Choice], *, given: nn.Module | None, download: bool, allow_leak: bool, tell: Tell
+) -> tuple[Recipe, Dataset]:
+    """Return the recipe and the data of a run, after the checks that come before any step.
 
-    draft = Draft(wanted)  # a misspelt setting is said before any picture is read
-    fixed = draft.wanted()
-    settings = DataSettings(**{k.removeprefix("data."): v for k, v in fixed.items() if k.startswith("data.")})
-    dataset = open_data(data, settings, seed=int(fixed.get("seed", 0)), download=download)
+    Raises:
+        UsageError: bad settings.
+        DataError: data that cannot be read, or that leaks from one split into another.
+    """
+    from visus.data.reading import open_data
+    from visus.verbs.choosing import resolve
+
+    said = Draft(wanted).finish()  # a misspelt setting is told before any picture is read
+    dataset = open_data(data, said.data, seed=said.seed, download=download)
     tell({"note": f"{dataset.name}: {dataset.format}, {dataset.evidence}"})
     for note in dataset.notes:
         tell({"note": note})
+    _check_leaks(dataset, allow_leak, tell)
+    return resolve(dataset, wanted, given), dataset
+
+
+def _check_leaks(dataset: Dataset, allowed: bool, tell: Tell) -> None:
+    """Refuse data whose scores would be too good.
+
+    Raises:
+        DataError: a picture is in two splits, and that was not allowed.
+    """
+    from visus.data.identical import identical_across_splits
+
     leaks = identical_across_splits(dataset)
-    if leaks and not allow_leak:
-        first, second = leaks[0][:2]
+    if not leaks:
+        return
+    many = f"{len(leaks):,} pictures are" if len(leaks) > 1 else "1 picture is"
+    if not allowed:
+        first, second = leaks[0]
         raise DataError(
-            "DATA-040", f"{len(leaks):,} pictures are in two splits at once", where=f"{first} = {second}",
+            "DATA-090", f"{dataset.name}: {many} in two splits at once", where=f"{second} is the same as {first}",
             done="nothing was trained: scores on such data would be too good",
             fix="remove one of each pair, or --allow-leak to train all the same",
         )  # fmt: skip
-    if leaks:
-        tell({"note": f"{len(leaks):,} pictures are in two splits at once, allowed by --allow-leak"})
-    recipe, _ = resolve(dataset, wanted, given)
-    return recipe, dataset, []
+    tell({"note": f"{many} in two splits at once, which --allow-leak allows: the scores may be too good"})
 
 
-def _run(
-    recipe: Recipe, dataset: Dataset, data: str | Path, out: str | Path | None, given: nn.Module | None, download: bool,
-    started: float, tell: Tell,
-) -> Run:  # fmt: skip
-    from visus.engine.device import opened
+def _check_free(folder: Path) -> None:
+    """Refuse a folder in which a run has begun.
+
+    Raises:
+        LockedError: that run goes on at this moment.
+        UsageError: it stopped, or ended.
+    """
     from visus.engine.folder import RunFolder
-    from visus.verbs.assembly import free_folder, leads
-    from visus.verbs.environment import environment
-    from visus.verbs.session import complete
 
-    folder = Path(out) if out is not None else free_folder(data)
-    if (folder / "recipe.yaml").exists() and leads():
-        with RunFolder(folder):  # one that is running says so instead
-            raise UsageError("RUN-003", f"{folder}: there is a run in this folder already",
-                             fix=f"visus resume {folder} goes on with it; --out takes another folder")  # fmt: skip
-    with RunFolder(folder, leader=leads()) as held, opened(recipe) as device:
-        recipe = _with_rate(recipe, dataset, given, device, tell)
-        if held.leader:
-            source = {"data": _source(data), "fingerprint": dataset.fingerprint(), "download": download}
-            write_text(folder / "environment.json", json.dumps(environment(recipe, device.world), indent=1))
-            write_text(folder / "data.json", json.dumps(source, indent=1))
-            write_text(folder / "recipe.yaml", recipe.write())
-        tell({"recipe": recipe, "folder": folder})
-        return complete(recipe, dataset, held, device, given=given, started=started, tell=tell)
+    if (folder / "recipe.yaml").exists():
+        with RunFolder(folder):
+            raise UsageError(
+                "RUN-003", f"{folder}: there is a run in this folder already",
+                fix=f"visus resume {folder} goes on with it; --out takes another folder",
+            )  # fmt: skip
 
 
-def _with_rate(recipe: Recipe, dataset: Dataset, given: nn.Module | None, device: Any, tell: Tell) -> Recipe:
+def _free(data: str | Path, base: Path = Path("runs")) -> Path:
+    """Return a run folder that does not exist yet: ``runs/NAME-1``."""
+    stem = Path(str(data).rpartition(":")[2]).resolve().name.removesuffix(".csv").removesuffix(".tsv") or "run"
+    number = 1
+    while (base / f"{stem}-{number}").exists():
+        number += 1
+    return base / f"{stem}-{number}"
+
+
+def _with_rate(recipe: Recipe, dataset: Dataset, given: nn.Module | None, device: Device, tell: Tell) -> Recipe:
     """Replace ``auto`` by what a range test found."""
     if recipe.optim.lr != "auto":
         return recipe
     from visus.verbs.assembly import rate_by_range_test
 
-    rate, why = rate_by_range_test(recipe, dataset, given, device)
-    tell({"note": f"optim.lr = {rate:.3g}: {why}"})
-    optim = recipe.optim.model_copy(update={"lr": rate})
-    return recipe.model_copy(update={"optim": optim, "origins": {**recipe.origins, "optim.lr": f"range test: {why}"}})
+    found = rate_by_range_test(recipe, dataset, given, device)
+    optim = recipe.optim.model_copy(update={"lr": float(f"{found.rate:.3g}")})
+    origins = {**recipe.origins, "optim.lr": f"range test: {found.why}"}
+    return recipe.model_copy(update={"optim": optim, "origins": origins})
 
 
-def _source(data: str | Path) -> str:
+def _place(data: str | Path) -> str:
     """Return the data's place so that it is found again from another working folder."""
     path = Path(data)
     return str(path.resolve()) if path.exists() else str(data)
+
+
+def _command(data: str | Path) -> str:
+    """Return the line that began this run."""
+    if Path(sys.argv[0]).name in ("visus", "visus.exe", "__main__.py"):
+        return shlex.join(["visus", *sys.argv[1:]])
+    return f"visus.train({str(data)!r}, ...)"
 
 
 def _silent(row: Mapping[str, Any]) -> None:

@@ -1,0 +1,177 @@
+"""From a data set and the user's wishes to a recipe: every setting with the reason for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from visus.core.errors import DataError, UsageError, did_you_mean
+from visus.core.recipe import Choice, Draft, Facts, Recipe
+from visus.data.dataset import ArrayImages, Dataset, FileImages, Images
+from visus.data.decode import peek
+from visus.engine import device as hardware
+from visus.engine.schedule import SHAPES
+from visus.models.dense import is_dense
+from visus.tasks import TASKS
+from visus.verbs.assembly import GIVEN, network
+
+LENGTHS = ("minutes", "epochs", "steps")
+USUAL_EPOCHS = 10.0
+LOOKED_AT = 200
+"""Pictures whose size is looked at before anything is chosen."""
+
+
+def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None = None) -> Recipe:
+    """Return the recipe of a run: the user's word, then what task, network and machine suggest, each with its reason.
+
+    Args:
+        dataset: what will be learned from.
+        wanted: the user's settings, later ones winning.
+        given: the module to train, where the user brings one of their own.
+
+    Raises:
+        UsageError: an unknown key or name, a wrong value, two lengths at once, or data that no task learns from.
+    """
+    draft = Draft(wanted)
+    said = draft.wanted()
+    lengths = [key for key in LENGTHS if said.get(key) is not None]
+    if len(lengths) > 1:
+        raise UsageError(
+            "USE-008", f"a run has one length, but {' and '.join(lengths)} are given", fix="leave one of them out"
+        )
+    if given is not None:
+        draft.choose(Choice("model.name", GIVEN + type(given).__name__, "the module that was given"))
+        draft.choose(Choice("model.weights", "none", "the module comes with its own"))
+    task = task_for(dataset, str(said.get("task", "")))
+    draft.choose(Choice("task", task, f"the data knows {dataset.column()}"))
+    draft.choose(Choice("device", hardware.best_device(), "the fastest at hand"))
+    draft.choose(Choice("threads", torch.get_num_threads(), "of this machine"))
+    known = facts(dataset, draft.finish(), said)
+    for choice in TASKS[task].defaults(known):
+        if not (choice.key in LENGTHS and lengths):
+            draft.choose(choice)
+    for choice in _what_follows(draft.finish(), dataset, known, given):
+        draft.choose(choice)
+    return _checked(draft.finish())
+
+
+def task_for(dataset: Dataset, wanted: str) -> str:
+    """Return the task that reads what the data set knows.
+
+    Raises:
+        UsageError: none does, or the wanted one reads something else.
+    """
+    readers = {name: TASKS[name].reads for name in TASKS}
+    fitting = [name for name, reads in readers.items() if set(reads) & set(dataset.columns)]
+    there = ", ".join(dataset.columns) or "pictures without labels"
+    if not wanted:
+        if not fitting:
+            raise UsageError("USE-007", f"no task learns from {there}")
+        return fitting[0]
+    if wanted not in readers:
+        raise UsageError("USE-004", f"there is no task named {wanted!r}", fix=did_you_mean(wanted, readers))
+    if wanted not in fitting:
+        raise UsageError(
+            "USE-007", f"{wanted} cannot learn from {dataset.name}",
+            where=f"it reads {' or '.join(readers[wanted])}; the data has {there}",
+            fix=f"--task {fitting[0]}" if fitting else "",
+        )  # fmt: skip
+    return wanted
+
+
+def facts(dataset: Dataset, settled: Recipe, wanted: Mapping[str, Any]) -> Facts:
+    """Look at the data and the machine, as far as choosing settings needs.
+
+    Args:
+        dataset: its training part is looked at.
+        settled: what has been chosen so far: device and length.
+        wanted: what the user fixed.
+    """
+    train = dataset.indices("train")
+    sizes, channels, dtype = _seen(dataset, train)
+    counts, means, deviations = _targets(dataset, train)
+    return Facts(
+        annotation=dataset.column(), classes=dataset.classes or dataset.numbers, counts=counts, means=means,
+        deviations=deviations, train=len(train), sizes=sizes, channels=channels, dtype=dtype, device=settled.device,
+        cores=torch.get_num_threads(), fast_bfloat16=hardware.fast_bfloat16(settled.device), minutes=settled.minutes,
+        wanted=wanted,
+    )  # fmt: skip
+
+
+def _what_follows(recipe: Recipe, dataset: Dataset, known: Facts, given: nn.Module | None) -> Iterator[Choice]:
+    """Yield what follows from the network, the optimiser and the length once these are chosen."""
+    if recipe.optim.name == "gd":
+        yield Choice("batch", known.train, "gradient descent takes every sample at each step")
+    if not any((recipe.minutes, recipe.epochs, recipe.steps)):
+        yield Choice("epochs", USUAL_EPOCHS, "no length was given")
+    task = TASKS[recipe.task](recipe, dataset.classes or dataset.numbers)
+    dense = is_dense(network(recipe, task, given))
+    if known.fast_bfloat16 and dense:
+        yield Choice("precision", "bfloat16", "this processor multiplies it faster, and the network is dense")
+    if dense:
+        yield Choice("memory_format", "channels_last", "dense convolutions run faster in it")
+
+
+def _checked(recipe: Recipe) -> Recipe:
+    """Refuse what no single setting shows to be wrong.
+
+    Raises:
+        UsageError: a schedule that does not exist.
+    """
+    name = recipe.schedule.name
+    if name not in SHAPES:
+        raise UsageError("USE-004", f"there is no schedule named {name!r}", fix=did_you_mean(name, SHAPES))
+    return recipe
+
+
+def _targets(
+    dataset: Dataset, train: NDArray[np.int64]
+) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
+    """Return how many training pictures show each class, and mean and deviation of each number over them."""
+    column = dataset.column()
+    if column == "label":
+        labels = dataset.columns["label"][train].astype(np.int64)
+        return tuple(np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).tolist()), (), ()
+    if column == "labels":
+        return tuple((dataset.columns["labels"][train] == 1).sum(0).tolist()), (), ()
+    if column == "numbers":
+        values = np.ma.masked_invalid(dataset.columns["numbers"][train].astype(np.float64))
+        return (), tuple(values.mean(0).filled(0.0).tolist()), tuple(values.std(0).filled(1.0).tolist())
+    return (), (), ()
+
+
+def _seen(dataset: Dataset, train: NDArray[np.int64]) -> tuple[tuple[tuple[int, int], ...], int, str]:
+    """Return the sizes of some training pictures, the channels to read them with, and their depth."""
+    spread = np.linspace(0, len(train) - 1, min(LOOKED_AT, len(train))).astype(np.int64)
+    looked = train[spread].tolist()
+    if isinstance(dataset.images, ArrayImages):
+        array = dataset.images.array
+        channels = int(array.shape[3]) if array.ndim == 4 else 1
+        return ((int(array.shape[1]), int(array.shape[2])),) * len(looked), channels, str(array.dtype)
+    sizes: list[tuple[int, int]] = []
+    kinds: set[int] = set()
+    depth = ""
+    for i in looked:
+        try:
+            height, width, channels = _look(dataset.images, i)
+            depth = depth or str(dataset.images.read(i).dtype)
+        except DataError:
+            continue  # the feed meets it again, names it and counts it
+        sizes.append((height, width))
+        kinds.add(channels)
+    many = max(kinds, default=3)
+    return tuple(sizes), 1 if kinds == {1} else many if many > 4 else 3, depth or "uint8"
+
+
+def _look(images: Images, i: int) -> tuple[int, int, int]:
+    """Return height, width and channels of a picture; of a file, the header alone is read."""
+    if isinstance(images, FileImages):
+        seen = peek(images.root / images.paths[i], max_pixels=images.max_pixels)
+        return seen.height, seen.width, seen.channels
+    height, width, *channels = images.read(i).shape
+    return height, width, channels[0] if channels else 1

@@ -1,0 +1,103 @@
+"""What a run has to tell: its scores, curves, pictures, data, settings and mishaps, as one story for the report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from visus.core.sample import Sample
+from visus.core.task import Metric, Prediction
+from visus.data.dataset import SPLITS, Dataset
+from visus.data.pixels import pictures
+from visus.engine import loop
+from visus.engine.device import Device
+from visus.report.findings import findings
+from visus.report.story import Picture, Story
+from visus.verbs.assembly import feed
+from visus.verbs.runs import ROUTINE, Run, read_document, sentence
+
+if TYPE_CHECKING:
+    from visus.core.modelfile import Card
+
+EACH = 12
+"""Pictures under each title of the gallery."""
+
+
+def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: Run) -> Story:
+    """Return everything the report tells.
+
+    Args:
+        run: after its last step, with the best weights in its model.
+        dataset: what it learned from.
+        metric: of the part it was judged on.
+        card: of the best model file.
+        result: scores, and what could not be read.
+    """
+    told = Story(
+        title=f"{run.recipe.model.name} on {dataset.name}",
+        command=read_document(run.folder.path / "data.json").get("command", ""),
+        task=run.recipe.task,
+        score=run.task.score,
+        split=result.split,
+        scores=result.scores,
+        figures=metric.figures(),
+        log=run.folder.rows(),
+        gallery=_gallery(run, dataset, metric),
+        recipe=run.recipe,
+        card=card,
+        data=_data(dataset, result),
+        seconds=result.seconds,
+        events=[{"step": row["step"], "kind": row["kind"], "what": sentence(row)} for row in run.folder.decisions()
+                if row["kind"] not in ROUTINE],
+        environment=read_document(run.folder.path / "environment.json"),
+        path=str(result.report),
+    )  # fmt: skip
+    return replace(told, findings=findings(told))
+
+
+def _data(dataset: Dataset, result: Run) -> dict[str, Any]:
+    counts = {}
+    if "label" in dataset.columns:
+        for split in SPLITS:
+            labels = dataset.columns["label"][dataset.indices(split)].astype(np.int64)
+            found = np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).tolist()
+            counts[split] = dict(zip(dataset.classes, found, strict=True))
+    return {
+        "name": dataset.name, "format": dataset.format, "evidence": dataset.evidence, "notes": dataset.notes,
+        "items": {split: len(dataset.indices(split)) for split in SPLITS}, "counts": counts, "bad": result.bad,
+        "fingerprint": dataset.fingerprint(), "licence": dataset.licence,
+    }  # fmt: skip
+
+
+def _gallery(run: loop.Run, dataset: Dataset, metric: Metric) -> list[Picture]:
+    """Return the pictures worth looking at, with what was said about them."""
+    chosen = {title: list(indices) for title, indices in metric.gallery(EACH).items()}
+    wanted = np.unique(np.array([i for indices in chosen.values() for i in indices], dtype=np.int64))
+    predictions = _predictions(run, dataset, wanted) if len(wanted) else {}
+    source = pictures(dataset.images, run.recipe.input.channels)
+    shown = []
+    for title, indices in chosen.items():
+        for i in indices:
+            if i in predictions:
+                image = source.take(np.array([i]), lambda index: None).images[0]
+                sample = Sample(dataset.ids[i], image, run.task.annotations(dataset.columns, i))
+                shown.append(Picture(title, dataset.ids[i], run.task.draw(sample, predictions[i])))
+    return shown
+
+
+def _predictions(
+    run: loop.Run, dataset: Dataset, indices: np.ndarray[Any, np.dtype[np.int64]]
+) -> dict[int, Prediction]:
+    """Return what the model says of some records, by this process alone."""
+    model, said = run.state.model.eval(), dict[int, Prediction]()
+    alone = Device(run.device.device, run.device.precision, run.device.memory_format)
+    with feed(dataset, indices, run.task, run.recipe, alone, train=False) as few:
+        for batch in few.sweep():
+            with torch.no_grad(), alone.autocast():
+                raw = run.task.raw(model, batch.to(alone.device, alone.memory_format))
+            answers = run.task.decode({name: values.float() for name, values in raw.items()})
+            said |= dict(zip(batch.indices.tolist(), answers, strict=True))
+    return said
