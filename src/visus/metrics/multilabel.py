@@ -65,7 +65,7 @@ class Multilabel(RowMetric["JudgedLabels"]):
         """Remember the logits of the pictures of a batch of which something is known."""
         labels = batch.targets["labels"].cpu()
         known = ~labels.isnan().all(1)
-        self.add(logits=raw["logits"].detach().cpu()[known], labels=labels[known], index=batch.indices[known])
+        self.add(known, logits=raw["logits"], labels=labels, index=batch.indices)
 
     def judge(self, rows: Mapping[str, Tensor]) -> JudgedLabels:
         """Return what follows from the logits."""

@@ -52,8 +52,7 @@ class Regression(RowMetric["JudgedNumbers"]):
         """Remember the predictions for the pictures of a batch of which some number is known."""
         numbers = batch.targets["numbers"].cpu()
         known = ~numbers.isnan().all(1)
-        predictions = raw["predictions"].detach().cpu()[known]
-        self.add(predictions=predictions, numbers=numbers[known], index=batch.indices[known])
+        self.add(known, predictions=raw["predictions"], numbers=numbers, index=batch.indices)
 
     def judge(self, rows: Mapping[str, Tensor]) -> JudgedNumbers:
         """Return what follows from the predictions."""

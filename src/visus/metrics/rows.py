@@ -50,10 +50,12 @@ class RowMetric(ABC, Generic[J]):
     def judge(self, rows: Mapping[str, Tensor]) -> J:
         """Return what follows from the rows."""
 
-    def add(self, **columns: Tensor) -> None:
-        """Append rows."""
+    def add(self, keep: Tensor, **columns: Tensor) -> None:
+        """Append those rows of some columns that ``keep`` (B,) tells."""
+        whole = bool(keep.all())
         for name, column in columns.items():
-            self._parts[name].append(column.detach().to("cpu", self._empty[name].dtype, copy=True))
+            kept = column.detach().cpu() if whole else column.detach().cpu()[keep]
+            self._parts[name].append(kept.to(self._empty[name].dtype, copy=True))
         self._judged = None
 
     def state(self) -> dict[str, Tensor]:
@@ -71,8 +73,11 @@ class RowMetric(ABC, Generic[J]):
         """Return what follows from all rows so far, in the order of the data set."""
         if self._judged is None:
             columns = self.state()
-            order = columns["index"].argsort(stable=True)
-            self._judged = self.judge({name: column.index_select(0, order) for name, column in columns.items()})
+            index = columns["index"]
+            if not (index[1:] >= index[:-1]).all():
+                order = index.argsort(stable=True)
+                columns = {name: column.index_select(0, order) for name, column in columns.items()}
+            self._judged = self.judge(columns)
         return self._judged
 
     @property
