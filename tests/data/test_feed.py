@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.data.plain import Brighten, collate, odd_sizes, of_array, of_files, same
+from tests.data.plain import Brighten, collate, in_folder, odd_sizes, of_array, of_files, same
 
 from visus.core.errors import DataError, UsageError
 from visus.core.files import alive
 from visus.core.seeds import Draws, permutation
 from visus.core.task import Batch
+from visus.data.cache import Plan, build
 from visus.data.dataset import Dataset, FileImages, Images, Strings
 from visus.data.feed import Feed
 from visus.data.workers import Processes
@@ -507,3 +508,42 @@ def test_every_start_method_gives_the_same_bits(tmp_path, method):
     ran = subprocess.run([sys.executable, tmp_path / "script.py", method], capture_output=True, text=True, check=False,
                          env={**os.environ, "PYTHONPATH": path}, timeout=300)  # fmt: skip
     assert (ran.stdout, ran.stderr) == ("True\n", "")
+
+
+@posix
+@pytest.mark.slow
+def test_a_hundred_workers_killed_crashed_or_stopped_at_random_moments_change_nothing():
+    random = np.random.default_rng(7)
+    with feed(of_array(), partners=1) as fresh, feed(of_array(), partners=1, workers=2) as batches:
+        batches._pool.deadline = 0.3
+        for step in range(1000):
+            time.sleep(random.uniform(0, 0.01))
+            victim = batches._pool._workers[random.integers(2)].process.pid
+            os.kill(victim, [signal.SIGKILL, signal.SIGABRT, signal.SIGSTOP][step % 3])
+            assert same(batches.batch(step), fresh.batch(step))
+            if len(batches.events) >= 100:
+                break
+        assert len(batches.events) >= 100 and batches.bad == {}
+
+
+def test_odd_and_broken_files_are_shown_or_named_alike_with_and_without_a_cache(bad_inputs, monkeypatch, tmp_path):
+    monkeypatch.setenv("VISUS_CACHE", str(tmp_path))
+    files = sorted(
+        path for path in (bad_inputs / "images").iterdir() if path.is_file() and path.stat().st_size < 200_000
+    )
+    data = in_folder(bad_inputs / "images", [path.name for path in files])
+    made, _ = build(Plan("disk", 0, "", 8, 3), data, np.arange(len(data)))
+    seen = []
+    for cache in (None, made):
+        with feed(data, transform=Fitting(), train=False, stored=8, cache=cache) as batches:
+            shown = [name for part in batches.sweep() for name in part.ids]
+            seen.append((shown, batches.bad))
+    assert seen[0] == seen[1] and len(seen[0][0]) > 20 and len(seen[0][1]) > 20
+    assert sorted(seen[0][0] + list(seen[0][1])) == sorted(data.ids)
+
+
+class Fitting(Brighten):
+    """Takes pictures of any size and depth."""
+
+    def _one(self, samples, draws):
+        return torch.stack([image.float().mean((1, 2)) for image in samples.images])

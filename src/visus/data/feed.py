@@ -28,8 +28,8 @@ from visus.data.workers import Condemned, Loss, Pool, Processes, Threads, cores
 
 Indices: TypeAlias = NDArray[np.int64]
 
-THREADS = 2
-"""Threads that prepare batches where there are no worker processes, on machines that have as many cores."""
+THREADS = 4
+"""Threads that prepare batches where there are no worker processes; fewer on machines with fewer cores."""
 
 
 class Feed:
