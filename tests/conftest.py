@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,6 +15,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is first imported
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["VISUS_CACHE"] = tempfile.mkdtemp(prefix="visus-cache-")
+atexit.register(shutil.rmtree, os.environ["VISUS_CACHE"], ignore_errors=True)
 
 import pytest
 from hypothesis import HealthCheck, settings
