@@ -105,6 +105,11 @@ def summing(groups: NDArray[np.int64], n_groups: int, n: int, items: NDArray[np.
     return csr_array((np.ones(len(columns)), (groups, columns)), shape=(n_groups, n))
 
 
+def summing_runs(items: NDArray[np.int64], bounds: NDArray[np.int64], n: int) -> Sums:
+    """Return the (G, n) matrix that sums weights over runs of a list of items: items[bounds[g]:bounds[g + 1]]."""
+    return csr_array((np.ones(len(items)), items, bounds), shape=(len(bounds) - 1, n))
+
+
 def ratio(above: Numbers, below: Numbers, otherwise: float = np.nan) -> Numbers:
     """Return above / below, and ``otherwise`` where ``below`` is zero."""
     shape = np.broadcast_shapes(above.shape, below.shape)

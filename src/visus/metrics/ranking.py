@@ -10,11 +10,12 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visus.metrics.bootstrap import Numbers, Weights, mean_of_defined, ratio, summing
+from visus.metrics.bootstrap import Numbers, Sums, Weights, mean_of_defined, ratio, summing_runs
 
 
 class Ranking:
@@ -34,34 +35,39 @@ class Ranking:
         items: NDArray[np.int64] | None = None,
         n: int | None = None,
     ) -> None:
-        order = np.argsort(-scores, kind="stable")
+        order = np.argsort(-scores)  # the order among ties does not matter: they are counted together
         fallen, self._positive = scores[order], positive[order]
         self._items = order if items is None else items[order]
         self._n = len(scores) if n is None else n
         new = np.ones(len(scores), dtype=bool)
         new[1:] = fallen[1:] != fallen[:-1]
         self._tie = np.cumsum(new) - 1  # (m,) rank of each item's score among the distinct ones
-        self._scores = fallen[new]
-        shown = np.bincount(self._tie[self._positive], minlength=len(self._scores)) > 0
-        self._held = np.flatnonzero(shown)  # (G,) distinct scores that some positive has
-        # Items fall into 2 G + 1 segments: the ties of each held score, and what lies between, above and below them.
-        self._segment = 2 * np.searchsorted(self._held, self._tie, side="left")
-        inside = shown[self._tie]
-        self._segment[inside] += 1
-        self._all = summing(self._segment, 2 * len(self._held) + 1, self._n, self._items)
-        self._shown = summing(self._segment[self._positive] // 2, len(self._held), self._n, self._items[self._positive])
+        begins = np.append(np.flatnonzero(new), len(scores))
+        positives = np.bincount(self._tie[self._positive], minlength=len(begins) - 1)
+        held = np.flatnonzero(positives)  # distinct scores that some positive has, G of them
+        # Items fall into 2 G + 1 segments: what lies above, between and below the held scores, and the ties of each.
+        self._bounds = np.zeros(2 * len(held) + 2, dtype=np.int64)
+        self._bounds[1:-1:2], self._bounds[2:-1:2] = begins[held], begins[held + 1]
+        self._bounds[-1] = len(scores)
+        self._gains = np.append(0, np.cumsum(positives[held]))
+
+    @property
+    def value(self) -> Numbers:
+        """(2,) ROC-AUC and average precision of the items as they are; NaN where one is undefined."""
+        reached, gained = self._bounds[1:, None].astype(np.float64), np.diff(self._gains)[:, None].astype(np.float64)
+        return np.concatenate(_areas(reached, gained))
 
     def areas(self, weights: Weights) -> tuple[Numbers, Numbers]:
         """Return (r,) ROC-AUC and average precision; NaN where one kind, or every positive, is missing."""
-        reached = np.cumsum(self._all @ weights, axis=0)  # weight down to the end of each segment
-        gained = self._shown @ weights  # (G, r) weight of the positives of each held score
-        hits = np.cumsum(gained, axis=0)
-        positives = gained.sum(0)
-        negatives = reached[-1] - positives
-        upto, above = reached[1::2] - hits, reached[:-1:2] - (hits - gained)  # negatives at or above, and above
-        wins = (gained * (negatives - (upto + above) / 2)).sum(0)
-        precision = ratio(hits, reached[1::2], 0.0)
-        return ratio(wins, positives * negatives), ratio((gained * precision).sum(0), positives)
+        every, shown = self._sums
+        return _areas(np.cumsum(every @ weights, axis=0), shown @ weights)
+
+    @cached_property
+    def _sums(self) -> tuple[Sums, Sums]:
+        """Sums over the items of each segment, and over the positives of each held score."""
+        return summing_runs(self._items, self._bounds, self._n), summing_runs(
+            self._items[self._positive], self._gains, self._n
+        )
 
     def influences(self) -> tuple[Numbers, Numbers]:
         """Return (n,) slopes of both areas in each item's weight, at weights of one; NaN where an area is undefined.
@@ -72,16 +78,15 @@ class Ranking:
         Source:
             Efron, The jackknife, the bootstrap and other resampling plans, 1982, chapter 6.
         """
-        ones = np.ones((self._n, 1))
-        (auc,), (precision_mean,) = self.areas(ones)
-        reached = np.cumsum(self._all @ ones)
-        gained = (self._shown @ ones)[:, 0]
+        auc, precision_mean = self.value
+        gained = np.diff(self._gains).astype(np.float64)
         hits, positives = np.cumsum(gained), gained.sum()
-        negatives = reached[-1] - positives
-        at = reached[1::2]
+        negatives = len(self._items) - positives
+        at = self._bounds[2::2].astype(np.float64)[: len(hits)]
         precision = ratio(hits, at, 0.0)
         # Average precision: a positive adds its own precision, and every item moves the precision of those below it.
-        lower = self._segment // 2  # the first held score at or below each item
+        segments = np.repeat(np.arange(len(self._bounds) - 1), np.diff(self._bounds))
+        lower = segments // 2  # the first held score at or below each item
         raised = _below(ratio(gained, at, 0.0))[lower]
         diluted = _below(ratio(gained * hits, at * at, 0.0))[lower]
         own = np.append(precision, 0.0)[lower]
@@ -127,7 +132,7 @@ class Rankings:
         self._slope = np.zeros((2, n))
         values = []
         for ranking in classes:
-            found = np.concatenate(ranking.areas(np.ones((n, 1))))
+            found = ranking.value
             values.append(found)
             if exact:
                 self._kept.append(ranking)
@@ -140,12 +145,30 @@ class Rankings:
 
     def areas(self, weights: Weights) -> tuple[Numbers, Numbers]:
         """Return (r,) macro-averaged ROC-AUC and average precision."""
-        if self._exact:
+        if weights.shape[1] == 1 and (weights == 1).all():
+            macro = self._value[:, None]
+        elif self._exact:
             found = np.asarray([ranking.areas(weights) for ranking in self._kept]).reshape(-1, 2, weights.shape[1])
             macro = mean_of_defined(found)
         else:
             macro = np.clip(self._value[:, None] + self._slope @ (weights - 1), 0, 1)
         return macro[0], macro[1]
+
+
+def _areas(reached: Numbers, gained: Numbers) -> tuple[Numbers, Numbers]:
+    """Return (r,) ROC-AUC and average precision.
+
+    Args:
+        reached: (2 G + 1, r) weight down to the end of each segment.
+        gained: (G, r) weight of the positives of each held score.
+    """
+    hits = np.cumsum(gained, axis=0)
+    positives = gained.sum(0)
+    negatives = reached[-1] - positives
+    upto, above = reached[1::2] - hits, reached[:-1:2] - (hits - gained)  # negatives at or above, and above
+    wins = (gained * (negatives - (upto + above) / 2)).sum(0)
+    precision = ratio(hits, reached[1::2], 0.0)
+    return ratio(wins, positives * negatives), ratio((gained * precision).sum(0), positives)
 
 
 def _below(values: Numbers) -> Numbers:

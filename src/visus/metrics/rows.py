@@ -51,11 +51,11 @@ class RowMetric(ABC, Generic[J]):
         """Return what follows from the rows."""
 
     def add(self, keep: Tensor, **columns: Tensor) -> None:
-        """Append those rows of some columns that ``keep`` (B,) tells."""
+        """Append those rows of some columns that ``keep`` (B,) tells; what is already as wanted is kept, not copied."""
         whole = bool(keep.all())
         for name, column in columns.items():
             kept = column.detach().cpu() if whole else column.detach().cpu()[keep]
-            self._parts[name].append(kept.to(self._empty[name].dtype, copy=True))
+            self._parts[name].append(kept.to(self._empty[name].dtype))
         self._judged = None
 
     def state(self) -> dict[str, Tensor]:
