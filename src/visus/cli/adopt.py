@@ -24,9 +24,12 @@ def adopt(
     out: Annotated[Path | None, typer.Option(help="File to write.")] = None,
     json: Json = False,
 ) -> None:
-    """Take in weights of another tool as a model file; a pickle is read where it can do no harm."""
+    """Take in weights of another tool as a model file.
+
+    A pickle is read by a child process that may not run its code.
+    """
     import visus
-    from visus.cli.progress import print_json
+    from visus.cli.printing import print_json
     from visus.core.recipe import parse_option
 
     found = visus.adopt(

@@ -14,17 +14,30 @@ from typer.main import get_command
 from visus import __version__
 from visus.cli import adopt, compare, demo, evaluate, info, predict, resume, train
 from visus.cli import list as list_verb
-from visus.core.errors import BUG, SIGINT, USAGE, VisusError, did_you_mean
+from visus.core.errors import BUG, OK, SIGINT, UsageError, VisusError, did_you_mean
 
-_WRONG_WORDS = typer.BadParameter.__mro__[2]
-"""What Typer raises for arguments it cannot make sense of; it carries the library this class is from under another name."""
+_WRONG_WORDS: type[Exception] = typer.BadParameter.__mro__[2]
+"""What Typer raises for arguments it cannot make sense of: a class of a library that it carries under another name."""
 
 app = typer.Typer(
-    name="visus", add_completion=False, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    name="visus",
     help="From a folder of pictures to a trained, judged model, with proof on the way.",
-)  # fmt: skip
-for verb in (demo.demo, train.train, resume.resume, evaluate.evaluate, compare.compare, predict.predict, adopt.adopt, info.info, list_verb.list):  # fmt: skip
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for verb in (
+    demo.demo,
+    train.train,
+    resume.resume,
+    evaluate.evaluate,
+    compare.compare,
+    predict.predict,
+    adopt.adopt,
+    info.info,
+    list_verb.list,
+):
     app.command()(verb)
 
 
@@ -36,59 +49,76 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def everywhere(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; also after the verb.")
+    ] = False,
 ) -> None:
-    """Options before the verb."""
-    if debug:
-        os.environ["VISUS_DEBUG"] = "1"
+    """Take the options before the verb, which act by being there."""
 
 
 def run(arguments: list[str]) -> int:
     """Run one command; return its exit code."""
+    debug = "--debug" in arguments
+    words = [word for word in arguments if word != "--debug"] or ["--help"]
     try:
-        code = get_command(app).main(arguments, prog_name="visus", standalone_mode=False)
-        return int(code or 0)
-    except VisusError as error:
-        return _tell(error, arguments)
-    except typer.Exit as stop:
-        return int(stop.exit_code)
-    except _WRONG_WORDS as error:
-        fix = ""
-        option = getattr(error, "option_name", "")
-        if option and error.ctx is not None:
-            fix = did_you_mean(option, {name for parameter in error.ctx.command.params for name in parameter.opts})
-        usage = VisusError("USE-000", error.format_message(), fix=fix or "visus --help")
-        usage.exit = USAGE
-        return _tell(usage, arguments)
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        return SIGINT
-    except BrokenPipeError:
+        code = int(get_command(app).main(words, prog_name="visus", standalone_mode=False) or OK)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return OK
+    except KeyboardInterrupt:
+        return _tell(_stopped(), words, debug=False)
+    except VisusError as error:
+        return _tell(error, words, debug)
+    except _WRONG_WORDS as error:
+        return _tell(_misused(error), words, debug)
     except Exception as error:
-        if os.environ.get("VISUS_DEBUG"):
-            traceback.print_exc()
-        what = f"{type(error).__name__}: {error}".splitlines()[0]
-        bug = VisusError("BUG", what, where=_place(error), done="whatever a run had saved is kept",
-                         fix="this is a fault of visus: please report it with the output of visus --debug ...")  # fmt: skip
-        bug.exit = BUG
-        return _tell(bug, arguments)
+        return _tell(_fault(error), words, debug)
 
 
-def _tell(error: VisusError, arguments: list[str]) -> int:
-    if os.environ.get("VISUS_DEBUG"):
+def _tell(error: VisusError, words: list[str], debug: bool) -> int:
+    """Print an error on stderr, and on stdout the document that ``--json`` promises; return the exit code."""
+    if debug:
         traceback.print_exc()
     print(error, file=sys.stderr)
-    if "--json" in arguments:
-        told = {"code": error.code, "what": error.what, "where": error.where, "done": error.done, "fix": error.fix}
-        print(json.dumps({"error": told, "exit": error.exit}))
+    if "--json" in words:
+        told = {"code": error.code, "what": error.what, "where": error.where, "looked_for": error.looked,
+                "done": error.done, "fix": error.fix}  # fmt: skip
+        print(json.dumps({"error": told, "exit": error.exit}, indent=1))
     return error.exit
 
 
-def _place(error: BaseException) -> str:
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    return f"{last[0].filename}:{last[0].lineno} in {last[0].name}" if last else ""
+def _misused(error: Exception) -> VisusError:
+    """Return what to say of arguments that make no sense: the nearest option, or where the help is."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "visus"
+    option, fix = getattr(error, "option_name", ""), ""
+    if option and context is not None:
+        known = {name for parameter in context.command.params for name in parameter.opts}
+        fix = did_you_mean(option, {*known, "--help"})
+        return UsageError("USE-000", f"there is no option {option}", where=command, fix=fix)
+    what = str(getattr(error, "message", "")) or str(error)
+    return UsageError("USE-000", what[:1].lower() + what[1:].rstrip("."), fix=f"{command} --help")
+
+
+def _stopped() -> VisusError:
+    stopped = VisusError("RUN-130", "interrupted")
+    stopped.exit = SIGINT
+    return stopped
+
+
+def _fault(error: Exception) -> VisusError:
+    """Return what to say of an error that nobody foresaw."""
+    at = traceback.extract_tb(error.__traceback__)[-1:]
+    bug = VisusError(
+        "BUG", f"{type(error).__name__}: {error}".splitlines()[0],
+        where=f"{at[0].filename}:{at[0].lineno} in {at[0].name}" if at else "",
+        done="whatever a run had saved is kept",
+        fix="this is a fault of visus: please report it with what the same command prints with --debug",
+    )  # fmt: skip
+    bug.exit = BUG
+    return bug

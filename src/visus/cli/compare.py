@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from visus.cli.options import Download, Json, Split
+from visus.cli.options import Download, Json, Network, Split
 
 
 def compare(
@@ -15,12 +15,20 @@ def compare(
     b: Annotated[Path, typer.Argument(help="Another one.")],
     data: Annotated[str, typer.Argument(help="As for train.")],
     split: Split = "test",
+    network: Network = None,
     download: Download = False,
     json: Json = False,
 ) -> None:
-    """Tell whether B is better than A on the same pictures, or whether it is noise."""
-    import visus
-    from visus.cli.progress import print_comparison, print_json
+    """Tell whether model B is better than model A.
 
-    found = visus.compare(a, b, data, split=split, download=download)
-    print_json(found.json()) if json else print_comparison(found)
+    Both are asked the same pictures; the difference has an interval, and may be noise.
+    """
+    import visus
+    from visus.cli.printing import print_json, print_table
+
+    found = visus.compare(a, b, data, split=split, network=network, download=download)
+    if json:
+        print_json(found.json())
+    else:
+        print_table(found.table())
+        print(f"{found.score}: {found.verdict}")

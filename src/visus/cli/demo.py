@@ -16,11 +16,15 @@ def demo(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Do the main job on 1,797 real handwritten digits, in under a minute."""
+    """Do the main job on 1,797 handwritten digits.
+
+    They are real ones, which come with scikit-learn; it takes less than a minute.
+    """
     import visus
     from visus.cli import STARTED
-    from visus.cli.progress import Progress, show_run
+    from visus.cli.printing import print_run
+    from visus.cli.progress import Progress
 
     with Progress(quiet=quiet) as progress:
         run = visus.demo(out=out, minutes=minutes, watch=progress, started=STARTED)
-    show_run(run, json=json)
+    print_run(run, json=json)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from visus.cli.options import Download, Json, Network, Split
+from visus.core.errors import BAD_DATA
 
 
 def evaluate(
@@ -20,20 +21,13 @@ def evaluate(
     download: Download = False,
     json: Json = False,
 ) -> None:
-    """Measure a model on a part of a data set: every score with its 95 % interval."""
+    """Measure a model: every score with its interval."""
     import visus
-    from visus.cli.progress import print_json, print_scores
+    from visus.cli.printing import print_evaluation, print_json
 
     found = visus.evaluate(
         model, data, split=split, network=network, batch=batch, precision=precision, download=download
     )
-    if json:
-        print_json(found.json())
-        return
-    print_scores(f"{found.model} on {found.split} of {found.data}", found.scores)
-    print(
-        f"{found.n:,} pictures in {found.seconds:.1f} s"
-        + (f", {len(found.bad)} could not be read" if found.bad else "")
-    )
-    for name, why in found.bad[:5]:
-        print(f"  {name}: {why}")
+    print_json(found.json()) if json else print_evaluation(found)
+    if not found.readable:
+        raise typer.Exit(BAD_DATA)

@@ -6,18 +6,20 @@ from typing import Annotated
 
 import typer
 
-from visus.cli.options import Json
+from visus.cli.options import Json, Network
 
 
 def info(
-    path: Annotated[str, typer.Argument(help="A model file, a run folder, a data set or a picture.")],
+    path: Annotated[str, typer.Argument(help="A model file, a run folder or one of its bundles, data, or a picture.")],
+    replay: Annotated[bool, typer.Option("--replay", help="Repeat the step that a bundle keeps.")] = False,
+    network: Network = None,
     json: Json = False,
 ) -> None:
     """Show what a file or a folder says of itself."""
     import visus
-    from visus.cli.progress import print_json, print_table
+    from visus.cli.printing import print_json, print_table
 
-    found = visus.info(path)
+    found = visus.info(path, replay=replay, network=network)
     if json:
         print_json(found.json())
         return

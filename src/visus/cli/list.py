@@ -20,7 +20,7 @@ def list(
 ) -> None:
     """Show what there is to choose from."""
     import visus
-    from visus.cli.progress import print_json, print_table
+    from visus.cli.printing import print_json, print_table
 
     table = visus.list(what, pattern)
     if json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,12 +14,21 @@ Json = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while it works.")]
 Split = Annotated[str, typer.Option(help="train, val, test or all.")]
-Download = Annotated[bool, typer.Option("--download", help="Allow a data set named by torchvision:NAME to be fetched.")]
+Download = Annotated[bool, typer.Option("--download", help="Allow a data set named torchvision:NAME to be fetched.")]
 Network = Annotated[
     str | None,
     typer.Option("--network", help="FILE.py:Class, when the network is your own: stored source is never run."),
 ]
-Out = Annotated[Path | None, typer.Option(help="Folder to write to.")]
+
+SHORT = {
+    "lr": "optim.lr",
+    "batch": "batch",
+    "size": "input.size",
+    "cache": "data.cache",
+    "workers": "data.workers",
+    "tensorboard": "tensorboard",
+}
+"""Option -> the setting it is short for."""
 
 
 def settings(sets: list[str], **options: object) -> list[Choice]:
@@ -29,10 +37,11 @@ def settings(sets: list[str], **options: object) -> list[Choice]:
     Args:
         sets: texts ``key=value``.
         options: value by option; ``None`` where it was not given.
+
+    Raises:
+        UsageError: a text that is no ``key=value``, or a key that no recipe has.
     """
     from visus.core.recipe import Choice, parse_set
 
-    short = {"lr": "optim.lr", "batch": "batch", "size": "input.size", "cache": "data.cache", "workers": "data.workers",
-             "tensorboard": "tensorboard"}  # fmt: skip
-    given = [Choice(short[name], value, f"--{name} {value}") for name, value in options.items() if value is not None]
+    given = [Choice(SHORT[name], value, f"--{name} {value}") for name, value in options.items() if value is not None]
     return [*map(parse_set, sets), *given]

@@ -22,7 +22,7 @@ def predict(
 ) -> None:
     """Say what is on pictures."""
     import visus
-    from visus.cli.progress import print_json, print_predictions
+    from visus.cli.printing import print_json, print_table
 
     found = visus.predict(model, files, out=out, network=network)
     if json:
@@ -30,10 +30,10 @@ def predict(
     elif csv:
         print(found.csv(), end="")
     else:
-        print_predictions(found)
+        print_table(found.table())
     for name, why in found.refused:
         print(f"not read: {name}: {why}", file=sys.stderr)
     if found.drawn:
-        print(f"{len(found.drawn)} pictures drawn in {out}", file=sys.stderr)
-    if len(found.refused) > 0.01 * len(found):
+        print(f"{len(found.drawn):,} pictures drawn in {out}", file=sys.stderr)
+    if not found.readable:
         raise typer.Exit(BAD_DATA)

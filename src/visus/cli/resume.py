@@ -18,11 +18,15 @@ def resume(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Go on with a run, bit for bit, from its newest complete state."""
+    """Go on with a run, bit for bit.
+
+    It continues from its newest complete state; a run that has ended says so.
+    """
     import visus
     from visus.cli import STARTED
-    from visus.cli.progress import Progress, show_run
+    from visus.cli.printing import print_run
+    from visus.cli.progress import Progress
 
     with Progress(quiet=quiet) as progress:
         ended = visus.resume(run, accept_changes=accept_changes, watch=progress, started=STARTED)
-    show_run(ended, json=json)
+    print_run(ended, json=json)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import UsageError
+from visus.core.figures import Table
 from visus.core.scores import Score
 
 if TYPE_CHECKING:
@@ -52,6 +53,15 @@ class Comparison:
             "differences": {name: difference.json() for name, difference in self.differences.items()},
             "scores": {name: {n: score.json() for n, score in found.items()} for name, found in scores.items()},
         }  # fmt: skip
+
+    def table(self) -> Table:
+        """Return a line a score: of A, of B, and the verdict on their difference."""
+        from visus.report.words import label
+
+        rows = [(label(name), d.a, d.b, d.verdict) for name, d in self.differences.items()]
+        return Table(
+            f"A {self.a}\nB {self.b}\non the {self.split} part of {self.data}", ("score", "A", "B", "B - A"), rows
+        )
 
 
 def compare(

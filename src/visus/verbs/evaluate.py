@@ -17,6 +17,7 @@ from visus.core.scores import Score
 from visus.data.dataset import SPLITS, Dataset
 
 if TYPE_CHECKING:
+    from rich.table import Table as Grid
     from torch import nn
 
     from visus.core.task import Metric
@@ -33,6 +34,7 @@ class Evaluation:
         scores: by the field's names, each with its interval.
         figures: tables and curves.
         n: pictures that were judged; ``bad``: (id, reason) of those that could not be read.
+        readable: no more pictures could not be read than the model's recipe allows.
         seconds: it took.
         metric: the sums behind the scores, for a comparison.
     """
@@ -45,6 +47,7 @@ class Evaluation:
     figures: Sequence[Figure]
     n: int
     bad: tuple[tuple[str, str], ...]
+    readable: bool
     seconds: float
     metric: Metric
 
@@ -55,6 +58,22 @@ class Evaluation:
             "scores": {name: score.json() for name, score in self.scores.items()},
             "bad": [{"file": name, "why": why} for name, why in self.bad], "seconds": round(self.seconds, 3),
         }  # fmt: skip
+
+    def summary(self) -> str:
+        """Return the lines that matter: the headline score with its interval, the worst classes, what was measured."""
+        from visus.report.story import Story
+        from visus.report.terminal import summary
+
+        return summary(Story(
+            self.model, score=self.score, split=self.split, scores=self.scores, figures=self.figures,
+            data={"name": Path(self.data).name},
+        ))  # fmt: skip
+
+    def table(self) -> Grid:
+        """Return every score with its interval, for a terminal."""
+        from visus.report.terminal import score_table
+
+        return score_table(self.scores)
 
 
 def evaluate(
@@ -118,7 +137,8 @@ def measure(model: Model, dataset: Dataset, data: str, split: str, batch: int = 
         metric, bad = judge(model.task, model.network, judged, device)
     return Evaluation(
         str(model.path), data, split, model.task.score, metric.compute(), metric.figures(),
-        len(indices) - len(bad), (*dataset.bad, *bad), time.perf_counter() - began, metric,
+        len(indices) - len(bad), (*dataset.bad, *bad), len(bad) <= recipe.data.max_bad * len(indices),
+        time.perf_counter() - began, metric,
     )  # fmt: skip
 
 

@@ -78,22 +78,22 @@ def _model(path: Path) -> Info:
 
 def _run(folder: Path) -> Info:
     from visus.engine.folder import RunFolder
-    from visus.verbs.runs import ROUTINE, Run, read_recipe, sentence
+    from visus.verbs.runs import ROUTINE, ended, read_recipe, sentence
 
     recipe, held = read_recipe(folder), RunFolder(folder, leader=False)
     steps = [row for row in held.rows() if "validation" not in row]
     judged = [row for row in held.rows() if "validation" in row]
-    ended = (folder / "result.json").is_file()
-    rows = [("state", "ended" if ended else f"not ended; go on with: visus resume {folder}")]
+    done = ended(folder)
+    rows = [("state", "ended" if done else f"not ended; go on with: visus resume {folder}")]
     if steps:
         rows += [("steps logged", f"{steps[-1]['step']:,}"), ("last loss", f"{steps[-1].get('loss')}")]
     if judged:
         said = judged[-1]["validation"].items()
         rows.append(("last validation", ", ".join(f"{name} {value:.4f}" for name, value in said if value is not None)))
     sections: list[Section] = [("run", tuple(rows))]
-    if ended:
-        run = Run.read(folder)
-        sections.append((f"scores on the {run.split} part", tuple((n, str(score)) for n, score in run.scores.items())))
+    if done is not None:
+        scores = tuple((name, str(score)) for name, score in done.scores.items())
+        sections.append((f"scores on the {done.split} part", scores))
     healed = [row for row in held.decisions() if row["kind"] not in ROUTINE]
     if healed:
         sections.append(

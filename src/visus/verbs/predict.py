@@ -31,12 +31,14 @@ class Predictions:
         files: as they were named.
         predictions: one a file, None where it could not be read.
         refused: (file, reason).
+        readable: no more were refused than the model's recipe allows.
         drawn: where pictures with the answers were written.
     """
 
     files: tuple[str, ...]
     predictions: tuple[Prediction | None, ...]
     refused: tuple[tuple[str, str], ...] = ()
+    readable: bool = True
     drawn: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -99,7 +101,8 @@ def predict(
     source = FileImages(Path(), Strings(found))
     bad: dict[str, str] = {}
     said = dict(answer(loaded, source, found, batch=batch, bad=bad))
-    result = Predictions(tuple(found), tuple(said.get(name) for name in found), tuple(bad.items()))
+    readable = len(bad) <= loaded.recipe.data.max_bad * len(found)
+    result = Predictions(tuple(found), tuple(said.get(name) for name in found), tuple(bad.items()), readable)
     return _drawn(loaded, source, result, Path(out)) if out is not None else result
 
 

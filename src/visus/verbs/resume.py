@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visus.core.errors import IntegrityError, UsageError
-from visus.verbs.runs import Run, leads, read_document, read_recipe
+from visus.core.errors import IntegrityError
+from visus.verbs.runs import Run, ended, leads, read_document, read_recipe
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,10 +52,10 @@ def resume(
     tell = watch or _silent
     recipe = read_recipe(folder)
     with RunFolder(folder, leader=leads()) as held:
-        ended = _ended(folder)
-        if ended is not None:
+        done = ended(folder)
+        if done is not None:
             tell({"note": f"{folder}: this run has ended; there is nothing to resume"})
-            return ended
+            return done
         source = read_document(folder / "data.json")
         dataset = open_data(source["data"], recipe.data, seed=recipe.seed, download=source["download"])
         changes = _changes_of_data(dataset, source, accept=accept_changes)
@@ -68,15 +68,6 @@ def resume(
                 tell({"note": f"changed since the run began: {change}"})
             tell({"recipe": recipe, "folder": folder})
             return complete(recipe, dataset, held, device, given=model, started=started, tell=tell)
-
-
-def _ended(folder: Path) -> Run | None:
-    """Return a run that needs nothing more: it was judged, and its model and report are there."""
-    try:
-        run = Run.read(folder)
-    except UsageError:
-        return None
-    return run if run.report.is_file() and run.best.is_file() else None
 
 
 def _changes_of_data(dataset: Dataset, source: Mapping[str, Any], *, accept: bool) -> list[str]:

@@ -30,6 +30,7 @@ class Run:
         steps: taken in all.
         seconds: where the time went, by stage.
         bad: (id, reason) of pictures that could not be used.
+        summary: the five lines that matter, for a terminal.
         finished_before: the run had already ended; nothing was trained now.
     """
 
@@ -40,6 +41,7 @@ class Run:
     steps: int
     seconds: Mapping[str, float] = field(default_factory=dict)
     bad: tuple[tuple[str, str], ...] = ()
+    summary: str = ""
     finished_before: bool = False
 
     @property
@@ -76,9 +78,21 @@ class Run:
             told = json.loads((folder / "result.json").read_text(encoding="utf-8"))
             scores = {name: _score(values) for name, values in told["scores"].items()}
             bad = tuple((one["file"], one["why"]) for one in told["bad"])
-            return cls(folder, read_recipe(folder), told["split"], scores, told["steps"], told["seconds"], bad, True)
+            return cls(
+                folder, read_recipe(folder), told["split"], scores, told["steps"], told["seconds"], bad,
+                told["summary"], finished_before=True,
+            )  # fmt: skip
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise UsageError("RUN-001", f"{folder}: no finished run", fix=f"visus resume {folder}") from error
+
+
+def ended(folder: Path) -> Run | None:
+    """Return a run that needs nothing more: it was judged, and its model and report are there."""
+    try:
+        run = Run.read(folder)
+    except UsageError:
+        return None
+    return run if run.report.is_file() and run.best.is_file() else None
 
 
 def read_recipe(folder: Path) -> Recipe:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -127,22 +128,25 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float]) -> Run
         measured = {name: score.json() for name, score in scores.items()}
         told = card.model_copy(update={"scores": measured, "split": split, **said})
         write_model(result.best, tensors, told)
-        _report(run, dataset, metric, told, result)
+        result = _report(run, dataset, metric, told, result)
     device.most([0])  # no rank leaves before the leader has written
     _check_readable(bad, len(dataset.indices(split)), split, recipe.data.max_bad, result)
     return result
 
 
-def _report(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: Run) -> None:
-    """Write report.html, then result.json, which says that the run has ended."""
+def _report(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: Run) -> Run:
+    """Write report.html, then result.json, which says that the run has ended; return the result with its summary."""
     from visus.report.page import render
+    from visus.report.terminal import summary
     from visus.verbs.reporting import story
 
     began = time.perf_counter()
-    write_text(result.report, render(story(run, dataset, metric, card, result)))
-    told = result.json()
-    told["seconds"]["report"] = round(time.perf_counter() - began, 3)
-    write_json(result.folder / "result.json", told)
+    told = story(run, dataset, metric, card, result)
+    write_text(result.report, render(told))
+    seconds = {**result.seconds, "report": time.perf_counter() - began}
+    result = replace(result, summary=summary(told), seconds=seconds)
+    write_json(result.folder / "result.json", {**result.json(), "summary": result.summary})
+    return result
 
 
 def _check_readable(bad: Sequence[tuple[str, str]], size: int, split: str, limit: float, result: Run) -> None:
