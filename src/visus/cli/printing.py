@@ -1,0 +1,82 @@
+"""What a command prints on stdout when it is done: text for people, or one JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from visus.core.figures import Table
+
+if TYPE_CHECKING:
+    from visus.verbs.evaluate import Evaluation
+    from visus.verbs.runs import Run
+
+LISTED = 5
+"""Unreadable pictures that are named; the rest are counted, and all are in the report and in ``--json``."""
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print one JSON document; a number that JSON has not becomes null."""
+    from visus.core.files import json_text
+
+    print(json_text(document))
+
+
+def print_run(run: Run, *, json: bool) -> None:
+    """Print what a run came to; of several processes, only the one that leads prints."""
+    from visus.verbs.runs import leads
+
+    if not leads():
+        return
+    if json:
+        print_json(run.json())
+        return
+    print(run.summary)
+    _print_bad(run.bad)
+    print(f"next      visus predict {run.folder} FILES")
+
+
+def print_evaluation(found: Evaluation) -> None:
+    """Print every score, then the five lines that matter."""
+    _out().print(found.table())
+    print(found.summary())
+    _print_bad(found.bad)
+
+
+def print_table(table: Table) -> None:
+    """Print a table; columns of numbers are set to the right."""
+    grid = Grid(box=None, pad_edge=False, show_header=any(table.columns), header_style="bold")
+    for at, column in enumerate(table.columns):
+        numeric = bool(table.rows) and all(isinstance(row[at], int | float) for row in table.rows)
+        grid.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+    for row in table.rows:
+        grid.add_row(*(Text(_cell(cell)) for cell in row))
+    out = _out()
+    if table.title:
+        out.print(Text(table.title, style="bold"))
+    out.print(grid)
+    if table.note:
+        out.print(Text(table.note))
+
+
+def _print_bad(bad: tuple[tuple[str, str], ...]) -> None:
+    for name, why in bad[:LISTED]:
+        print(f"not read  {name}: {why}")
+    if len(bad) > LISTED:
+        print(f"          and {len(bad) - LISTED:,} more: all are in the report and in --json")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _out() -> Console:
+    return Console(highlight=False, soft_wrap=True)
