@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import shutil
 import sys
@@ -16,7 +15,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is first 
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["VISUS_CACHE"] = tempfile.mkdtemp(prefix="visus-cache-")
-atexit.register(shutil.rmtree, os.environ["VISUS_CACHE"], ignore_errors=True)
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -48,6 +46,11 @@ def _loopback(host: str) -> bool:
 
 
 sys.addaudithook(_refuse_outside)
+
+
+def pytest_unconfigure() -> None:
+    """Remove the caches the tests made."""
+    shutil.rmtree(os.environ["VISUS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
