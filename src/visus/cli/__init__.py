@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -11,6 +12,9 @@ STARTED = time.perf_counter()
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command and end the process with its exit code."""
+    # Threads that wait for each other by spinning are several times slower as soon as anything else wants a core; the
+    # OpenMP library reads this once, when PyTorch is loaded, and whoever has set it already is right.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from visus.cli.app import run
 
     for stream in (sys.stdout, sys.stderr):
