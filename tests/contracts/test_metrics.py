@@ -1,0 +1,145 @@
+"""What every metric keeps.  A new file in ``metrics`` is tested as soon as EXAMPLES says what it judges."""
+
+import importlib
+import inspect
+import json
+import math
+import pkgutil
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import visus.metrics
+from visus.core.figures import Curve, Matrix, Table
+from visus.core.task import Batch
+from visus.metrics import SMALLER_IS_BETTER
+from visus.metrics.rows import RowMetric
+
+N, K = 60, 7
+NAMES = tuple(f"class {k}" for k in range(K))
+
+
+def _metrics():
+    modules = [importlib.import_module(f"visus.metrics.{m.name}") for m in pkgutil.iter_modules(visus.metrics.__path__)]
+    found = {value for module in modules for value in vars(module).values() if inspect.isclass(value)}
+    return {c.__name__: c for c in found if issubclass(c, RowMetric) and c is not RowMetric}
+
+
+METRICS = _metrics()
+
+
+def noise(*shape, seed=1):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+LABEL = torch.arange(N) % K
+SHOWN = (noise(N, K, seed=2) > 0.8).float()
+NUMBERS = noise(N, K, seed=2).cumsum(0)
+EXAMPLES = {
+    "Classification": ("logits", {"label": LABEL}, lambda off: {"logits": 4 * F.one_hot(LABEL, K) + off * noise(N, K)}),
+    "Multilabel": ("logits", {"labels": SHOWN}, lambda off: {"logits": 4 * SHOWN - 2 + off * noise(N, K)}),
+    "Regression": ("predictions", {"numbers": NUMBERS}, lambda off: {"predictions": NUMBERS + off * noise(N, K)}),
+}
+"""By metric: the tensor it reads, the truth, and answers that are ``off`` by more or less."""
+
+
+@pytest.fixture(params=sorted(METRICS))
+def name(request):
+    """Return every metric by name."""
+    return request.param
+
+
+def judged(name, off=2.0, order=None, parts=1):
+    """Return metrics that have seen all items between them, in some order."""
+    _, truth, answers = EXAMPLES[name]
+    order = torch.arange(N) if order is None else order
+    metrics = [METRICS[name](NAMES, resamples=30) for _ in range(parts)]
+    for i, rows in enumerate(order.split(7)):
+        batch = Batch(
+            (),
+            {key: t[rows] for key, t in truth.items()},
+            ("",) * len(rows),
+            rows,
+            torch.eye(3).expand(len(rows), 3, 3),
+        )
+        metrics[i % parts].update({key: t[rows] for key, t in answers(off).items()}, batch)
+    return metrics
+
+
+def test_there_is_an_example_of_what_it_judges(name):
+    assert name in EXAMPLES
+
+
+@pytest.mark.parametrize("parts", [1, 2, 5])
+def test_neither_the_order_of_items_nor_the_number_of_ranks_matters(name, parts):
+    (whole,) = judged(name)
+    merged = METRICS[name](NAMES, resamples=30)
+    shuffled = torch.randperm(N, generator=torch.Generator().manual_seed(3))
+    merged.load([metric.state() for metric in judged(name, order=shuffled, parts=parts)])
+    assert merged.quick() == whole.quick()
+    assert merged.compute() == whole.compute()
+    assert merged.gallery(4) == whole.gallery(4)
+    assert merged.calibration() == pytest.approx(whole.calibration())
+
+
+def test_a_rank_that_saw_nothing_adds_nothing(name):
+    (whole,) = judged(name)
+    merged = METRICS[name](NAMES, resamples=30)
+    merged.load([METRICS[name](NAMES).state(), whole.state(), METRICS[name](NAMES).state()])
+    assert merged.compute() == whole.compute()
+
+
+def test_every_score_has_its_n_and_lies_in_its_interval(name):
+    for key, score in judged(name)[0].compute().items():
+        assert score.n == N, key
+        assert score.low <= score.value <= score.high, key
+        assert json.dumps(score.json(), allow_nan=False)
+
+
+def test_every_score_is_better_for_better_answers_in_the_direction_it_is_said_to_have(name):
+    good, poor = judged(name, off=1.0)[0].compute(), judged(name, off=6.0)[0].compute()
+    assert set(good) == set(poor)
+    for key in good:
+        sign = -1 if key.partition("/")[0] in SMALLER_IS_BETTER else 1
+        assert sign * (good[key].value - poor[key].value) > 0, key
+
+
+def test_the_headline_agrees_with_the_full_judgement(name):
+    metric = judged(name)[0]
+    full = metric.compute()
+    assert metric.quick()
+    assert all(value == full[key].value for key, value in metric.quick().items())
+
+
+def test_nothing_seen_means_no_scores_and_no_pictures(name):
+    metric = METRICS[name](NAMES)
+    assert metric.compute() == {}
+    assert list(metric.figures()) == []
+    assert all(not indices for indices in metric.gallery(3).values())
+    assert all(math.isnan(value) for value in metric.quick().values())
+    assert metric.calibration() in ({}, {"temperature": 1.0})
+
+
+def test_its_figures_are_whole(name):
+    figures = judged(name)[0].figures()
+    assert figures
+    for figure in figures:
+        assert figure.title
+        if isinstance(figure, Table):
+            assert all(len(row) == len(figure.columns) for row in figure.rows)
+        elif isinstance(figure, Matrix):
+            assert figure.values.shape == (len(figure.rows), len(figure.columns))
+        else:
+            assert isinstance(figure, Curve)
+            for line in figure.lines:
+                assert len(line.x) == len(line.y)
+                assert len(line.low) == len(line.high)
+                assert all(map(math.isfinite, [*line.x, *line.y, *line.low, *line.high]))
+
+
+def test_what_was_seen_first_is_no_longer_held_after_a_load(name):
+    metric, (other,) = judged(name, off=6.0)[0], judged(name, off=1.0)
+    metric.compute()
+    metric.load([other.state()])
+    assert metric.compute() == other.compute()
