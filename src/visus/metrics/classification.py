@@ -16,7 +16,7 @@ from visus.metrics.bootstrap import Measures, Numbers, Sums, Weights, mean_of_de
 from visus.metrics.calibration import error_interval, fit_temperature, gaps
 from visus.metrics.counts import Counts, class_table
 from visus.metrics.curves import reliability, roc_curves
-from visus.metrics.ranking import Ranking, Rankings
+from visus.metrics.ranking import EXACT, Ranking, Rankings
 from visus.metrics.rows import RowMetric
 
 MOST_CLASSES_OF_A_MATRIX = 1000
@@ -25,7 +25,6 @@ SCORES = (
     "precision_micro", "recall_micro", "f1_micro", "roc_auc_macro", "average_precision_macro", "log_loss", "brier",
     "calibration_error",
 )  # fmt: skip
-EXACT = 2_000_000_000
 _CHUNK = 262_144  # logits looked at at once, which the processor's cache holds
 
 
@@ -42,8 +41,8 @@ class Classification(RowMetric["JudgedClasses"]):
     A score that the data does not define is left out, never shown as 0.  A picture for which the network said NaN or
     infinity counts as mistaken, with a log loss of a thousand nats.
 
-    Intervals are a bootstrap's over pictures, see ``interval`` and ``error_interval``.  Where items x classes x
-    resamples exceed two milliards, those of the ranking scores come from linearised resamples, see
+    Intervals are a bootstrap's over pictures, see ``interval`` and ``error_interval``.  Where pictures x classes x
+    resamples exceed two billion, those of the ranking scores come from linearised resamples, see
     ``Ranking.influences``.
 
     Args:
@@ -115,8 +114,8 @@ class Classification(RowMetric["JudgedClasses"]):
 
     def calibration(self) -> dict[str, float]:
         """Return the temperature that makes these pictures least surprising."""
-        state = self.state()
-        return {"temperature": fit_temperature(state["logits"], state["label"])}
+        rows = self.ordered()
+        return {"temperature": fit_temperature(rows["logits"], rows["label"])}
 
     def _mistakes(self, items: JudgedClasses) -> Table:
         pairs, count = np.unique((items.label * items.k + items.predicted)[~items.right], return_counts=True)

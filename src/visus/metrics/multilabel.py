@@ -16,14 +16,13 @@ from visus.metrics.bootstrap import Numbers, Weights
 from visus.metrics.calibration import fit_temperature
 from visus.metrics.counts import Counts, class_table
 from visus.metrics.curves import precision_recall_curves, reliability
-from visus.metrics.ranking import Ranking, Rankings
+from visus.metrics.ranking import EXACT, Ranking, Rankings
 from visus.metrics.rows import RowMetric
 
 SCORES = (
     "average_precision_macro", "roc_auc_macro", "precision_macro", "recall_macro", "f1_macro", "f1_weighted",
     "precision_micro", "recall_micro", "f1_micro", "subset_accuracy", "hamming_loss", "log_loss",
 )  # fmt: skip
-EXACT = 2_000_000_000
 
 
 class Multilabel(RowMetric["JudgedLabels"]):
@@ -98,9 +97,9 @@ class Multilabel(RowMetric["JudgedLabels"]):
 
     def calibration(self) -> dict[str, float]:
         """Return the one temperature that makes all classes of these pictures least surprising."""
-        state = self.state()
-        known = ~state["labels"].isnan()
-        logits, labels = state["logits"][known], state["labels"][known]
+        rows = self.ordered()
+        known = ~rows["labels"].isnan()
+        logits, labels = rows["logits"][known], rows["labels"][known]
         two = torch.stack([torch.zeros_like(logits), logits], 1)  # a sigmoid is a softmax against 0
         return {"temperature": fit_temperature(two, labels.round().long())}
 

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from visus.metrics.bootstrap import Numbers, Sums, Weights, mean_of_defined, ratio, summing_runs
 
+EXACT = 2_000_000_000
+"""Items x classes x resamples up to which several classes are resampled exactly: some seconds of one core."""
+
 
 class Ranking:
     """Scores of one class, sorted.

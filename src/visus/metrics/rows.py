@@ -69,15 +69,19 @@ class RowMetric(ABC, Generic[J]):
         self._parts = {name: [state[name] for state in states] for name in self._empty}
         self._judged = None
 
+    def ordered(self) -> dict[str, Tensor]:
+        """Return every column, in the order of the data set."""
+        columns = self.state()
+        index = columns["index"]
+        if (index[1:] >= index[:-1]).all():
+            return columns
+        order = index.argsort(stable=True)
+        return {name: column.index_select(0, order) for name, column in columns.items()}
+
     def judged(self) -> J:
-        """Return what follows from all rows so far, in the order of the data set."""
+        """Return what follows from all rows so far."""
         if self._judged is None:
-            columns = self.state()
-            index = columns["index"]
-            if not (index[1:] >= index[:-1]).all():
-                order = index.argsort(stable=True)
-                columns = {name: column.index_select(0, order) for name, column in columns.items()}
-            self._judged = self.judge(columns)
+            self._judged = self.judge(self.ordered())
         return self._judged
 
     @property
