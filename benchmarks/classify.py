@@ -1,7 +1,7 @@
 """How good a classifier the plain command trains in a given time: ``visus train DATA --minutes M``, nothing else.
 
-Each seed is a process of its own; the test part is read once, by the final evaluation.  Prints the accuracy of every seed,
-their mean and standard deviation, and the wall time of the whole command from its start to its exit.
+Each seed is a process of its own; the test part is read once, by the final evaluation.  Prints the accuracy of every
+seed, their mean and standard deviation, and the wall time of the whole command from its start to its exit.
 
     python benchmarks/classify.py DATA [--minutes 3] [--seeds 0 1 2]
 """
@@ -27,7 +27,8 @@ def main() -> None:
     found, walls = [], []
     for seed in given.seeds:
         with tempfile.TemporaryDirectory() as base:
-            command = [sys.executable, "-m", "visus", "train", given.data, "--minutes", str(given.minutes), "--seed", str(seed),
+            command = [sys.executable, "-m", "visus", "train", given.data,
+                       "--minutes", str(given.minutes), "--seed", str(seed),
                        "--out", str(Path(base) / "run"), "--json", "--quiet"]  # fmt: skip
             began = time.perf_counter()
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
@@ -35,11 +36,13 @@ def main() -> None:
             told = json.loads(done.stdout)
         score = told["scores"]["accuracy"]
         found.append(score["value"])
-        print(f"seed {seed}: accuracy {100 * score['value']:.2f} % [{100 * score['low']:.2f}, {100 * score['high']:.2f}], "
+        low, high = 100 * score["low"], 100 * score["high"]
+        print(f"seed {seed}: accuracy {100 * score['value']:.2f} % [{low:.2f}, {high:.2f}], "
               f"n = {score['n']:,}, {told['steps']:,} steps, {walls[-1]:.0f} s", flush=True)  # fmt: skip
     spread = statistics.stdev(found) if len(found) > 1 else 0.0
-    print(f"visus train {Path(given.data).name} --minutes {given.minutes:g}: accuracy {100 * statistics.mean(found):.2f} +- "
-          f"{100 * spread:.2f} % over {len(found)} seeds (least {100 * min(found):.2f}), "
+    print(f"visus train {Path(given.data).name} --minutes {given.minutes:g}: "
+          f"accuracy {100 * statistics.mean(found):.2f} +- {100 * spread:.2f} % over {len(found)} seeds "
+          f"(least {100 * min(found):.2f}), "
           f"wall {min(walls):.0f} to {max(walls):.0f} s of {60 * given.minutes:.0f}")  # fmt: skip
 
 

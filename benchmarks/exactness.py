@@ -1,8 +1,9 @@
 """Kill a real training process at random times, resume it, and compare what it ends with to a run that was left alone.
 
-Every child is ``python -m visus train`` or ``resume`` in a process of its own, killed with SIGKILL at a uniformly random
-moment; after each kill the newest complete state must load.  A run that ends is compared bit for bit (SHA-256 of both model
-files' tensors, and the list of losses) and the next one begins, until the wanted number of kills is reached.
+Every child is ``python -m visus train`` or ``resume`` in a process of its own, killed with SIGKILL at a uniformly
+random moment; after each kill the newest complete state must load.  A run that ends is compared bit for bit (SHA-256
+of both model files' tensors, and the list of losses) and the next one begins, until the wanted number of kills is
+reached.
 
     python benchmarks/exactness.py [DATA] [--kills 50] [--steps 400] [--workers 0]
 """
@@ -27,7 +28,8 @@ def command(verb: str, data: str, folder: Path, given: argparse.Namespace) -> li
     if verb == "resume":
         return [*visus, "resume", str(folder), "--quiet"]
     sets = ["--set", "save_every=0.3", "--set", "data.validation=0.2"]
-    return [*visus, "train", data, "--out", str(folder), "--steps", str(given.steps), "--workers", str(given.workers), "--quiet", *sets]  # fmt: skip
+    lengths = ["--steps", str(given.steps), "--workers", str(given.workers)]
+    return [*visus, "train", data, "--out", str(folder), *lengths, "--quiet", *sets]
 
 
 def outcome(folder: Path) -> tuple[str, str, list[float]]:
@@ -63,9 +65,13 @@ def main() -> int:
             while not (folder / "result.json").exists():
                 verb = "resume" if (folder / "recipe.yaml").exists() else "train"
                 had = complete_states(folder)
-                child = subprocess.Popen(command(verb, given.data, folder, given), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                child = subprocess.Popen(
+                    command(verb, given.data, folder, given), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                )
                 try:
-                    _, said = child.communicate(timeout=chance.uniform(0.2, 1.1) * alone if kills < given.kills else None)
+                    _, said = child.communicate(
+                        timeout=chance.uniform(0.2, 1.1) * alone if kills < given.kills else None
+                    )
                 except subprocess.TimeoutExpired:
                     child.send_signal(signal.SIGKILL)
                     child.communicate()
@@ -78,7 +84,8 @@ def main() -> int:
             left += sum(1 for part in folder.rglob(".visus-part-*"))
             different += outcome(folder) != expected
             runs += 1
-            print(f"{kills} kills, {runs} runs ended, {different} different, {lost} checkpoints lost, {left} files left behind", flush=True)
+            print(f"{kills} kills, {runs} runs ended, {different} different, {lost} checkpoints lost, "
+                  f"{left} files left behind", flush=True)  # fmt: skip
     print(f"{kills} SIGKILLs over {runs} runs of {given.steps} steps on {given.data}, {given.workers} workers: "
           f"{runs - different} of {runs} bit-identical, {lost} checkpoints lost, {left} files left behind")  # fmt: skip
     return int(different or lost or left)

@@ -1,9 +1,10 @@
 """Fine-tuning the default backbone in 2 minutes against the loop of the tutorials, with the same weights, in 6.
 
-Both get the same 1,000 training pictures (100 a class) of a folder of class folders at 96 pixels and are judged on the same
-test pictures.  The tutorial's loop: efficientnet-lite0 with a new last layer, PIL loading in two workers,
-RandomResizedCrop and flip, SGD with momentum 0.9 at 0.001, the rate divided by 10 every 7 epochs, float32, default memory
-format, the weights of the best validation epoch kept.  visus: ``visus train DATA --minutes 2 --model efficientnet_lite0 --size 96``.
+Both get the same 1,000 training pictures (100 a class) of a folder of class folders at 96 pixels and are judged on
+the same test pictures.  The tutorial's loop: efficientnet-lite0 with a new last layer, PIL loading in two workers,
+RandomResizedCrop and flip, SGD with momentum 0.9 at 0.001, the rate divided by 10 every 7 epochs, float32, default
+memory format, the weights of the best validation epoch kept.  visus: ``visus train DATA --minutes 2 --model
+efficientnet_lite0 --size 96``.
 
     python benchmarks/fine_tuning.py DATA [--seeds 0 1 2 3 4] [--ours 2] [--theirs 6] [--threads 2]
 """
@@ -111,13 +112,12 @@ def main() -> None:
             a = ours(Path(base) / "data", given.ours, seed, Path(base) / "run")
             b = tutorial(Path(base) / "data", given.theirs, seed)
         pairs.append((a, b))
-        print(
-            f"seed {seed}: visus in {given.ours:g} min {100 * a:.2f} %, tutorial in {given.theirs:g} min {100 * b:.2f} %",
-            flush=True,
-        )
+        print(f"seed {seed}: visus in {given.ours:g} min {100 * a:.2f} %, "
+              f"tutorial in {given.theirs:g} min {100 * b:.2f} %", flush=True)  # fmt: skip
     differences = [100 * (a - b) for a, b in pairs]
     spread = statistics.stdev(differences) if len(differences) > 1 else 0.0
-    print(f"visus {100 * statistics.mean(a for a, _ in pairs):.2f} %, tutorial {100 * statistics.mean(b for _, b in pairs):.2f} %, "
+    means = [100 * statistics.mean(side) for side in zip(*pairs, strict=True)]
+    print(f"visus {means[0]:.2f} %, tutorial {means[1]:.2f} %, "
           f"difference {statistics.mean(differences):+.2f} +- {spread:.2f} points over {len(pairs)} seeds")  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """What the loop costs a step: visus.engine against a bare PyTorch loop that seeds, clips and averages likewise.
 
-Both sides train the same tiny network on the same batches in turn, A B A B, in one process at one thread; the figure is the
-median over rounds of the difference in microseconds a step.
+Both sides train the same tiny network on the same batches in turn, A B A B, in one process at one thread; the figure
+is the median over rounds of the difference in microseconds a step.
 
     python benchmarks/overhead.py [--rounds 9] [--steps 2000]
 """
@@ -77,7 +77,7 @@ class Tiny:
 
 
 def bare(recipe: Recipe, feed: Fixed, steps: int) -> float:
-    """Return seconds of the loop a careful person writes by hand: seed, forward, backward, clip, check, step, average."""
+    """Return seconds of a loop that a careful person writes: seed, forward, backward, clip, check, step, average."""
     model = network()
     optimiser = torch.optim.AdamW(model.parameters(), lr=float(recipe.optim.lr), weight_decay=0.01, fused=True)
     average = [p.detach().clone() for p in model.parameters()]

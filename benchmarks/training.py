@@ -1,10 +1,11 @@
-"""Training from JPEG files of 500 x 375: images a second of ``visus.train`` against the tutorial's loop, in turn, in one run.
+"""Training from JPEG files of 500 x 375: images a second of ``visus.train`` against the tutorial's loop, in turn.
 
-Both sides train the same network on the same files at the same size with the same optimiser (SGD, momentum 0.9, weight decay
-1e-4, batch 32), with RandomResizedCrop, flip and colour jitter (with hue).  The tutorial's: ImageFolder with PIL,
-torchvision's transforms, a DataLoader with two workers, float32, default memory format.  Ours: the engine's loop as the verb
-assembles it, with its cache, its checks, its log and its saves.  Two cases: ResNet-18 at 224 pixels, and a small network
-(``cnn``) at 64, where loading rules.  Also says how long training waited for data once the cache was made.
+Both sides train the same network on the same files at the same size with the same optimiser (SGD, momentum 0.9,
+weight decay 1e-4, batch 32), with RandomResizedCrop, flip and colour jitter (with hue).  The tutorial's: ImageFolder
+with PIL, torchvision's transforms, a DataLoader with two workers, float32, default memory format.  Ours: the engine's
+loop as the verb assembles it, with its cache, its checks, its log and its saves.  Two cases: ResNet-18 at 224 pixels,
+and a small network (``cnn``) at 64, where loading rules.  Also says how long training waited for data once the cache
+was made.
 
     python benchmarks/training.py [--pictures 512] [--steps 24] [--rounds 3]
 """
@@ -52,8 +53,9 @@ class Tutorial:
 
     def __init__(self, data: Path, name: str, size: int) -> None:
         learn = transforms.Compose([
-            transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(), transforms.ColorJitter(0.2, 0.2, 0.2, 0.05),
-            transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3),
+            transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(),
+            transforms.ColorJitter(0.2, 0.2, 0.2, 0.05), transforms.ToTensor(),
+            transforms.Normalize([0.5] * 3, [0.5] * 3),
         ])  # fmt: skip
         self.loader = DataLoader(datasets.ImageFolder(data / "train", learn), BATCH, shuffle=True, num_workers=2,
                                  drop_last=True, persistent_workers=True)  # fmt: skip

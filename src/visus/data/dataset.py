@@ -25,7 +25,7 @@ class Strings(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, i):  # type: ignore[no-untyped-def, override]  # a Sequence's two shapes of index
+    def __getitem__(self, i):  # type: ignore[no-untyped-def]  # a Sequence's two shapes of index
         if isinstance(i, slice):
             return [self[j] for j in range(*i.indices(len(self)))]
         i = range(len(self))[i]
@@ -68,7 +68,8 @@ class ArrayImages:
 
     def read(self, i: int) -> NDArray[np.generic]:
         """Return picture ``i``."""
-        return self.array[i]
+        picture: NDArray[np.generic] = self.array[i]
+        return picture
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ class Dataset:
         ids: the user's name of each record.
         images: where the pixels come from.
         classes: names, in the dense order used inside; empty where there are none.
-        columns: what is known, by name, N rows each: ``label`` (N,) int64 (-1: unknown), ``labels`` (N, K) uint8, ``numbers`` (N, M) float32.
+        columns: what is known, by name, N rows each: ``label`` (N,) int64 (-1: unknown), ``labels`` (N, K) uint8,
+            ``numbers`` (N, M) float32.
         numbers: names of the columns of ``numbers``.
         split: (N,) uint8 index into SPLITS.
         groups: (N,) int64 of what must not be torn apart (person, scene, video), or None.

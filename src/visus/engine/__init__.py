@@ -1,1 +1,1 @@
-"""The loop and what it stands on: devices, state, optimisers, schedules, healing.  It knows the protocol, never the task."""
+"""The loop and what it stands on: devices, state, optimisers, schedules, healing.  It knows only a task's protocol."""

@@ -102,6 +102,8 @@ def _from_timm(settings: OptimSettings, groups: list[dict[str, Any]], lr: float)
     except (AssertionError, ImportError) as error:
         raise UsageError("USE-012", f"the optimiser {settings.name!r} cannot be used here", where=str(error)) from error
     if getattr(made, "is_second_order", False):
-        raise UsageError("USE-012", f"the optimiser {settings.name!r} needs second derivatives, which the loop does not take",
-                         fix="--set optim.name=adamw")  # fmt: skip
+        raise UsageError(
+            "USE-012", f"the optimiser {settings.name!r} needs second derivatives, which the loop does not take",
+            fix="--set optim.name=adamw",
+        )  # fmt: skip
     return made

@@ -1,4 +1,4 @@
-"""A learning-rate range test: train a throw-away copy while the rate rises, and see where the loss falls and where it breaks."""
+"""A learning-rate range test: a copy is trained while the rate rises; where does the loss fall, and where break?"""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def range_test(
 ) -> Tested:
     """Raise the rate by a constant factor a step, from ``low`` to ``high``; the model itself is left as it was.
 
-    The rate returned is the geometric mean of the one at which the smoothed loss falls fastest and a tenth of the one at
-    which it is lowest: the first is cautious, the second is near the edge.
+    The rate returned is the geometric mean of the one at which the smoothed loss falls fastest and a tenth of the one
+    at which it is lowest: the first is cautious, the second is near the edge.
 
     Raises:
         UsageError: the loss never falls.
@@ -75,7 +75,7 @@ def range_test(
     slopes = [losses[i + 1] - losses[i - 1] for i in range(1, lowest)]
     steepest = 1 + min(range(len(slopes)), key=slopes.__getitem__)
     rate = math.sqrt(rates[steepest] * rates[lowest] / 10)
-    why = (f"over {len(rates)} steps the loss fell fastest at {rates[steepest]:.1e} and was lowest at {rates[lowest]:.1e}; "
+    why = (f"in {len(rates)} steps the loss fell fastest at {rates[steepest]:.1e}, was lowest at {rates[lowest]:.1e}; "
            f"the mean of the first and a tenth of the second is {rate:.1e}")  # fmt: skip
     return Tested(rate, why, tuple(rates), tuple(losses))
 

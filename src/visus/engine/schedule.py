@@ -17,8 +17,8 @@ def shape(settings: ScheduleSettings, progress: float) -> float:
     """Return the share of the learning rate at ``progress`` in [0, 1] of the run, warm-up left out.
 
     Source:
-        cosine: Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5 without restarts.  one_cycle: Smith and Topin, Super-convergence,
-        2018: a rise over the first 30 % of the run, then a fall, both along cosines.
+        cosine: Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5 without restarts.  one_cycle: Smith and Topin,
+        Super-convergence, 2018: a rise over the first 30 % of the run, then a fall, both along cosines.
     """
     if settings.name == "constant":
         return 1.0
@@ -84,9 +84,9 @@ class Steps:
 class Minutes:
     """A run bounded by the clock, whose every decision is written down before it acts and never revisited.
 
-    The rate is constant, then decays over the last ``schedule.decay`` of the time.  The decay is cut into SEGMENTS equal
-    parts; at the start of each, the speed measured so far fixes how many steps it has.  A resume reads the decisions and
-    looks at no clock until they are used up.
+    The rate is constant, then decays over the last ``schedule.decay`` of the time.  The decay is cut into SEGMENTS
+    equal parts; at the start of each, the speed measured so far fixes how many steps it has.  A resume reads the
+    decisions and looks at no clock until they are used up.
 
     Args:
         recipe: its schedule and minutes.

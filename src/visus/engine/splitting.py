@@ -1,4 +1,4 @@
-"""Dropout whose masks do not depend on how a batch was split: drawn for the whole batch, each part keeps its own rows."""
+"""Dropout whose masks do not depend on how a batch was split: drawn for the whole, each part takes its rows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, 
 class Rows(TorchFunctionMode):
     """While active, random masks are drawn at the size of the whole batch and cut to this part's rows.
 
-    The generator must stand at the same seed before every part.  Covered are ``F.dropout`` and its kin and the in-place
-    ``bernoulli_`` by which drop-path is written everywhere; a first axis that is a multiple of the part (windows) is cut in
-    proportion.  Attention dropout happens inside a fused kernel and is not covered: ``uncovered`` names the models that have it.
+    The generator must stand at the same seed before every part.  Covered are ``F.dropout`` and its kin and the
+    in-place ``bernoulli_`` by which drop-path is written everywhere; a first axis that is a multiple of the part
+    (windows) is cut in proportion.  Attention dropout happens inside a fused kernel and is not covered: ``uncovered``
+    names the models that have it.
 
     Args:
         rows: of this part.  start: first of them in the whole batch.  whole: rows of the whole batch.
