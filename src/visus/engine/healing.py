@@ -25,7 +25,7 @@ class Cause:
     """Why a step was not finite.
 
     Attributes:
-        kind: the first that applies: ``input``, ``target``, ``weight``, ``buffer``, ``forward``, ``loss``, ``backward``.
+        kind: the first that is so: ``input``, ``target``, ``weight``, ``buffer``, ``forward``, ``loss``, ``backward``.
         module: the first module whose output (or gradient) is not finite, or the weight's name.
         term: the loss term.
         ids: of the samples that are not finite by themselves; empty when none or nearly all are, so no one is to blame.
