@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -42,6 +43,8 @@ class Device:
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
+        elif self.device.type == "mps":
+            torch.mps.manual_seed(seed)
 
     def most(self, values: Sequence[int]) -> list[int]:
         """Return the largest of each value over the ranks; every rank must call."""
@@ -69,6 +72,14 @@ class Device:
         if self.world > 1:
             dist.broadcast_object_list(held, 0, device=self.device if self.device.type == "cuda" else None)
         return held[0]
+
+    def texts(self, text: str) -> list[str]:
+        """Return the text of every rank, in rank order; every rank must call."""
+        if self.world == 1:
+            return [text]
+        held = [""] * self.world
+        dist.all_gather_object(held, text)
+        return held
 
     def gather(self, state: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
         """Return every rank's rows, in rank order; ranks may hold different numbers of rows, or none."""
@@ -121,7 +132,7 @@ def fast_bfloat16(device: str) -> bool:
 def processor_flags() -> set[str]:
     """Return what the processor says it can do, as Linux names it; empty where nothing tells."""
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+        with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as file:
             for line in file:
                 if line.startswith(("flags", "Features")):
                     return set(line.partition(":")[2].split())
@@ -152,7 +163,7 @@ def opened(recipe: Recipe) -> Iterator[Device]:
     if recipe.device == "mps" and not torch.backends.mps.is_available():
         raise UsageError("USE-010", "device = mps: this machine has no usable Metal device", fix="--set device=cpu")
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), _fill()
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), _fill()
     torch.set_num_threads(recipe.threads)
     if recipe.device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is only deterministic with a fixed one
@@ -171,7 +182,7 @@ def opened(recipe: Recipe) -> Iterator[Device]:
         if joined:
             dist.destroy_process_group()
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_deterministic_debug_mode(before[1])
         torch.utils.deterministic.fill_uninitialized_memory = before[2]  # type: ignore[attr-defined]
 
 

@@ -13,7 +13,12 @@ from visus.engine.device import Device, out_of_memory
 
 
 def judge(
-    task: Task, model: nn.Module, feed: Feed, device: Device, stop: Callable[[], bool] = lambda: False
+    task: Task,
+    model: nn.Module,
+    feed: Feed,
+    device: Device,
+    stop: Callable[[], bool] = lambda: False,
+    micro: int = 0,
 ) -> tuple[Metric, list[tuple[str, str]]]:
     """Return the metric of every sample of a feed, over all ranks, and the samples that could not be read.
 
@@ -21,6 +26,7 @@ def judge(
 
     Args:
         stop: asked between batches; true abandons the evaluation by StopIteration.
+        micro: pictures looked at at once, where it is known how many fit; 0 for a batch of the feed.
 
     Raises:
         ResourceError: a single picture does not fit.
@@ -28,9 +34,9 @@ def judge(
     """
     metric = task.metric()
     bad: list[tuple[str, str]] = []
-    was_training = model.training
+    training = [module for module in model.modules() if module.training]  # not all: a frozen normalisation is not
     model.eval()
-    micro = feed.batch_size
+    micro = micro or feed.batch_size
     try:
         for batch in feed.sweep():
             if stop():
@@ -39,7 +45,8 @@ def judge(
             if len(batch):
                 micro = _count(task, model, metric, batch, device, micro)
     finally:
-        model.train(was_training)
+        for module in training:
+            module.training = True
     metric.load(device.gather(metric.state()))
     return metric, bad
 

@@ -43,6 +43,8 @@ class RunFolder:
                 self._lock = _hold(path / ".lock")
                 sweep(path)
                 sweep(path / "state")
+                for name in ("log.jsonl", "decisions.jsonl"):
+                    _mend(path / name)
             except OSError as error:
                 raise write_failed(error, path) from error
 
@@ -75,14 +77,14 @@ class RunFolder:
         return _lines(self.path / "log.jsonl")
 
     def cut(self, step: int, evaluated: int) -> None:
-        """Drop the log's lines that a state at ``step`` does not know: later steps, and validations after ``evaluated``."""
+        """Drop the log's lines that a state at ``step`` does not know: later steps, validations after ``evaluated``."""
         if not self.leader:
             return
         if self._log is not None:
             self._log.close()
             self._log = None
         kept = [r for r in _lines(self.path / "log.jsonl") if r["step"] <= (evaluated if "validation" in r else step)]
-        write_text(self.path / "log.jsonl", "".join(json.dumps(row) + "\n" for row in kept))
+        write_text(self.path / "log.jsonl", "".join(json.dumps(_finite(row)) + "\n" for row in kept))
 
     def decide(self, kind: str, step: int, values: Row) -> None:
         """Write a decision down, for good, before it acts."""
@@ -102,13 +104,21 @@ class RunFolder:
         return _lines(self.path / "decisions.jsonl")
 
     def close(self) -> None:
-        """Let go of the folder."""
-        if self._log is not None:
-            self._log.close()
+        """Let go of the folder.
+
+        Raises:
+            ResourceError: the disk is full, and the last lines of the log are lost.
+        """
+        try:
+            if self._log is not None:
+                self._log.close()
+        except OSError as error:
+            raise write_failed(error, self.path / "log.jsonl") from error
+        finally:
             self._log = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+            if self._lock is not None:
+                self._lock.close()
+                self._lock = None
 
     def __enter__(self) -> RunFolder:
         return self
@@ -149,19 +159,37 @@ def _lock_file(file: io.TextIOWrapper) -> None:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a file of JSON lines; a last line cut by a kill is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n"):
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break  # a line torn by a power cut: what follows it was written later still
-    return rows
+    """Return the rows of a file of JSON lines; a last line cut by a kill is left out."""
+    return _whole(path)[0]
 
 
-def _finite(row: Row) -> dict[str, Any]:
-    """Return the row with null for what JSON has no number for."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+def _mend(path: Path) -> None:
+    """Cut off what a kill or a full disk left of a line, so that the next one does not continue it."""
+    size = _whole(path)[1]
+    if path.exists() and path.stat().st_size > size:
+        os.truncate(path, size)
+
+
+def _whole(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """Return the rows of a file of JSON lines before the first torn one, and how many bytes they take."""
+    rows: list[dict[str, Any]] = []
+    size = 0
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else ():
+        try:
+            row = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            break  # torn by a power cut: what follows it was written later still
+        if not isinstance(row, dict):
+            break
+        rows.append(row)
+        size += len(line)
+    return rows, size
+
+
+def _finite(value: Any) -> Any:
+    """Return a value with null, at any depth, for what JSON has no number for."""
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

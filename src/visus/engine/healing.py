@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from torch import Tensor, nn
 
 from visus.core.files import write_bytes, write_text
 from visus.core.task import Batch, Task
-from visus.engine.device import Device
-from visus.engine.splitting import Rows
+from visus.engine.device import Device, out_of_memory
+from visus.engine.splitting import rows_of, seed_of
+
+FOLDER = "bundles"
+"""Of a run, where steps that failed can be seen again."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Cause:
     """Why a step was not finite.
 
     Attributes:
-        kind: the first that is so: ``input``, ``target``, ``weight``, ``buffer``, ``forward``, ``loss``, ``backward``.
+        kind: the first that is so: ``weight``, ``buffer``, ``input``, ``target``, ``forward``, ``loss``, ``backward``;
+            ``sum`` where each part was finite when it was looked at again, and only all of them together were not.
         module: the first module whose output (or gradient) is not finite, or the weight's name.
         term: the loss term.
         ids: of the samples that are not finite by themselves; empty when none or nearly all are, so no one is to blame.
@@ -38,6 +42,11 @@ class Cause:
     ids: tuple[str, ...] = ()
     indices: tuple[int, ...] = ()
 
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Cause:
+        """Return the cause of which ``asdict`` told."""
+        return cls(told["kind"], told["module"], told["term"], tuple(told["ids"]), tuple(told["indices"]))
+
     def __str__(self) -> str:
         parts = [f"first not finite: {self.kind}" + (f" of {self.module}" if self.module else "")]
         parts += [f"loss term {self.term}"] if self.term else []
@@ -45,10 +54,14 @@ class Cause:
         return ", ".join(parts)
 
 
-def locate(task: Task, model: nn.Module, batch: Batch, player: str, step: int, device: Device) -> Cause:
-    """Return the cause of a step that is not finite, by doing it again under watch.
+def locate(task: Task, model: nn.Module, batch: Batch, player: str, step: int, device: Device, micro: int) -> Cause:
+    """Return the cause of a step that is not finite, by doing it again under watch; no kind: it is not in these rows.
 
     The caller restores buffers afterwards.
+
+    Args:
+        batch: this rank's rows.
+        micro: of which so many were looked at at once; fewer where memory wants it.
     """
     for name, parameter in model.named_parameters():
         if not _all_finite(parameter):
@@ -59,17 +72,39 @@ def locate(task: Task, model: nn.Module, batch: Batch, player: str, step: int, d
     guilty = _guilty_inputs(batch)
     if guilty:
         return Cause(*guilty[:3], *_named(batch, guilty[3]))
-    kind, module, term = _watched(task, model, batch, player, step, device)
-    with _statistics_held(model):
-        rows = [i for i in range(len(batch)) if _watched(task, model, batch.rows(i, i + 1), player, step, device)[0]]
+    kind = module = term = ""
+    parts = [part for part in batch.split(micro) if len(part)]
+    while parts and not kind:
+        try:
+            kind, module, term = _watched(task, model, parts[0], batch, player, step, device)
+        except RuntimeError as error:
+            if not out_of_memory(error) or len(parts[0]) <= max(1, task.group):
+                raise
+            half = len(parts[0]) // 2
+            parts[:1] = [parts[0].rows(0, half), parts[0].rows(half, len(parts[0]))]
+            continue
+        parts.pop(0)
+    rows: list[int] = []
+    if kind and task.group == 1:
+        alone = [batch.rows(i, i + 1) for i in range(len(batch))]
+        with _statistics_held(model):
+            rows = [i for i, one in enumerate(alone) if _watched(task, model, one, batch, player, step, device)[0]]
     if len(rows) > max(1, len(batch) // 2):
         rows = []  # it is the weights or the rate, not a sample
-    return Cause(kind or "backward", module, term, *_named(batch, rows))
+    return Cause(kind, module, term, *_named(batch, rows))
 
 
-def write_bundle(folder: Path, cause: Cause, batch: Batch, model: nn.Module, player: str, step: int) -> Path:
-    """Write what is needed to see a failed step again; return its folder."""
-    place = folder / "bundles" / f"step-{step:010d}"
+def together(causes: Sequence[Cause]) -> Cause:
+    """Return one cause from those of all ranks: the first there is, with the samples that any of them names."""
+    found = [cause for cause in causes if cause.kind] or [Cause("sum")]
+    named = {index: name for cause in found for index, name in zip(cause.indices, cause.ids, strict=True)}
+    return replace(found[0], ids=tuple(named.values()), indices=tuple(named))
+
+
+def write_bundle(
+    place: Path, cause: Cause, batch: Batch, model: nn.Module, player: str, step: int, micro: int, device: Device
+) -> None:
+    """Write into a folder what is needed to see a failed step again."""
     place.mkdir(parents=True, exist_ok=True)
     tensors = {f"input.{i}": tensor for i, tensor in enumerate(batch.inputs)}
     tensors |= {f"target.{name}": value for name, value in batch.targets.items() if isinstance(value, Tensor)}
@@ -79,9 +114,9 @@ def write_bundle(folder: Path, cause: Cause, batch: Batch, model: nn.Module, pla
         place / "tensors.safetensors", to_bytes({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()})
     )
     about = {"cause": asdict(cause), "player": player, "step": step, "seed": batch.seed, "start": batch.start,
-             "whole": batch.whole, "ids": list(batch.ids)}  # fmt: skip
+             "whole": batch.whole, "ids": list(batch.ids), "micro": micro, "world": device.world,
+             "still": [name for name, module in model.named_modules() if not module.training]}  # fmt: skip
     write_text(place / "cause.json", json.dumps(about, indent=1))
-    return place
 
 
 def replay(place: Path, task: Task, model: nn.Module, device: Device) -> Cause:
@@ -93,8 +128,10 @@ def replay(place: Path, task: Task, model: nn.Module, device: Device) -> Cause:
     targets = {n.removeprefix("target."): t for n, t in tensors.items() if n.startswith("target.")}
     batch = Batch(inputs, targets, tuple(about["ids"]), tensors["indices"], tensors["frames"], about["seed"],
                   about["start"], about["whole"]).to(device.device, device.memory_format)  # fmt: skip
-    model.train()
-    return locate(task, model, batch, about["player"], about["step"], device)
+    for name, module in model.named_modules():
+        module.training = name not in about["still"]
+    device = replace(device, world=about["world"])  # which masks its rows had; nothing is exchanged
+    return locate(task, model, batch, about["player"], about["step"], device, about["micro"])
 
 
 def _named(batch: Batch, rows: list[int]) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -119,13 +156,13 @@ def _bad_rows(tensor: Tensor) -> list[int]:
 
 
 def _watched(
-    task: Task, model: nn.Module, batch: Batch, player: str, step: int, device: Device
+    task: Task, model: nn.Module, part: Batch, batch: Batch, player: str, step: int, device: Device
 ) -> tuple[str, str, str]:
-    """Return (kind, module, term) of the first thing that is not finite in one pass; empty when all is well."""
+    """Return (kind, module, term) of the first thing that is not finite in a part's pass; empty when all is well."""
     with _watching(model) as seen, torch.enable_grad():
-        device.seed(batch.seed)
-        with Rows(len(batch), batch.start, max(batch.whole, batch.start + len(batch))), device.autocast():
-            terms = task.losses(model, batch, player, step)
+        device.seed(seed_of(batch, player, task))
+        with rows_of(part, batch, device.world), device.autocast():
+            terms = task.losses(model, part, player, step)
         broken = [name for name, term in terms.items() if not _all_finite(term.sum)]
         if broken:
             return ("forward", seen[0], broken[0]) if seen else ("loss", "", broken[0])

@@ -1,14 +1,16 @@
-"""The loop: a training step is a pure function of (state, step number, seed), and every trouble ends in calling it again."""
+"""The loop: a step is a pure function of (state, step number, seed), and every trouble ends in calling it again."""
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,19 +19,19 @@ from torch import Tensor, nn
 from visus.core.errors import BadDataLimit, DivergedError, Interrupted, ResourceError, UsageError, did_you_mean
 from visus.core.modelfile import Card, write_model
 from visus.core.recipe import Recipe
-from visus.core.seeds import derive
 from visus.core.task import Batch, Feed, Task
 from visus.engine import healing
 from visus.engine.device import Device, memory_failure, out_of_memory
 from visus.engine.evaluate import judge
 from visus.engine.folder import RunFolder
 from visus.engine.schedule import Horizon, Minutes
-from visus.engine.splitting import Rows
+from visus.engine.splitting import rows_of, seed_of
 from visus.engine.state import Generations, Snapshot, State, restore
 
 IN_A_ROW = 3  # steps that are not finite before the last good weights are put back
 ROLLBACKS = 3  # times that is tried, each at half the rate
 NAMED = 2  # times a sample is named before it is left out
+BUNDLES = 8  # failed steps of a run that can be seen again; each takes as much room as the model
 
 Watch = Callable[[Mapping[str, Any]], None]
 
@@ -70,9 +72,10 @@ class Run:
         self.generations = Generations(self.folder.path)
         self.micros = [(int(d["step"]), int(d["micro"])) for d in self.folder.decisions() if d["kind"] == "micro"]
         self.seconds = {"steps": 0.0, "validation": 0.0, "saving": 0.0}
-        self.bad: dict[str, str] = {}
+        self.bad = {str(d["id"]): str(d["why"]) for d in self.folder.decisions() if d["kind"] == "unreadable"}
         self.saved_at = self.told_at = time.perf_counter()
-        self.reloads = 0
+        self.bundles = len(list((self.folder.path / healing.FOLDER).glob("step-*")))
+        self.reloads, self.reloaded_at = 0, -1
         self.held: frozenset[str] | None = None
         self.spent = self.state.progress.elapsed
         self.autocast: Callable[[], Any] = nullcontext if self.device.precision == "float32" else self.device.autocast
@@ -83,8 +86,11 @@ class Run:
 
     def micro(self, step: int) -> int:
         """Return the rows of a forward pass: as the recipe says, or as want of memory decided at or before ``step``."""
-        size = self.recipe.micro or self.train.batch_size
-        return min([size, *(micro for at, micro in self.micros if at <= step)])
+        group = self.task.group
+        if not group:
+            return self.train.batch_size
+        sizes = [self.recipe.micro or self.train.batch_size, *(micro for at, micro in self.micros if at <= step)]
+        return max(group, min(sizes) // group * group)
 
     def event(self, kind: str, step: int, **values: Any) -> None:
         """Write a decision down and tell of it."""
@@ -111,12 +117,34 @@ def fit(run: Run) -> None:
         BadDataLimit: more unreadable samples than the recipe allows.
         DivergedError: healing gave up; the last good weights are kept.
     """
+    try:
+        _fit(run)
+    except (RuntimeError, MemoryError) as error:
+        if not memory_failure(error):
+            raise
+        step, why = run.state.progress.step, str(error).splitlines()[0] if str(error) else type(error).__name__
+        smaller = _smaller(run, run.micro(step))
+        run.event("micro", step, micro=smaller, why=why)
+        raise ResourceError(
+            "FIT-006", f"memory ran out where no smaller batch is tried at once (step {step})", where=why,
+            done=f"the last saved state is kept; from now on {smaller} samples are looked at at once",
+            fix=f"visus resume {run.folder.path}",
+        ) from error  # fmt: skip
+
+
+def _fit(run: Run) -> None:
     progress = run.state.progress
     if not run.generations.steps():
+        broken = run.state.first_not_finite()
+        if broken:
+            raise UsageError("FIT-008", f"{broken} is not finite before the first step",
+                             fix="start from other weights; a constant needs register_buffer(persistent=False)")  # fmt: skip
         save(run, wait=True)  # whatever happens, there is a good state to go back to
     with _signals() as received:
         while True:
-            _stop_if(run, received)
+            due = _told_by_any(run, received)
+            if due:
+                save(run)
             if not run.horizon.ended(progress.step):
                 run.horizon.decide(progress.step, _clock(run))
             over = _over(run)
@@ -127,14 +155,12 @@ def fit(run: Run) -> None:
             else:
                 run.hold(progress.step)
                 _step(run, progress.step)
-                if time.perf_counter() - run.saved_at > run.recipe.save_every:
-                    save(run)
     progress.finished = True
     save(run, wait=True)
 
 
 def _step(run: Run, step: int) -> None:
-    """Do one step: every player's exact gradient, checked before its optimiser moves, or heal and leave the weights alone."""
+    """Do one step: every player's exact gradient, checked before its optimiser moves; or heal and leave the weights."""
     began = time.perf_counter()
     state = run.state
     batch = run.train.batch(step, frozenset(map(int, state.progress.quarantined)))
@@ -176,7 +202,7 @@ class Found:
 
 
 def _gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, step: int) -> Found:
-    """Leave a player's gradient of the whole batch, over all ranks, in the buffer; split further when memory runs out."""
+    """Leave a player's gradient of the whole batch, over all ranks, in the buffer; split further as memory runs out."""
     state, flat = run.state, run.state.flat
     if len(run.task.players) > 1:
         prefix = run.task.players[player]
@@ -199,6 +225,8 @@ def _gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, 
         _halve(run, batch, step, micro, failed or "another rank ran out of memory", bool(hopeless))
     run.device.sum_(flat.gradients)
     run.device.sum_(total)
+    if run.device.world > 1:
+        _agree_on_statistics(run)
     norm = torch.linalg.vector_norm(flat.gradients)
     values = torch.stack([norm, total, *terms.values()]).tolist()
     if not math.isfinite(values[0]) and bool(torch.isfinite(flat.gradients).all()):
@@ -206,21 +234,33 @@ def _gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, 
     return Found(values[1], values[0], dict(zip(terms, values[2:], strict=True)))
 
 
+def _agree_on_statistics(run: Run) -> None:
+    """Give every rank the mean of what normalisations gathered on each: one network, not as many as there are ranks."""
+    averaged, counted = run.state.buffers, [b for b in run.state.counters if not b.is_floating_point()]
+    for buffers, share in ((averaged, 1 / run.device.world), (counted, None)):
+        if not buffers:
+            continue
+        flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
+        flat = run.device.share_(flat) if share is None else run.device.sum_(flat).mul_(share)
+        parts = torch.split(flat, [b.numel() for b in buffers])
+        for buffer, part in zip(buffers, parts, strict=True):
+            buffer.copy_(part.view(buffer.shape))
+
+
 def _accumulate(
     run: Run, batch: Batch, counts: Mapping[str, float], player: str, step: int, micro: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Add up the gradients of the parts of a batch; return the loss and its terms, divided by the counts of the whole."""
+    """Add up the gradients of a batch's parts; return the loss and its terms, divided by the counts of the whole."""
     flat = run.state.flat
     flat.gradients.zero_()
     total = torch.zeros((), dtype=flat.gradients.dtype, device=flat.gradients.device)
     terms: dict[str, Tensor] = {}
     parts = [part for part in batch.split(micro) if len(part)]
-    ranks = run.device.world > 1
-    seed = batch.seed if len(run.task.players) == 1 else derive(batch.seed, player)
+    split = len(parts) > 1 or run.device.world > 1
+    seed = seed_of(batch, player, run.task)
     for part in parts:
         run.device.seed(seed)
-        rows = Rows(len(part), part.start if ranks else part.start - batch.start, batch.whole if ranks else len(batch))
-        with rows if ranks or len(parts) > 1 else nullcontext(), run.autocast():
+        with rows_of(part, batch, run.device.world) if split else nullcontext(), run.autocast():
             found = run.task.losses(run.state.model, part, player, step)
         shares = {name: term.sum / max(counts[term.unit], 1e-30) for name, term in found.items()}
         loss = sum(shares.values(), start=torch.zeros_like(total))
@@ -243,7 +283,7 @@ def _halve(run: Run, batch: Batch, step: int, micro: int, why: str, fatal: bool)
             where=f"{batch.ids[0] if batch.ids else 'no sample here'}: {why}", done="the last saved state is kept",
             fix="--set size=SMALLER or --set precision=bfloat16; splitting the batch cannot help any further",
         )  # fmt: skip
-    smaller = max(smallest, min(micro, rows) // 2)
+    smaller = _smaller(run, micro)
     run.event("micro", step, micro=smaller, why=why)
     run.micros.append((step, smaller))
     if fatal:
@@ -253,6 +293,13 @@ def _halve(run: Run, batch: Batch, step: int, micro: int, why: str, fatal: bool)
             done=f"the state is saved, and from now on {smaller} samples are looked at at once",
             fix=f"visus resume {run.folder.path}",
         )  # fmt: skip
+
+
+def _smaller(run: Run, micro: int) -> int:
+    """Return about half as many rows as are looked at at once: whole groups of the task, at least one."""
+    rows = -(-run.train.batch_size // run.device.world)
+    group = run.task.group or rows
+    return max(group, min(micro, rows) // 2 // group * group)
 
 
 def _move(run: Run, player: str, rate: float, norm: float, step: int) -> bool:
@@ -276,7 +323,9 @@ def _move(run: Run, player: str, rate: float, norm: float, step: int) -> bool:
         _reload(run, step, failed or "another rank ran out of memory")
         return False
     if not _sound(state):
-        _go_back(run, step, "the weights are not finite after the optimiser moved them")
+        broken = state.first_not_finite()
+        state.progress.step = step + 1  # the same step would do the same again
+        _go_back(run, f"{broken} is not finite after the optimiser moved the weights")
         return False
     return True
 
@@ -299,58 +348,63 @@ def _sound(state: State) -> bool:
 
 
 def _skip(run: Run, batch: Batch, player: str, step: int, before: Snapshot | None) -> None:
-    """Leave a step out: name its cause, keep a bundle that shows it, quarantine who is named again, go back when it goes on."""
+    """Leave a step out: name its cause, keep a bundle, quarantine who is named again, go back when it goes on."""
     state, progress = run.state, run.state.progress
     state.restore_buffers()
-    cause = healing.locate(run.task, state.model, batch, player, step, run.device)
+    own = healing.locate(run.task, state.model, batch, player, step, run.device, run.micro(step))
     state.restore_buffers()
+    told = run.device.texts(json.dumps(asdict(own)))
+    causes = [healing.Cause.from_json(json.loads(text)) for text in told]
+    cause = healing.together(causes)
+    shows = next((rank for rank, its in enumerate(causes) if its.kind), 0)  # its rows bring the trouble back
+    place = f"{healing.FOLDER}/step-{step:010d}" if run.bundles < BUNDLES else ""
+    run.bundles += bool(place)
+    if place and run.device.rank == shows:
+        healing.write_bundle(
+            run.folder.path / place, own, batch, state.model, player, step, run.micro(step), run.device
+        )
     if before is not None:
         restore(state, before)
-    bundle = (
-        healing.write_bundle(run.folder.path, cause, batch, state.model, player, step) if run.folder.leader else None
-    )
     run.event("skipped", step, why=str(cause), cause=cause.kind, module=cause.module, term=cause.term,
-              ids=list(cause.ids), bundle=str(bundle.relative_to(run.folder.path)) if bundle else "")  # fmt: skip
-    named = dict(zip(cause.indices, cause.ids, strict=True))
-    for part in run.device.gather({"index": torch.tensor(cause.indices, dtype=torch.int64)}):
-        for index in part["index"].tolist():
-            key = str(index)
-            progress.suspects[key] = progress.suspects.get(key, 0) + 1
-            if progress.suspects[key] == NAMED:
-                progress.quarantined[key] = named.get(index, key)
-                run.event("quarantined", step, id=progress.quarantined[key], why=f"not finite {NAMED} times")
+              ids=list(cause.ids), bundle=place)  # fmt: skip
+    for index, name in zip(cause.indices, cause.ids, strict=True):
+        key = str(index)
+        progress.suspects[key] = progress.suspects.get(key, 0) + 1
+        if progress.suspects[key] == NAMED:
+            progress.quarantined[key] = name
+            run.event("quarantined", step, id=name, why=f"not finite {NAMED} times")
     progress.failures += 1
     progress.step = step + 1
-    if run.device.most([int(progress.failures >= IN_A_ROW or cause.kind in ("weight", "buffer"))])[0]:
-        _go_back(run, step, str(cause))
+    if progress.failures >= IN_A_ROW or cause.kind in ("weight", "buffer"):
+        _go_back(run, str(cause))
 
 
-def _go_back(run: Run, step: int, why: str) -> None:
-    """Put the last good weights back and go on at half the rate; give up after ROLLBACKS times."""
+def _go_back(run: Run, why: str) -> None:
+    """Put the last good weights back, keep the step number, and halve the rate; give up after ROLLBACKS times."""
     state, kept = run.state, replace(run.state.progress)
     run.generations.wait()
     run.device.most([0])  # every rank waits until the leader's save is on disk
     run.generations.load(state)
     good = state.progress.step
-    step_now = max(kept.step, step + 1)
-    for name, value in asdict(replace(kept, step=step_now, failures=0, rollbacks=kept.rollbacks + 1,
+    for name, value in asdict(replace(kept, failures=0, rollbacks=kept.rollbacks + 1,
                                       lr_scale=kept.lr_scale / 2)).items():  # fmt: skip
         setattr(state.progress, name, value)
     if kept.rollbacks >= ROLLBACKS:
         state.progress.step = good
         save(run, wait=True)
         raise DivergedError(
-            "FIT-007", f"training does not stay finite (step {step}, after going back {ROLLBACKS} times)", where=why,
+            "FIT-007", f"training does not stay finite (step {kept.step}, gone back {ROLLBACKS} times)", where=why,
             done=f"the last good weights, of step {good}, are in {run.folder.path / 'last.safetensors'}",
             fix="a smaller --set optim.lr, --set precision=float32, or look at the named samples: visus info RUN",
         )  # fmt: skip
-    run.event("rolled_back", step, to=good, lr_scale=state.progress.lr_scale, why=why)
+    run.event("rolled_back", kept.step, to=good, lr_scale=state.progress.lr_scale, why=why)
     save(run, wait=True)
 
 
 def _reload(run: Run, step: int, why: str) -> None:
     """Go on from the state on disk, step number and all: the optimiser was interrupted half-way."""
-    run.reloads += 1
+    run.reloads = run.reloads + 1 if step <= run.reloaded_at else 1  # what is got past is no endless trouble
+    run.reloaded_at = max(step, run.reloaded_at)
     if run.reloads > ROLLBACKS:
         raise ResourceError("FIT-005", f"memory runs out in the optimiser (step {step})", where=why,
                             done="the last saved state is kept",
@@ -363,7 +417,7 @@ def _reload(run: Run, step: int, why: str) -> None:
 
 
 def _evaluate(run: Run, received: list[int]) -> None:
-    """Judge the (averaged) weights on the validation part, keep them when they are the best, count when they are not."""
+    """Judge the (averaged) weights on the validation part; keep them when they are the best, else count."""
     progress = run.state.progress
     progress_before = time.perf_counter()
     save(run)
@@ -372,7 +426,8 @@ def _evaluate(run: Run, received: list[int]) -> None:
         run.state.swap_average()
         try:
             stop = (lambda: bool(received)) if run.device.world == 1 else (lambda: False)
-            metric, _ = judge(run.task, run.state.model, run.validation, run.device, stop)
+            fits = run.micro(progress.step)
+            metric, _ = judge(run.task, run.state.model, run.validation, run.device, stop, fits)
             values = metric.quick()
         except StopIteration:
             return  # the loop sees the signal next; a resume judges again from the start
@@ -401,10 +456,11 @@ def _evaluate(run: Run, received: list[int]) -> None:
 
 
 def save(run: Run, *, wait: bool = False) -> None:
-    """Save the whole state, and the weights as a model file beside it; a state with a number that is not finite never."""
+    """Save the whole state, and the weights as a model file beside it; never one with a number that is not finite."""
     began = time.perf_counter()
-    if not run.state.finite():
-        return _go_back(run, run.state.progress.step, "an average or a buffer is not finite")
+    broken = next(filter(None, run.device.texts(run.state.first_not_finite())), "")
+    if broken:
+        return _go_back(run, f"{broken} is not finite")
     run.state.progress.elapsed = run.elapsed()
     run.folder.flush()
     if run.folder.leader:
@@ -421,13 +477,17 @@ def _over(run: Run) -> bool:
     return run.horizon.ended(progress.step) or 0 < run.recipe.patience <= progress.stale
 
 
-def _stop_if(run: Run, received: list[int]) -> None:
-    number = run.device.most([max(received, default=0)])[0]
+def _told_by_any(run: Run, received: list[int]) -> bool:
+    """Stop when any rank got a signal; tell whether a save is due on any, so that all of them save the same step."""
+    due = time.perf_counter() - run.saved_at > run.recipe.save_every
+    number, due_anywhere = run.device.most([max(received, default=0), int(due)])
     if number:
         save(run, wait=True)
         name = signal.Signals(number).name
         raise Interrupted(number, f"stopped by {name} after step {run.state.progress.step}",
-                          done="the state is saved, nothing is lost", fix=f"visus resume {run.folder.path}")  # fmt: skip
+                          done="the state is saved, nothing is lost",
+                          fix=f"visus resume {run.folder.path}")  # fmt: skip
+    return bool(due_anywhere)
 
 
 def _clock(run: Run) -> float:
@@ -447,7 +507,10 @@ def _counts(run: Run, batch: Batch) -> dict[str, float]:
 
 
 def _note_bad(run: Run, batch: Batch, step: int) -> None:
-    for name, why in batch.bad:
+    """Write down, once, which pictures of any rank could not be read; stop when they are too many."""
+    if not run.device.most([len(batch.bad)])[0]:
+        return
+    for name, why in chain.from_iterable(map(json.loads, run.device.texts(json.dumps(batch.bad)))):
         if name in run.bad:
             continue
         run.bad[name] = why
@@ -455,7 +518,8 @@ def _note_bad(run: Run, batch: Batch, step: int) -> None:
         if len(run.bad) > run.recipe.data.max_bad * run.train.size:
             save(run, wait=True)
             raise BadDataLimit(
-                "DATA-020", f"{len(run.bad)} of {run.train.size:,} training pictures cannot be read", where=f"{name}: {why}",
+                "DATA-020", f"{len(run.bad)} of {run.train.size:,} training pictures cannot be read",
+                where=f"{name}: {why}",
                 done=f"the limit is {run.recipe.data.max_bad:.1%}; the state is kept",
                 fix="mend or remove them (decisions.jsonl lists them), or --set data.max_bad=SHARE",
             )  # fmt: skip
@@ -466,8 +530,9 @@ def _log(run: Run, step: int, rate: float, found: Mapping[str, Found]) -> None:
     for player, part in found.items():
         of = "" if len(found) == 1 else f"/{player}"
         row[f"loss{of}"], row[f"gradient_norm{of}"] = part.loss, part.norm
-        if len(part.terms) > 1:
-            row |= {f"loss{of}/{name}": value for name, value in part.terms.items()}
+        terms = _summed(run.device.texts(json.dumps(part.terms)))
+        if len(terms) > 1:
+            row |= {f"loss{of}/{name}": value for name, value in terms.items()}
     row["seconds"], row["waiting"] = round(run.elapsed(), 3), round(run.train.waiting, 3)
     run.folder.log(row)
     run.record(row)
@@ -475,6 +540,14 @@ def _log(run: Run, step: int, rate: float, found: Mapping[str, Found]) -> None:
     if now - run.told_at > 0.1:
         run.told_at = now
         run.watch({**row, "progress": run.horizon.progress(step + 1), "memory": run.device.peak_memory()})
+
+
+def _summed(texts: Sequence[str]) -> dict[str, float]:
+    """Return the loss terms of the whole step from those of each rank; one without a sample has none."""
+    total: dict[str, float] = {}
+    for name, value in chain.from_iterable(json.loads(text).items() for text in texts):
+        total[name] = total.get(name, 0.0) + value
+    return total
 
 
 def _epoch(run: Run, step: int) -> float:

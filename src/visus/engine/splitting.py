@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from visus.core.seeds import derive
+from visus.core.task import Batch, Task
+
 _DROPOUTS = {F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout}
 
 
@@ -68,6 +71,18 @@ class Rows(TorchFunctionMode):
     def _cut(self, whole: Tensor, part: Tensor | None = None) -> Tensor:
         share = len(whole) // self.whole
         return whole[self.start * share : self.start * share + self.rows * share]
+
+
+def rows_of(part: Batch, batch: Batch, world: int) -> Rows:
+    """Return the place of a part in the step's batch of all ranks, or in this process's batch where it is alone."""
+    if world > 1:
+        return Rows(len(part), part.start, batch.whole)
+    return Rows(len(part), part.start - batch.start, len(batch))
+
+
+def seed_of(batch: Batch, player: str, task: Task) -> int:
+    """Return what the random numbers of a player's forward pass derive from."""
+    return batch.seed if len(task.players) == 1 else derive(batch.seed, player)
 
 
 def uncovered(model: nn.Module) -> list[str]:

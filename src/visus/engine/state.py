@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from visus.core.errors import IntegrityError, UsageError
-from visus.core.files import digest, write_bytes
+from visus.core.files import write_bytes
 from visus.core.recipe import Recipe
 from visus.engine import optim
 
@@ -119,10 +121,9 @@ class State:
     progress: Progress
 
     def __post_init__(self) -> None:
-        named = dict(self.model.named_buffers())
-        kept = {name: b for name, b in named.items() if b.is_floating_point()}
-        self.buffers = list(kept.values())
-        self.counters = [b for b in named.values() if not b.is_floating_point()]
+        averaged = statistics(self.model)
+        self.buffers = list(averaged.values())
+        self.counters = [b for name, b in self.model.named_buffers() if name not in averaged]
         self._before = [torch.empty_like(b) for b in (*self.buffers, *self.counters)]
 
     def remember_buffers(self) -> None:
@@ -152,8 +153,7 @@ class State:
         tensors = {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
         if self.average is not None:
             tensors |= {name: self.flat.view(self.average, name) for name in self.flat.place if name in tensors}
-            names = [name for name, b in self.model.named_buffers() if b.is_floating_point()]
-            tensors |= {n: t for n, t in zip(names, self.average_buffers, strict=True) if n in tensors}
+            tensors |= dict(zip(statistics(self.model), self.average_buffers, strict=True))
         return {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
 
     def tensors(self) -> dict[str, Tensor]:
@@ -187,11 +187,29 @@ class State:
         return kept
 
     def finite(self) -> bool:
-        """Tell whether weights, buffers and averages are all finite numbers."""
-        tensors = [self.flat.weights, *self.buffers]
-        if self.average is not None:
-            tensors += [self.average, *self.average_buffers]
-        return all(bool(torch.isfinite(t.sum())) or bool(torch.isfinite(t).all()) for t in tensors)
+        """Tell whether every number of the state is finite."""
+        return not self.first_not_finite()
+
+    def first_not_finite(self) -> str:
+        """Return the name, as of ``tensors``, of the first tensor or number that is not finite; empty when all are."""
+        for name, tensor in self.tensors().items():
+            if tensor.is_floating_point() and not name.startswith("buffer.") and not bool(torch.isfinite(tensor).all()):
+                return name
+        for player, kept in self.scalars().items():
+            for values in (*kept["parameters"].values(), *kept["groups"]):
+                for key, value in values.items():
+                    if isinstance(value, float) and not math.isfinite(value):
+                        return f"optimiser.{player}.{key}"
+        return ""
+
+
+def statistics(model: nn.Module) -> dict[str, Tensor]:
+    """Return the floating buffers that training gathers and a model file keeps.
+
+    The others are constants, such as an attention mask of minus infinities: no average of theirs means anything.
+    """
+    saved = model.state_dict(keep_vars=True).keys()
+    return {name: b for name, b in model.named_buffers() if b.is_floating_point() and name in saved}
 
 
 def new_state(
@@ -213,7 +231,7 @@ def new_state(
         parameter.requires_grad_(parameter.is_floating_point() and name not in never)
     flat = Flat({name: p for name, p in model.named_parameters() if p.requires_grad})
     optimisers = optim.build(model, recipe.optim, players, layers, recipe.model.layer_decay)
-    buffers = [b for b in model.buffers() if b.is_floating_point()] if recipe.ema else []
+    buffers = statistics(model).values() if recipe.ema else ()
     average = flat.weights.clone() if recipe.ema else None
     return State(model, flat, optimisers, average, [b.clone() for b in buffers], Progress())
 
@@ -286,8 +304,9 @@ class Generations:
         for step in self.steps():
             try:
                 snapshot = self._read(step)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
-                wrong.append(f"state {step} is damaged ({str(error).splitlines()[0]}); the one before it was used")
+            except (OSError, ValueError, TypeError, LookupError, AttributeError, SafetensorError) as error:
+                why = (str(error).splitlines() or [type(error).__name__])[0]
+                wrong.append(f"state {step} is damaged ({why}); the one before it was used")
                 continue
             restore(state, snapshot)
             return wrong
@@ -305,28 +324,34 @@ class Generations:
     def _write(self, snapshot: Snapshot) -> None:
         step = int(snapshot.progress["step"])
         data = self.folder / f"{step:010d}.safetensors"
-        write_bytes(data, to_bytes(snapshot.tensors))
-        manifest = {"progress": snapshot.progress, "optimisers": snapshot.scalars, "sha256": digest(data)}
+        content = to_bytes(snapshot.tensors)
+        write_bytes(data, content)
+        sealed = sha256(content).hexdigest()
+        manifest = {"progress": snapshot.progress, "optimisers": snapshot.scalars, "sha256": sealed}
         text = json.dumps(manifest, allow_nan=False)
         manifest["self"] = _hash(text)
         write_bytes(self.folder / f"{step:010d}.json", json.dumps(manifest).encode())
-        for old in self.steps()[KEPT:]:
+        # a later step than this one is a damaged generation, for the run would else have gone on from it
+        later, kept = [s for s in self.steps() if s > step], [s for s in self.steps() if s <= step]
+        for old in (*later, *kept[KEPT:]):
             (self.folder / f"{old:010d}.json").unlink(missing_ok=True)
             (self.folder / f"{old:010d}.safetensors").unlink(missing_ok=True)
-        whole = {f"{kept:010d}.safetensors" for kept in self.steps()}
+        whole = {f"{step:010d}.safetensors" for step in self.steps()}
         for orphan in self.folder.glob("*.safetensors"):
             if orphan.name not in whole:
                 orphan.unlink(missing_ok=True)
 
     def _read(self, step: int) -> Snapshot:
-        manifest = json.loads((self.folder / f"{step:010d}.json").read_bytes())
+        text = (self.folder / f"{step:010d}.json").read_bytes()
+        manifest = json.loads(text)
+        canonical = json.dumps(manifest).encode() == text  # else a flipped bit may spell the same numbers another way
         claimed = manifest.pop("self")
-        if _hash(json.dumps(manifest, allow_nan=False)) != claimed:
+        if not canonical or _hash(json.dumps(manifest)) != claimed:
             raise ValueError("its manifest does not match its own checksum")
-        data = self.folder / f"{step:010d}.safetensors"
-        if digest(data) != manifest["sha256"]:
+        data = (self.folder / f"{step:010d}.safetensors").read_bytes()
+        if sha256(data).hexdigest() != manifest["sha256"]:
             raise ValueError("its checksum does not hold")
-        return Snapshot(from_bytes(data.read_bytes()), manifest["optimisers"], manifest["progress"])
+        return Snapshot(from_bytes(data), manifest["optimisers"], manifest["progress"])
 
 
 def restore(state: State, snapshot: Snapshot) -> None:
@@ -384,6 +409,4 @@ def _copy_into(target: Tensor, source: Tensor, name: str) -> None:
 
 
 def _hash(text: str) -> str:
-    from hashlib import sha256
-
     return sha256(text.encode()).hexdigest()
