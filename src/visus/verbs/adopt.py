@@ -47,6 +47,7 @@ def adopt(
     from visus.core.modelfile import Card, write_model
     from visus.core.recipe import InputSettings
     from visus.models import adopting
+    from visus.models.origins.user_code import is_code
 
     source = Path(weights)
     taken = adopting.adopt(source, model, options)
@@ -65,7 +66,7 @@ def adopt(
     if target.exists() and out is None:
         raise UsageError("USE-018", f"{target} exists already", fix="--out FILE")
     write_model(target, taken.tensors, card)
-    return load(target, model=model if ".py:" in model else None)
+    return load(target, model=model if is_code(model) else None)
 
 
 def _names(classes: Sequence[str] | str | Path, outputs: int) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from visus.data.dataset import ArrayImages, Dataset, FileImages, Images
 from visus.data.decode import peek
 from visus.engine import device as hardware
 from visus.engine.schedule import SHAPES
-from visus.models.dense import is_dense
+from visus.models.building import check_outputs
+from visus.models.dense import is_dense, unsafe_channels_last
 from visus.tasks import TASKS
 from visus.verbs.assembly import GIVEN, network
 
@@ -52,6 +53,8 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
     draft.choose(Choice("device", hardware.best_device(), "the fastest at hand"))
     draft.choose(Choice("threads", torch.get_num_threads(), "of this machine"))
     known = facts(dataset, draft.finish(), said)
+    if said.get("optim.name") == "gd":
+        draft.choose(Choice("batch", known.train, "gradient descent takes every sample at each step"))
     for choice in TASKS[task].defaults(known):
         if not (choice.key in LENGTHS and lengths):
             draft.choose(choice)
@@ -104,16 +107,18 @@ def facts(dataset: Dataset, settled: Recipe, wanted: Mapping[str, Any]) -> Facts
 
 
 def _what_follows(recipe: Recipe, dataset: Dataset, known: Facts, given: nn.Module | None) -> Iterator[Choice]:
-    """Yield what follows from the network, the optimiser and the length once these are chosen."""
-    if recipe.optim.name == "gd":
-        yield Choice("batch", known.train, "gradient descent takes every sample at each step")
+    """Yield what follows from the network and the length once these are chosen."""
     if not any((recipe.minutes, recipe.epochs, recipe.steps)):
         yield Choice("epochs", USUAL_EPOCHS, "no length was given")
-    task = TASKS[recipe.task](recipe, dataset.classes or dataset.numbers)
-    dense = is_dense(network(recipe, task, given))
+    names = dataset.classes or dataset.numbers
+    task = TASKS[recipe.task](recipe, names)
+    if given is not None:  # before anything is started; it also gives lazy layers their shape
+        check_outputs(given, len(names), recipe.input.channels, recipe.input.size, type(given).__name__)
+    model = network(recipe, task, given)
+    dense = is_dense(model)
     if known.fast_bfloat16 and dense:
         yield Choice("precision", "bfloat16", "this processor multiplies it faster, and the network is dense")
-    if dense:
+    if dense and not (known.device == "cpu" and unsafe_channels_last(model)):
         yield Choice("memory_format", "channels_last", "dense convolutions run faster in it")
 
 
