@@ -138,7 +138,7 @@ def _fit(run: Run) -> None:
         broken = run.state.first_not_finite()
         if broken:
             raise UsageError("FIT-008", f"{broken} is not finite before the first step",
-                             fix="start from other weights; a constant needs register_buffer(persistent=False)")  # fmt: skip
+                             fix="other weights; a constant needs register_buffer(persistent=False)")  # fmt: skip
         save(run, wait=True)  # whatever happens, there is a good state to go back to
     with _signals() as received:
         while True:
