@@ -148,7 +148,7 @@ class Classify:
 
     def decode(self, raw: Raw) -> list[ClassPrediction]:
         """Return a prediction a picture; an answer that is not finite gives every class the score 0."""
-        logits = raw["logits"].double().cpu() / self.temperature
+        logits = raw["logits"].cpu().double() / self.temperature  # not every device has float64
         probabilities = (logits.sigmoid() if self.several else logits.softmax(1)).nan_to_num(0)
         scores, order = probabilities.topk(min(TOP, len(self.classes)))
         predictions = []
