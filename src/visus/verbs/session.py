@@ -104,14 +104,15 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float]) -> Run
     Interrupted at any place, it can be done again: the best weights are what they were.
     """
     began = time.perf_counter()
+    split = "test" if len(dataset.indices("test")) else "val"
     task, model, device, recipe = run.task, run.state.model, run.device, run.recipe
     tensors, card = read_model(run.folder.path / "best.safetensors")
     model.load_state_dict(tensors)
+    run.watch({"note": f"judging the weights of step {card.step:,} on the {split} part"})
     said: dict[str, float] = {}
     if run.validation is not None:
         held_out, _ = judge(task, model, run.validation, device)
         said = held_out.calibration()
-    split = "test" if len(dataset.indices("test")) else "val"
     with feed(dataset, dataset.indices(split), task, recipe, device, train=False) as final:
         task.calibrate(said)
         metric, bad = judge(task, model, final, device)
