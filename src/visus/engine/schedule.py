@@ -125,7 +125,7 @@ class Minutes:
         while True:
             if self.pending:
                 kind, at, values = self.pending[0]
-                if at != step:
+                if at > step:
                     return
                 self.pending.pop(0)
                 self._take(kind, at, values)

@@ -1,0 +1,168 @@
+"""Rates against PyTorch's own schedulers; runs in minutes against simulated clocks."""
+
+import math
+
+import pytest
+import torch
+from torch.optim import lr_scheduler
+
+from tests.engine.toy import recipe
+from visus.engine.schedule import SEGMENTS, Minutes, Steps, shape
+
+
+def rates(scheduler, n):
+    """Return what a PyTorch scheduler says of a rate of 1."""
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    made, told = scheduler(optimiser), []
+    for _ in range(n):
+        told.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        made.step()
+    return told
+
+
+def ours(n, **settings):
+    horizon = Steps(recipe(steps=n, **{f"schedule.{k}": v for k, v in settings.items()}), n, n)
+    return [horizon.rate(step) for step in range(n)]
+
+
+def test_cosine_is_that_of_pytorch():
+    expected = rates(lambda o: lr_scheduler.CosineAnnealingLR(o, 50, eta_min=0.1), 50)
+    assert ours(50, name="cosine", warmup=0.0, final=0.1) == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_cycle_is_that_of_pytorch_but_for_its_last_step():
+    def cycle(optimiser):
+        return lr_scheduler.OneCycleLR(
+            optimiser,
+            1.0,
+            total_steps=101,
+            pct_start=31 / 101,
+            div_factor=25,
+            final_div_factor=0.4,
+            cycle_momentum=False,
+        )
+
+    expected = rates(cycle, 100)  # peak at step 30 of 0..100
+    assert ours(100, name="one_cycle", start=0.04, final=0.1) == pytest.approx(expected, abs=1e-12)
+
+
+def test_warm_up_is_a_straight_line():
+    expected = rates(lambda o: lr_scheduler.LambdaLR(o, lambda s: 0.1 + 0.9 * (s + 1) / 11 if s < 10 else 1.0), 100)
+    assert ours(100, name="constant", warmup=0.1, start=0.1) == pytest.approx(expected, abs=1e-12)
+
+
+def test_after_the_warm_up_the_shape_begins_at_its_top():
+    told = ours(100, name="cosine", warmup=0.1, start=0.0)
+    assert max(told) == told[10] == 1.0
+    assert told[:11] == sorted(told[:11])
+
+
+def test_steps_fall_at_their_milestones():
+    expected = rates(lambda o: lr_scheduler.MultiStepLR(o, [50, 75], gamma=0.1), 100)
+    told = ours(100, name="step", warmup=0.0, milestones=(0.5, 0.75), factor=0.1)
+    assert told == pytest.approx(expected, rel=1e-12)
+
+
+def test_linear_is_a_straight_line_to_its_end():
+    expected = rates(lambda o: lr_scheduler.LinearLR(o, 1.0, 0.2, total_iters=40), 40)
+    assert ours(40, name="linear", warmup=0.0, final=0.2) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["cosine", "one_cycle", "linear"])
+def test_every_shape_ends_at_its_final_share(name):
+    settings = recipe(**{"schedule.name": name, "schedule.final": 0.05}).schedule
+    assert shape(settings, 1.0) == pytest.approx(0.05)
+
+
+def test_a_model_is_judged_each_epoch_and_at_the_end():
+    horizon = Steps(recipe(evaluate_every=1.0), 25, 10)
+    assert [step for step in range(26) if horizon.evaluates(step)] == [10, 20, 25]
+
+
+SECONDS = 600.0
+
+
+def simulate(seconds_of_step, *, seconds=SECONDS, start=0, elapsed=0.0, decisions=(), until=10**9, cost=0.0):
+    """Run a horizon against a clock; return (steps, seconds, decisions, rates)."""
+    written = list(decisions)
+    horizon = Minutes(
+        recipe(minutes=10, steps=None),
+        seconds,
+        5,
+        lambda k, s, v: written.append((k, s, v)),
+        list(decisions),
+        cost=cost,
+    )
+    step, told = 0, []
+    if start:  # a resume: the log is cut, the decisions are all there
+        step = start
+    while step < until:
+        if not horizon.ended(step):
+            horizon.decide(step, elapsed)
+        if horizon.ended(step):
+            break
+        told.append(horizon.rate(step))
+        elapsed += seconds_of_step(step, elapsed)
+        step += 1
+    return step, elapsed, written, told
+
+
+CLOCKS = {
+    "fast": lambda step, at: 0.06,
+    "slow": lambda step, at: 3.0,
+    "speeding up": lambda step, at: 0.5 - 0.3 * min(1, at / SECONDS),
+    "slowing down by 30 %": lambda step, at: 0.2 * (1 + 0.3 * min(1, at / SECONDS)),
+    "slowing down at once by 30 %": lambda step, at: 0.2 if at < 0.7 * SECONDS else 0.26,
+    "slow at first": lambda step, at: 20.0 if step == 0 else 0.1,
+    "a stall in the constant part": lambda step, at: 60.0 if step == 700 else 0.2,
+    "a stall in the decay": lambda step, at: 60.0 if step == 2300 else 0.2,
+    "noisy": lambda step, at: 0.1 + 0.2 * (step * 7919 % 97) / 97,
+}
+
+
+@pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
+def test_a_run_in_minutes_ends_within_5_percent_of_its_budget(clock):
+    assert simulate(clock)[1] == pytest.approx(SECONDS, rel=0.05)
+
+
+@pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
+def test_another_clock_that_replays_the_decisions_does_the_same_steps(clock):
+    steps, _, written, told = simulate(clock)
+    again = simulate(lambda step, at: 7.0, decisions=written)
+    assert (again[0], again[2], again[3]) == (steps, written, told)
+
+
+@pytest.mark.parametrize("share", [0.2, 0.6, 0.8, 0.97])
+def test_a_resume_anywhere_goes_on_with_the_same_rates(share):
+    clock = CLOCKS["noisy"]
+    steps, _, written, told = simulate(clock)
+    at = int(steps * share)
+    known = [d for d in written if d[1] <= at]
+    _, elapsed, _, first = simulate(clock, decisions=known, until=at)
+    assert first == told[:at]
+    end, elapsed, _, rest = simulate(clock, start=at, elapsed=elapsed, decisions=known)
+    assert elapsed == pytest.approx(SECONDS, rel=0.05)
+    assert rest[0] == pytest.approx(told[at], abs=1e-12)
+    assert all(a >= b for a, b in zip(rest[1:], rest[2:], strict=False))
+    assert end > at
+
+
+def test_the_rate_of_a_run_in_minutes_never_jumps_by_more_than_a_segments_share():
+    told = simulate(CLOCKS["noisy"])[3][5:]  # after the warm-up
+    assert max(abs(a - b) for a, b in zip(told, told[1:], strict=False)) < 1 / SEGMENTS
+    assert told[-1] < 0.02
+
+
+def test_costly_validations_wait_for_the_end():
+    judged = [values["judge"] for _, _, values in simulate(CLOCKS["fast"], cost=0.1 * SECONDS)[2]]
+    assert not any(judged)
+    assert sum(values["judge"] for _, _, values in simulate(CLOCKS["fast"], cost=1.0)[2]) == 3
+
+
+def test_a_budget_of_a_few_steps_still_decays():
+    steps, elapsed, written, told = simulate(lambda step, at: 100.0)
+    assert steps >= SEGMENTS
+    assert told[-1] < 1
+    assert math.isfinite(elapsed)
+    assert written
