@@ -358,7 +358,9 @@ class _Work:
                 taken = self.pictures.take(alone[partners], beat)
                 return self._batch(just, np.array(partners), 1, taken).rows(0, 0)
         first = next(iter(bad.values()), "all of them are left out")
-        raise DataError("DATA-032", "not one picture can be read", where=first, fix="mend the files, or name other ones")
+        raise DataError(
+            "DATA-032", "not one picture can be read", where=first, fix="mend the files, or name other ones"
+        )
 
 
 def _slice(samples: Samples, start: int, stop: int) -> Samples:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from itertools import chain
 
 import torch
 from torch import nn
@@ -20,7 +22,7 @@ def judge(
     stop: Callable[[], bool] = lambda: False,
     micro: int = 0,
 ) -> tuple[Metric, list[tuple[str, str]]]:
-    """Return the metric of every sample of a feed, over all ranks, and the samples that could not be read.
+    """Return the metric of every sample of a feed, over all ranks, and (id, reason) of those that could not be read.
 
     Out of memory halves the part that is looked at at once; the metric does not depend on it.
 
@@ -48,7 +50,8 @@ def judge(
         for module in training:
             module.training = True
     metric.load(device.gather(metric.state()))
-    return metric, bad
+    everyones = chain.from_iterable(json.loads(text) for text in device.texts(json.dumps(bad)))
+    return metric, [(name, why) for name, why in everyones]
 
 
 def _count(task: Task, model: nn.Module, metric: Metric, batch: Batch, device: Device, micro: int) -> int:

@@ -7,6 +7,7 @@ import math
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -72,7 +73,9 @@ class Run:
         self.generations = Generations(self.folder.path)
         self.micros = [(int(d["step"]), int(d["micro"])) for d in self.folder.decisions() if d["kind"] == "micro"]
         self.seconds = {"steps": 0.0, "validation": 0.0, "saving": 0.0}
-        self.bad = {str(d["id"]): str(d["why"]) for d in self.folder.decisions() if d["kind"] == "unreadable"}
+        bad = [d for d in self.folder.decisions() if d["kind"] == "unreadable"]
+        self.bad = {str(d["id"]): str(d["why"]) for d in bad}
+        self.bad_in = Counter(str(d["part"]) for d in bad)
         self.saved_at = self.told_at = time.perf_counter()
         self.bundles = len(list((self.folder.path / healing.FOLDER).glob("step-*")))
         self.reloads, self.reloaded_at = 0, -1
@@ -164,7 +167,9 @@ def _step(run: Run, step: int) -> None:
     began = time.perf_counter()
     state = run.state
     batch = run.train.batch(step, frozenset(map(int, state.progress.quarantined)))
-    _note_bad(run, batch, step)
+    if run.device.most([len(batch.bad)])[0]:
+        everyones = map(json.loads, run.device.texts(json.dumps(batch.bad)))
+        _note_bad(run, chain.from_iterable(everyones), step, "training", run.train.size)
     counts = _counts(run, batch)
     if not any(counts.values()):
         run.event("skipped", step, why="no sample of this step has a target")
@@ -427,12 +432,13 @@ def _evaluate(run: Run, received: list[int]) -> None:
         try:
             stop = (lambda: bool(received)) if run.device.world == 1 else (lambda: False)
             fits = run.micro(progress.step)
-            metric, _ = judge(run.task, run.state.model, run.validation, run.device, stop, fits)
+            metric, bad = judge(run.task, run.state.model, run.validation, run.device, stop, fits)
             values = metric.quick()
         except StopIteration:
             return  # the loop sees the signal next; a resume judges again from the start
         finally:
             run.state.swap_average()
+        _note_bad(run, bad, progress.step, "validation", run.validation.size)
         if run.task.score not in values:
             raise UsageError(
                 "USE-006", f"there is no score named {run.task.score!r}", fix=did_you_mean(run.task.score, values)
@@ -506,20 +512,20 @@ def _counts(run: Run, batch: Batch) -> dict[str, float]:
     return dict(zip(sorted(counts), run.device.sum_(together).tolist(), strict=True))
 
 
-def _note_bad(run: Run, batch: Batch, step: int) -> None:
-    """Write down, once, which pictures of any rank could not be read; stop when they are too many."""
-    if not run.device.most([len(batch.bad)])[0]:
-        return
-    for name, why in chain.from_iterable(map(json.loads, run.device.texts(json.dumps(batch.bad)))):
+def _note_bad(
+    run: Run, bad: Iterator[tuple[str, str]] | Sequence[tuple[str, str]], step: int, part: str, size: int
+) -> None:
+    """Write down, once, which pictures of a part of the data could not be read; stop when they are too many."""
+    for name, why in bad:
         if name in run.bad:
             continue
         run.bad[name] = why
-        run.event("unreadable", step, id=name, why=why)
-        if len(run.bad) > run.recipe.data.max_bad * run.train.size:
+        run.bad_in[part] += 1
+        run.event("unreadable", step, id=name, part=part, why=why)
+        if run.bad_in[part] > run.recipe.data.max_bad * size:
             save(run, wait=True)
             raise BadDataLimit(
-                "DATA-020", f"{len(run.bad)} of {run.train.size:,} training pictures cannot be read",
-                where=f"{name}: {why}",
+                "DATA-020", f"{run.bad_in[part]} of {size:,} {part} pictures cannot be read", where=f"{name}: {why}",
                 done=f"the limit is {run.recipe.data.max_bad:.1%}; the state is kept",
                 fix="mend or remove them (decisions.jsonl lists them), or --set data.max_bad=SHARE",
             )  # fmt: skip
