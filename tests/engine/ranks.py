@@ -1,44 +1,73 @@
-"""What test_ranks.py runs in every rank of a torchrun: the toy, with a trouble of the caller's choice."""
+"""What test_ranks.py runs in every rank of one torchrun: the toy, with one trouble after another, and what ranks tell."""
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.engine.test_loop import Hungry, Sick
-from tests.engine.toy import Toy, network, recipe, train
+from tests.engine.toy import Points, Toy, network, recipe, train
 from visus.engine import loop
+from visus.engine.device import opened
 from visus.engine.loop import Run
 
 torch.set_num_threads(1)
+TROUBLES = ("none", "hungry", "sick", "norm", "small", "unreadable")
 
 
-def main(folder: Path, trouble: str) -> None:
-    """Train; write the gradient of step 0 and the final weights."""
-    rank = int(os.environ.get("RANK", "0"))
+class Unreadable(Points):
+    """One picture of the second rank cannot be read."""
 
-    def note_first_gradient(run: Run) -> None:
-        gradient = loop._gradient
+    def batch(self, step, without=frozenset()):  # type: ignore[no-untyped-def]
+        from dataclasses import replace
 
-        def noted(run: Run, batch, counts, player, step):  # type: ignore[no-untyped-def]
-            found = gradient(run, batch, counts, player, step)
-            if step == 0:
-                save_file({"gradient": run.state.flat.gradients.clone()}, folder / f"gradient-{rank}.safetensors")
-            return found
+        given = super().batch(step, without)
+        return replace(given, bad=(("point 63", "torn"),)) if self.rank == self.world - 1 else given
 
-        loop._gradient = noted
 
-    task = {"none": Toy(), "hungry": Hungry(3) if rank == 1 else Toy(), "sick": Sick(sample=3)}[trouble]
-    settings = recipe(steps=12, batch=15, **({"minutes": 1, "steps": None} if trouble == "minutes" else {}))
-    run = train(folder / "run", settings, model=network(), task=task, change=note_first_gradient)
-    save_file({"weights": run.state.flat.weights.clone()}, folder / f"weights-{rank}.safetensors")
+def exercise(folder: Path, trouble: str, rank: int, world: int) -> None:
+    """Train; write the gradient of step 0, the final weights and the final buffers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    gradient = loop._gradient
+
+    def noted(run: Run, batch, counts, player, step):  # type: ignore[no-untyped-def]
+        found = gradient(run, batch, counts, player, step)
+        if step == 0:
+            save_file({"gradient": run.state.flat.gradients.clone()}, folder / f"gradient-{rank}.safetensors")
+        return found
+
+    loop._gradient = noted
+    task = {"hungry": Hungry(3) if rank == 1 else Toy(), "sick": Sick(sample=3)}.get(trouble, Toy())
+    batch = 1 if trouble == "small" else 15
+    feed = Unreadable(batch=15, rank=rank, world=world) if trouble == "unreadable" else None
+    settings = recipe(steps=12, batch=batch, **{"data.max_bad": 0.5})
+    run = train(folder / "run", settings, model=network(norm=trouble == "norm"), task=task, feed=feed)
+    loop._gradient = gradient
+    kept = {"weights": run.state.flat.weights, **{f"buffer{i}": b for i, b in enumerate(run.state.buffers)}}
+    save_file({name: tensor.clone() for name, tensor in kept.items()}, folder / f"weights-{rank}.safetensors")
+
+
+def speak(folder: Path) -> None:
+    """Write what a rank is told of the others."""
+    with opened(recipe()) as device:
+        rows = torch.arange(3 * device.rank, dtype=torch.float32).reshape(-1, 3)
+        told = device.gather({"rows": rows, "seen": torch.ones(device.rank + 1, dtype=torch.bool)})
+        kept = {f"{name}{rank}": part[name].contiguous() for rank, part in enumerate(told) for name in part}
+        save_file(kept, folder / f"gathered-{device.rank}.safetensors")
+        (folder / f"texts-{device.rank}.txt").write_text(
+            "|".join([*device.texts(f"rank {device.rank}"), device.agreed(f"from {device.rank}")])
+        )
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    dist.init_process_group("gloo")
+    for name in TROUBLES:
+        exercise(Path(sys.argv[1]) / name, name, dist.get_rank(), dist.get_world_size())
+    speak(Path(sys.argv[1]))
+    dist.destroy_process_group()

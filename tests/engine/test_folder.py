@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_the_ranks_that_do_not_lead_write_nothing(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 def test_a_log_on_a_full_disk_lets_go_of_the_folder_with_exit_4(tmp_path):
     (tmp_path / "log.jsonl").symlink_to("/dev/full")
     folder = RunFolder(tmp_path, leader=False)

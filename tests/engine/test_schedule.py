@@ -1,6 +1,7 @@
 """Rates against PyTorch's own schedulers; runs in minutes against simulated clocks."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -144,13 +145,13 @@ def test_a_resume_anywhere_goes_on_with_the_same_rates(share):
     end, elapsed, _, rest = simulate(clock, start=at, elapsed=elapsed, decisions=known)
     assert elapsed == pytest.approx(SECONDS, rel=0.05)
     assert rest[0] == pytest.approx(told[at], abs=1e-12)
-    assert all(a >= b for a, b in zip(rest[1:], rest[2:], strict=False))
+    assert all(a >= b for a, b in pairwise(rest[1:]))
     assert end > at
 
 
 def test_the_rate_of_a_run_in_minutes_never_jumps_by_more_than_a_segments_share():
     told = simulate(CLOCKS["noisy"])[3][5:]  # after the warm-up
-    assert max(abs(a - b) for a, b in zip(told, told[1:], strict=False)) < 1 / SEGMENTS
+    assert max(abs(a - b) for a, b in pairwise(told)) < 1 / SEGMENTS
     assert told[-1] < 0.02
 
 

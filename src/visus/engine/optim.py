@@ -91,6 +91,10 @@ def _from_timm(settings: OptimSettings, groups: list[dict[str, Any]], lr: float)
         raise UsageError(
             "USE-004", f"there is no optimiser named {settings.name!r}", fix=did_you_mean(settings.name, names())
         ) from error
+    if isinstance(info.opt_class, str):  # timm knows it by its import path alone
+        package = info.opt_class.partition(".")[0]
+        raise UsageError("USE-012", f"the optimiser {settings.name!r} is part of {package}, which visus does not use",
+                         fix="--set optim.name=adamw")  # fmt: skip
     accepted = inspect.signature(cast(Callable[..., Any], info.opt_class)).parameters
     given: dict[str, Any] = {"eps": settings.eps} if info.has_eps and settings.name != "muon" else {}
     if settings.name != "muon" and "betas" in accepted and len(accepted["betas"].default) == len(settings.betas):
@@ -106,4 +110,7 @@ def _from_timm(settings: OptimSettings, groups: list[dict[str, Any]], lr: float)
             "USE-012", f"the optimiser {settings.name!r} needs second derivatives, which the loop does not take",
             fix="--set optim.name=adamw",
         )  # fmt: skip
+    if hasattr(made, "rng"):
+        raise UsageError("USE-012", f"the optimiser {settings.name!r} draws random numbers of its own: no exact resume",
+                         fix="--set optim.name=muon")  # fmt: skip
     return made

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from visus.core.errors import UsageError
+from visus.core.errors import ResourceError, UsageError
 from visus.core.recipe import Recipe
-from visus.core.task import Feed, Task
-from visus.engine.device import Device
+from visus.core.task import Batch, Feed, Task
+from visus.engine.device import Device, out_of_memory
+from visus.engine.splitting import rows_of, seed_of
 from visus.engine.state import State, new_state
 
 STEPS = 80
@@ -46,6 +48,7 @@ def range_test(
 
     Raises:
         UsageError: the loss never falls.
+        ResourceError: a single sample does not fit in memory.
 
     Source:
         Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, sec. 3.3.
@@ -86,14 +89,7 @@ def _step(task: Task, state: State, feed: Feed, recipe: Recipe, device: Device, 
     counts = {unit: max(float(device.sum_(count.double())), 1.0) for unit, count in task.counts(batch).items()}
     total = 0.0
     for player in task.players:
-        state.flat.gradients.zero_()
-        for part in batch.to(device.device, device.memory_format).split(recipe.micro or len(batch)):
-            device.seed(batch.seed)
-            with device.autocast():
-                terms = task.losses(state.model, part, player, step)
-            loss = torch.stack([term.sum / counts[term.unit] for term in terms.values()]).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+        total += float(device.sum_(_gradient(task, state, batch, counts, player, step, recipe.micro, device)))
         device.sum_(state.flat.gradients)
         norm = float(state.flat.gradients.norm())
         if not math.isfinite(norm):
@@ -104,3 +100,43 @@ def _step(task: Task, state: State, feed: Feed, recipe: Recipe, device: Device, 
             group["lr"] = rate * group["share"]
         state.optimisers[player].step()
     return total
+
+
+def _gradient(
+    task: Task,
+    state: State,
+    batch: Batch,
+    counts: Mapping[str, float],
+    player: str,
+    step: int,
+    micro: int,
+    device: Device,
+) -> Tensor:
+    """Leave a player's gradient of this rank's rows in the buffer, in parts that fit; return the loss."""
+    micro = micro if micro and task.group == 1 else len(batch)
+    while True:
+        state.flat.gradients.zero_()
+        total = torch.zeros((), dtype=torch.float64, device=device.device)
+        failed = ""
+        try:
+            for part in batch.split(max(1, micro)) if len(batch) else ():
+                part = part.to(device.device, device.memory_format)
+                device.seed(seed_of(batch, player, task))
+                with rows_of(part, batch, device.world), device.autocast():
+                    terms = task.losses(state.model, part, player, step)
+                loss = torch.stack([term.sum / counts[term.unit] for term in terms.values()]).sum()
+                loss.backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            failed = str(error).splitlines()[0]
+        stuck = bool(failed) and (micro <= 1 or task.group != 1)
+        some, hopeless = device.most([int(bool(failed)), int(stuck)])
+        if hopeless:
+            raise ResourceError("FIT-003", f"the range test does not fit in memory on {device.device}",
+                                where=failed or "on another rank",
+                                fix="--set size=SMALLER, or give a rate: --lr 1e-3")  # fmt: skip
+        if not some:
+            return total
+        micro = max(1, micro // 2)
