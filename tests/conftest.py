@@ -13,6 +13,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is first imported
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line has it: tests run beside each other
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["VISUS_CACHE"] = tempfile.mkdtemp(prefix="visus-cache-")
 

@@ -18,6 +18,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "visus"
 FILES = sorted(SOURCE.rglob("*.py"))
+TREES = {file: ast.parse(file.read_bytes()) for file in FILES}
 
 SUPPLIES = {"core"}
 """What every room may use."""
@@ -80,7 +81,7 @@ def imports(file: Path) -> Iterator[Import]:
             else:
                 yield from walk(child, eager and not inside)
 
-    yield from walk(ast.parse(file.read_bytes()), eager=True)
+    yield from walk(TREES[file], eager=True)
 
 
 def room(module: str) -> str:
@@ -193,9 +194,9 @@ def test_no_file_has_a_name_that_says_nothing():
 
 def nodes() -> Iterator[tuple[str, ast.AST]]:
     """Yield every node of every file with its place."""
-    for file in FILES:
-        for node in ast.walk(ast.parse(file.read_bytes())):
-            yield f"{file.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}", node
+    for file, tree in TREES.items():
+        name = file.relative_to(ROOT)
+        yield from ((f"{name}:{getattr(node, 'lineno', 0)}", node) for node in ast.walk(tree))
 
 
 def test_no_name_of_ours_is_img_or_cfg():
@@ -222,11 +223,6 @@ UNSAFE_CALLS = {
 }  # fmt: skip
 
 
-def called(node: ast.AST) -> str:
-    """Return what a call calls, as it is written: ``torch.load``."""
-    return ast.unparse(node.func) if isinstance(node, ast.Call) else ""
-
-
 def test_nothing_in_a_file_can_be_executed_and_nothing_draws_from_a_global_generator():
     broken = [
         str(item)
@@ -234,15 +230,18 @@ def test_nothing_in_a_file_can_be_executed_and_nothing_draws_from_a_global_gener
         if item.module.split(".")[0] in UNSAFE_MODULES and item.file.relative_to(SOURCE) not in SPEAK_TO_THEIR_CHILDREN
     ]
     for place, node in nodes():
-        given = {keyword.arg: ast.unparse(keyword.value) for keyword in getattr(node, "keywords", []) if keyword.arg}
-        if called(node) in UNSAFE_CALLS:
-            broken.append(f"{place} calls {called(node)}")
-        if called(node) and given.get("shell", "False") != "False":
+        if not isinstance(node, ast.Call):
+            continue
+        call = ast.unparse(node.func)
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords if keyword.arg}
+        if call in UNSAFE_CALLS:
+            broken.append(f"{place} calls {call}")
+        if given.get("shell", "False") != "False":
             broken.append(f"{place} opens a shell")
-        if called(node) == "torch.load" and given.get("weights_only") != "True":
+        if call == "torch.load" and given.get("weights_only") != "True":
             broken.append(f"{place} calls torch.load without weights_only=True")
-        if called(node).endswith((".load", ".memmap")) and given.get("allow_pickle", "False") != "False":
+        if call.endswith((".load", ".memmap")) and given.get("allow_pickle", "False") != "False":
             broken.append(f"{place} unpickles an array")
-        if re.fullmatch(r"(np|numpy)\.random\.[a-z]\w*", called(node)):
-            broken.append(f"{place} calls {called(node)}: make a Generator of a derived seed")
+        if re.fullmatch(r"(np|numpy)\.random\.[a-z]\w*", call):
+            broken.append(f"{place} calls {call}: make a Generator of a derived seed")
     assert not broken, "\n".join(broken)

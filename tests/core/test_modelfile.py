@@ -299,7 +299,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(tmp_path):
     script = (
         "import sys, torch; from pathlib import Path; from visus.core.modelfile import *\n"
         "path = Path(sys.argv[1]); tensors, card = read_model(path)\n"
-        "for step in range(60): write_model(path, {n: t * 0 + step for n, t in tensors.items()}, card)"
+        "for step in range(25): write_model(path, {n: t * 0 + step for n, t in tensors.items()}, card)"
     )
     write_model(path, {"w": torch.zeros(50_000)}, card())
     writer = subprocess.Popen([sys.executable, "-c", script, path])
