@@ -22,7 +22,8 @@ STEPS = 60
 
 CHILD = f"""
 import sys, visus
-visus.train(sys.argv[1], out=sys.argv[2], steps={STEPS}, set={{**{SETTINGS!r}, "data.workers": int(sys.argv[3]), "save_every": 0.1}})
+settings = {{**{SETTINGS!r}, "data.workers": int(sys.argv[3]), "save_every": 0.1}}
+visus.train(sys.argv[1], out=sys.argv[2], steps={STEPS}, set=settings)
 """
 
 
@@ -50,7 +51,9 @@ def stopping(number, when):
 
 def test_a_run_that_has_ended_is_returned_as_it_is_and_says_so(run):
     said = []
-    before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    before = {
+        path: path.stat().st_mtime_ns for path in run.folder.rglob("*") if path.is_file() and path.name != ".lock"
+    }
     again = visus.resume(run.folder, watch=said.append)
     assert again.finished_before and again.scores == run.scores
     assert "this run has ended" in said[0]["note"]

@@ -29,7 +29,7 @@ def test_a_run_learns_what_its_pictures_show(run):
 def test_a_run_folder_holds_what_is_promised(run):
     names = {path.name for path in run.folder.iterdir()}
     assert {"recipe.yaml", "log.jsonl", "best.safetensors", "last.safetensors", "report.html"} <= names
-    assert not [path for path in run.folder.rglob(".visus-part-*")]
+    assert not list(run.folder.rglob(".visus-part-*"))
 
 
 def test_the_log_has_a_line_a_step_and_one_a_validation(run):

@@ -43,7 +43,7 @@ def demo(
 
 
 def write_digits(photos: Path) -> None:
-    """Write the digits as PNG files in class folders: 1,437 to train on and 360 to be judged on, as they come."""
+    """Write the digits as PNG files in class folders: 1,438 to train on and 359 to be judged on, as they come."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits

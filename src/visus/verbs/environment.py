@@ -13,13 +13,15 @@ from visus.verbs.runs import read_document
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "visus")
 
-BITS = ("python", *LIBRARIES, "machine", "processor", "kernels", "device", "threads", "world")
+BITS = ("python", *LIBRARIES, "machine", "processor", "kernels", "device", "threads", "world", "code")
 """A change of any of these may change a run's last bits, so a resume refuses it unless told otherwise."""
 
 
 def environment(recipe: Recipe, world: int = 1) -> dict[str, Any]:
     """Return the versions, the machine and the threads of this process."""
     import torch
+
+    from visus.models.origins.user_code import is_code, source_of
 
     return {
         "python": platform.python_version(),
@@ -31,6 +33,7 @@ def environment(recipe: Recipe, world: int = 1) -> dict[str, Any]:
         "threads": recipe.threads,
         "world": world,
         "kernels": torch.backends.cpu.get_cpu_capability(),
+        "code": source_of(recipe.model.name)[1] if is_code(recipe.model.name) else "",
     }
 
 

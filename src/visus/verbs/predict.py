@@ -6,7 +6,7 @@ import csv
 import glob
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,9 @@ from visus.core.files import write_bytes, write_json, write_text
 if TYPE_CHECKING:
     from torch import nn
 
-    from visus.core.task import Prediction
+    from visus.core.task import Batch, Prediction
     from visus.data.dataset import Images
+    from visus.data.feed import Feed
     from visus.verbs.load import Model
 
 
@@ -123,12 +124,8 @@ def answer(
     device = model.device()
     data = Dataset("files", Path(), "files", "named", Strings(names), images, {}, np.zeros(len(names), np.uint8))
     recipe = model.recipe.model_copy(update={"batch": min(batch, max(1, len(names)))})
-    with feed(data, np.arange(len(names)), model.task, recipe, device, train=False) as pictures:
-        for part in pictures.sweep():
-            for name, why in part.bad:
-                if bad is None:
-                    raise DataError("DATA-094", why, where=name)
-                bad[name] = why
+    with feed(data, np.arange(len(names)), model.task, recipe, device, train=False) as shown:
+        for part in _readable(shown, bad, lambda: _reasons(images, names, recipe.input.channels)):
             if not len(part):
                 continue
             moved = part.to(device.device, device.memory_format)
@@ -136,6 +133,30 @@ def answer(
                 raw = {k: v.float() for k, v in model.task.raw(model.network, moved).items()}
             for row, said in enumerate(model.task.decode(raw)):
                 yield part.ids[row], said.home(part.frames[row])
+
+
+def _readable(shown: Feed, bad: dict[str, str] | None, reasons: Callable[[], dict[str, str]]) -> Iterator[Batch]:
+    """Yield the batches of a sweep; what cannot be read goes into ``bad`` with its reason, be it everything."""
+    try:
+        for part in shown.sweep():
+            for name, why in part.bad:
+                if bad is None:
+                    raise DataError("DATA-094", why, where=name)
+                bad[name] = why
+            yield part
+    except DataError as error:
+        if error.code != "DATA-032" or bad is None:
+            raise
+        bad.update(reasons())  # not one picture could be read, so there was no batch to tell why
+
+
+def _reasons(images: Images, names: Sequence[str], channels: int) -> dict[str, str]:
+    import numpy as np
+
+    from visus.data.pixels import pictures
+
+    refused = pictures(images, channels).take(np.arange(len(names)), lambda index: None).bad
+    return {names[i]: why for i, why in refused.items()}
 
 
 def gather(named: Sequence[str | Path]) -> list[str]:

@@ -56,6 +56,7 @@ def resume(
         if done is not None:
             tell({"note": f"{folder}: this run has ended; there is nothing to resume"})
             return done
+        _check_code(recipe, folder)
         source = read_document(folder / "data.json")
         dataset = open_data(source["data"], recipe.data, seed=recipe.seed, download=source["download"])
         changes = _changes_of_data(dataset, source, accept=accept_changes)
@@ -68,6 +69,22 @@ def resume(
                 tell({"note": f"changed since the run began: {change}"})
             tell({"recipe": recipe, "folder": folder})
             return complete(recipe, dataset, held, device, given=model, started=started, tell=tell)
+
+
+def _check_code(recipe: Recipe, folder: Path) -> None:
+    """Refuse to run code that came with the run folder: a folder may be a stranger's.
+
+    Raises:
+        UsageError: the recipe names such code.
+    """
+    file = Path(recipe.model.name.rpartition(":")[0])
+    if recipe.model.name.endswith(".py") or ".py:" not in recipe.model.name:
+        return
+    if file.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            "RUN-011", f"{file}: the network's code lies in the run folder", done="nothing was run",
+            fix="put the code elsewhere, if you trust it, and name it when training: --model FILE.py:Class",
+        )  # fmt: skip
 
 
 def _changes_of_data(dataset: Dataset, source: Mapping[str, Any], *, accept: bool) -> list[str]:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
-from visus.core.errors import BadDataLimit, Interrupted
+from visus.core.errors import BadDataLimit, Interrupted, ResourceError
 from visus.core.files import write_json, write_text
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import Recipe
 from visus.core.task import Metric
 from visus.data.dataset import Dataset
 from visus.engine import loop
-from visus.engine.device import Device
+from visus.engine.device import Device, memory_failure
 from visus.engine.evaluate import judge
 from visus.engine.folder import RunFolder
 from visus.engine.schedule import Minutes
@@ -62,7 +62,7 @@ def complete(
             when model and report are written.
         ResourceError, DivergedError: as ``loop.fit``.
     """
-    with _stoppable(held.path), ExitStack() as stack:
+    with _stoppable(held.path), _short_of_memory(held.path), ExitStack() as stack:
         reading = time.perf_counter() - started
         run = assemble(recipe, dataset, held, device, given=given, started=started, tell=tell)
         stack.callback(run.train.close)
@@ -125,7 +125,7 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float]) -> Run
     if run.folder.leader:
         for name, why in bad:
             if name not in run.bad:
-                run.event("unreadable", run.state.progress.step, id=name, why=why)
+                run.event("unreadable", run.state.progress.step, id=name, part=split, why=why)
         measured = {name: score.json() for name, score in scores.items()}
         told = card.model_copy(update={"scores": measured, "split": split, **said})
         write_model(result.best, tensors, told)
@@ -159,7 +159,7 @@ def _check_readable(bad: Sequence[tuple[str, str]], size: int, split: str, limit
     if len(bad) > limit * size:
         name, why = bad[0]
         raise BadDataLimit(
-            "DATA-093", f"{len(bad):,} of {size:,} {split} pictures cannot be read", where=f"{name}: {why}",
+            "DATA-020", f"{len(bad):,} of {size:,} {split} pictures cannot be read", where=f"{name}: {why}",
             done=f"the limit is {limit:.1%}; the model and {result.report}, which lists them, are written",
             fix=f"mend or remove them, then: visus evaluate {result.best} DATA",
         )  # fmt: skip
@@ -186,7 +186,7 @@ def _seconds_to_judge(run: loop.Run, dataset: Dataset) -> float:
     batch = next(iter(run.validation.sweep()), None) if run.validation is not None else None
     if batch is not None and len(batch) and run.validation is not None:
         run.state.model.eval()
-        batch = batch.to(run.device.device, run.device.memory_format)
+        batch = batch.rows(0, run.micro(run.state.progress.step)).to(run.device.device, run.device.memory_format)
         times = []
         for _ in range(2):
             began = time.perf_counter()
@@ -196,6 +196,20 @@ def _seconds_to_judge(run: loop.Run, dataset: Dataset) -> float:
         judged = run.validation.size + len(dataset.indices("test"))
         seconds = 1.3 * min(times) * judged / len(batch)
     return float(run.device.share_(torch.tensor(seconds, dtype=torch.float64, device=run.device.device)))
+
+
+@contextmanager
+def _short_of_memory(folder: Path) -> Iterator[None]:
+    """Turn a failure for want of memory outside the loop, which heals its own, into one the user can act on."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not memory_failure(error):
+            raise
+        raise ResourceError(
+            "FIT-009", "memory ran out", where=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            done="what was saved is kept", fix=f"visus resume {folder}, with less else running, or --set size=SMALLER",
+        ) from error  # fmt: skip
 
 
 @contextmanager

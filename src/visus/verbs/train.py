@@ -76,7 +76,10 @@ def train(
     settled, dataset = prepare(data, wanted, given=given, download=download, allow_leak=allow_leak, tell=tell)
     with opened(settled) as device:
         folder = Path(out) if out is not None else Path(device.agreed(str(_free(data))))
+        _check_outside(folder, Path(data))
         with RunFolder(folder, leader=device.rank == 0) as held:
+            if held.leader:
+                _check_empty(folder)  # again, now that no other process can begin one here
             settled = _with_rate(settled, dataset, given, device, tell)
             if held.leader:
                 write_json(folder / "environment.json", environment(settled, device.world))
@@ -187,10 +190,25 @@ def _check_free(folder: Path) -> None:
 
     if (folder / "recipe.yaml").exists():
         with RunFolder(folder):
-            raise UsageError(
-                "RUN-003", f"{folder}: there is a run in this folder already",
-                fix=f"visus resume {folder} goes on with it; --out takes another folder",
-            )  # fmt: skip
+            _check_empty(folder)
+
+
+def _check_empty(folder: Path) -> None:
+    """Refuse a folder that holds a run or its states."""
+    if (folder / "recipe.yaml").exists() or any((folder / "state").glob("*.json")):
+        raise UsageError(
+            "RUN-003", f"{folder}: there is a run in this folder already",
+            fix=f"visus resume {folder} goes on with it; --out takes another folder",
+        )  # fmt: skip
+
+
+def _check_outside(folder: Path, data: Path) -> None:
+    """Refuse to write into the user's data, where the run would be read as pictures the next time."""
+    if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
+        raise UsageError(
+            "RUN-010", f"{folder}: the run would be written into the data", where=f"the data is {data.resolve()}",
+            fix=f"--out {data.resolve().parent / 'runs' / (data.resolve().name + '-1')}",
+        )  # fmt: skip
 
 
 def _free(data: str | Path, base: Path = Path("runs")) -> Path:

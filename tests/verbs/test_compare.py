@@ -1,0 +1,55 @@
+"""Comparing two models on the same items."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.verbs.examples import NAMES, train, write_classes
+
+import visus
+from visus.core.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def poor(photos, tmp_path_factory):
+    """Return a run that had no time to learn."""
+    return train(photos, tmp_path_factory.mktemp("poor") / "run", steps=1, seed=3)
+
+
+def test_a_model_is_no_better_than_itself(run, photos):
+    found = visus.compare(run.best, run.folder, photos)
+    assert found.verdict == "+0.0 +- 0.0: no difference shown"
+    assert all(d.value == d.low == d.high == 0 for d in found.differences.values())
+
+
+def test_a_model_that_learned_is_better_than_one_that_did_not(run, poor, photos):
+    found = visus.compare(poor.best, run.best, photos)
+    assert found.verdict.endswith("B is better")
+    assert visus.compare(run.best, poor.best, photos).verdict.endswith("A is better")
+    difference = found.differences["accuracy"]
+    assert difference.value == pytest.approx(run.scores["accuracy"].value - poor.scores["accuracy"].value)
+    assert difference.n == 90
+
+
+def test_the_document_says_both_scores_the_difference_and_the_verdict(run, poor, photos):
+    told = json.loads(json.dumps(visus.compare(poor.best, run.best, photos).json()))
+    assert told["scores"]["a"]["accuracy"]["value"] == poor.scores["accuracy"].value
+    assert told["differences"]["accuracy"]["verdict"] == told["verdict"] and told["score"] == "accuracy"
+
+
+def test_models_of_other_classes_are_not_compared(run, tmp_path):
+    data = write_classes(tmp_path / "photos", each=10, names={name: NAMES[name] for name in ("one", "two")})
+    other = train(data, tmp_path / "run", steps=1)
+    with pytest.raises(UsageError) as caught:
+        visus.compare(run.best, other.best, data)
+    assert caught.value.where == "classify of 3; classify of 2"
+
+
+def test_models_that_had_other_pictures_held_back_are_not_compared(tmp_path):
+    """Without a test part of its own, data is carved by the seed: one model has trained on the other's test."""
+    data = write_classes(tmp_path / "photos", each=20)
+    runs = [train(data, tmp_path / str(seed), steps=1, seed=seed).best for seed in (0, 1)]
+    with pytest.raises(UsageError) as caught:
+        visus.compare(*runs, data)
+    assert "12 pictures were not held back from B" in caught.value.where and "--seed" in caught.value.fix

@@ -1,0 +1,110 @@
+"""Info: what a file or a folder says of itself, and a failed step seen again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.verbs.examples import TINY, digits, write_classes, write_table
+
+import visus
+from visus.core.errors import DataError, IntegrityError, UsageError
+
+
+def facts(found):
+    """Return every section of an Info as one mapping."""
+    return {title: dict(rows) for title, rows in found.sections}
+
+
+def test_a_model_file_tells_its_card(run):
+    found = visus.info(run.best)
+    assert found.kind == "model" and facts(found)["What it is"]["network"] == "cnn"
+
+
+def test_a_run_tells_its_state_its_scores_and_every_setting(run):
+    found = visus.info(run.folder)
+    told = facts(found)
+    assert found.kind == "run" and told["run"]["state"] == "ended"
+    assert told["scores on the test part"]["accuracy"].startswith(f"{run.scores['accuracy'].value:.4f}")
+    assert told["settings"].keys() == run.recipe.flat().keys()
+
+
+def test_data_tells_its_parts_and_classes(photos):
+    told = facts(visus.info(photos))
+    assert told["data"]["train"] == "180" and told["classes"] == {"one": "110", "six": "110", "two": "110"}
+
+
+def test_numbers_and_several_labels_are_told_too(tmp_path):
+    pixels = digits()[0]
+    rows = [(pixels[i], i, i % 2) for i in range(30)]
+    told = facts(visus.info(write_table(tmp_path / "numbers", rows, ["age", "height"])))
+    assert told["numbers"]["age"] == "0 to 29, mean 14.5"
+    tags = [(pixels[i], "old;tall" if i % 2 else "old") for i in range(30)]
+    assert facts(visus.info(write_table(tmp_path / "tags", tags, ["tags"])))["classes"] == {"old": "30", "tall": "15"}
+
+
+def test_a_name_is_data_too():
+    assert facts(visus.info("digits"))["data"]["pictures"] == "1,797"
+
+
+def test_a_picture_tells_its_pixels(photos):
+    told = facts(visus.info(next((photos / "test" / "one").iterdir())))
+    assert told["picture"]["format"] == "png" and told["picture"]["pixels"] == "16 x 16"
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    with pytest.raises(DataError):
+        visus.info(tmp_path / "nothing")
+
+
+def test_everything_is_plain_json(run, photos):
+    for path in (run.best, run.folder, photos):
+        assert json.loads(json.dumps(visus.info(path).json()))["kind"]
+
+
+@pytest.fixture(scope="module")
+def sick(tmp_path_factory):
+    """Return a run one of whose pictures holds a number that is not finite."""
+    root = tmp_path_factory.mktemp("sick")
+    data = write_classes(root / "photos", each=20)
+    values = np.full((16, 16), 0.5, np.float32)
+    values[3, 3] = 1e38
+    Image.fromarray(values).save(data / "one" / "sick.tiff")
+    code = root / "overflow.py"
+    code.write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n"
+        "    def __init__(self, classes):\n        super().__init__()\n"
+        "        self.square = nn.Flatten()\n        self.last = nn.Linear(256, classes)\n"
+        "    def forward(self, images):\n        return self.last(self.square(images) ** 2)\n"
+    )
+    settings = {key: value for key, value in TINY.items() if not key.startswith("model.")}
+    return visus.train(data, model=f"{code}:Net", out=root / "run", steps=24, set={**settings, "data.validation": 0.05})
+
+
+def test_a_run_lists_the_steps_it_could_not_take_and_how_to_see_them_again(sick):
+    told = facts(visus.info(sick.folder))
+    assert any("one/sick.tiff" in fact for fact in told["what happened"].values())
+    assert next(iter(told["steps that can be replayed"].values())).endswith("--replay")
+
+
+def test_a_bundle_names_its_cause_and_replays_to_the_same(sick):
+    bundle = min((sick.folder / "bundles").iterdir())
+    told = facts(visus.info(bundle))
+    cause = told["a step that was not finite"]
+    assert cause["samples"] == "one/sick.tiff"
+    again = facts(visus.info(bundle, replay=True, network=sick.recipe.model.name))["replayed here"]
+    assert again["result"] == "the same" and again["samples"] == "one/sick.tiff"
+
+
+def test_only_a_bundle_can_be_replayed(run):
+    with pytest.raises(UsageError) as caught:
+        visus.info(run.folder, replay=True)
+    assert caught.value.fix == "visus info RUN lists its bundles"
+
+
+def test_a_damaged_bundle_is_said_to_be_one(sick, tmp_path):
+    (tmp_path / "cause.json").write_text('{"step": 3, "cause": {}, "ids": []}')
+    with pytest.raises(IntegrityError):
+        visus.info(tmp_path)

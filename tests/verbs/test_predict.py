@@ -1,0 +1,137 @@
+"""Predicting: files, folders and patterns; what cannot be read is named, and everything else is answered."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.verbs.examples import digits
+
+import visus
+from visus.core.errors import DataError, UsageError
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    return visus.load(run.best)
+
+
+def test_a_folder_is_looked_through_for_pictures(model, photos):
+    found = visus.predict(model, photos / "test" / "six")
+    assert len(found) == 30 and found.refused == () and found.readable
+    assert sum(said.label == "six" for _, said in found) >= 28
+
+
+def test_a_pattern_finds_what_it_matches(model, photos):
+    found = visus.predict(model, str(photos / "test" / "*" / "*.png"))
+    assert len(found) == 90
+    assert visus.predict(model, str(photos / "test" / "**")).files == found.files
+
+
+def test_a_file_named_twice_is_answered_once_and_the_order_is_kept(model, photos):
+    first, second = sorted((photos / "test" / "one").iterdir())[:2]
+    assert visus.predict(model, [second, first, second]).files == (str(second), str(first))
+
+
+def test_the_document_has_file_label_and_score(model, photos):
+    file = next((photos / "test" / "two").iterdir())
+    (told,) = json.loads(json.dumps(visus.predict(model, file).json()))["predictions"]
+    assert told["file"] == str(file) and told["label"] == "two" and 1 / 3 < told["score"] <= 1
+
+
+def test_the_table_is_csv_that_python_reads(model, photos):
+    found = visus.predict(model, photos / "test" / "one")
+    rows = list(csv.DictReader(io.StringIO(found.csv())))
+    assert rows[0].keys() == {"file", "label", "score"}
+    assert [row["file"] for row in rows] == list(found.files)
+
+
+def test_files_and_arrays_are_answered_alike(model, photos):
+    files = sorted((photos / "test").rglob("*.png"))[:40]
+    said = model.predict([np.asarray(Image.open(file)) for file in files])
+    assert said == list(visus.predict(model, files).predictions)
+
+
+def test_pictures_of_any_size_and_mode_are_answered(model, tmp_path):
+    pixels = digits()[0][1]
+    grey = Image.fromarray(pixels)
+    grey.resize((300, 20)).save(tmp_path / "wide.png")
+    grey.convert("RGBA").save(tmp_path / "alpha.png")
+    Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    grey.save(tmp_path / "lossy.jpg")
+    found = visus.predict(model, tmp_path)
+    assert len(found) == 4 and found.refused == ()
+
+
+def test_blue_green_red_is_told_apart_from_red_green_blue(model):
+    picture = np.zeros((16, 16, 3), np.uint8)
+    picture[..., 0] = digits()[0][1]
+    assert model.predict([picture[..., ::-1]], order="bgr") == model.predict([picture])
+    with pytest.raises(UsageError, match="channels come as rgb or bgr"):
+        model.predict([picture], order="gbr")
+
+
+def test_one_array_is_not_taken_for_a_list_of_its_rows(model):
+    with pytest.raises(UsageError) as caught:
+        model.predict(digits()[0][1])
+    assert caught.value.fix == "model.predict([picture])"
+
+
+def test_what_cannot_be_read_is_named_with_its_reason_and_the_rest_is_answered(model, photos, tmp_path):
+    good = next((photos / "test" / "two").iterdir())
+    (tmp_path / "torn.png").write_bytes(good.read_bytes()[:60])
+    (tmp_path / "words.jpg").write_text("not a picture")
+    found = visus.predict(model, [tmp_path / "torn.png", good, tmp_path / "words.jpg"])
+    assert [file for file, _ in found.refused] == [str(tmp_path / "torn.png"), str(tmp_path / "words.jpg")]
+    assert [said is not None for _, said in found] == [False, True, False]
+    assert not found.readable
+    assert [row["file"] for row in found.json()["refused"]] == [file for file, _ in found.refused]
+
+
+def test_a_file_that_is_not_there_stops_before_anything_is_answered(model, photos, tmp_path):
+    with pytest.raises(DataError, match=r"nothing\.png: there is no such file"):
+        visus.predict(model, [next((photos / "test" / "two").iterdir()), tmp_path / "nothing.png"])
+
+
+def test_a_folder_without_a_picture_says_so(model, tmp_path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(DataError) as caught:
+        visus.predict(model, tmp_path)
+    assert caught.value.looked == "below it: 1 other files"
+
+
+def test_a_pipe_is_not_waited_for(model, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "pipe" in visus.predict(model, tmp_path / "pipe.png").refused[0][1]
+
+
+def test_pictures_are_drawn_with_what_was_said(model, photos, tmp_path):
+    found = visus.predict(model, photos / "test" / "two", out=tmp_path / "said")
+    assert len(found.drawn) == 30
+    drawn = np.asarray(Image.open(found.drawn[0]))
+    assert drawn.ndim == 3 and drawn.shape[0] > 16
+    told = json.loads((tmp_path / "said" / "predictions.json").read_text())
+    assert len(told["predictions"]) == 30
+    assert (tmp_path / "said" / "predictions.csv").read_text().startswith("file,label,score\n")
+
+
+def test_every_odd_picture_is_answered_or_refused_with_a_reason(model, bad_inputs):
+    """Broken headers, lying sizes, bombs and rare modes: the decode door's answer is this verb's answer."""
+    from visus.data.decode import decode
+
+    files = sorted(path for path in (bad_inputs / "images").iterdir() if path.stat().st_size < 100_000)
+    found = visus.predict(model, files)
+    refused = dict(found.refused)
+    assert len(files) > 150 and all(refused.values())
+    for file, said in found:
+        try:
+            decode(type(files[0])(file))
+        except DataError:
+            assert file in refused
+        else:
+            assert said is not None or "channels" in refused[file]
