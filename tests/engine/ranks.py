@@ -1,4 +1,4 @@
-"""What test_ranks.py runs in every rank of one torchrun: the toy, with one trouble after another, and what ranks tell."""
+"""What test_ranks.py runs in every rank of one torchrun: the toy in one trouble after another, and what ranks tell."""
 
 from __future__ import annotations
 

@@ -303,3 +303,24 @@ def test_empty_steps_move_nothing(tmp_path):
     run = train(tmp_path, recipe(steps=3), feed=feed)
     fresh = network().state_dict()
     assert torch.equal(run.state.flat.parameters["0.weight"], fresh["0.weight"])
+
+
+def test_a_run_in_minutes_that_was_stopped_late_ends_all_the_same(tmp_path):
+    settings = recipe(minutes=1, steps=None, save_every=1000.0)
+
+    def stop_in_the_decay(run):
+        decide = run.horizon.decide
+
+        def decided(step, elapsed):
+            decide(step, elapsed)
+            if len(run.horizon.segments) == 3:
+                raise KeyboardInterrupt
+
+        run.horizon.decide = decided
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, settings, seconds=1.5, change=stop_in_the_decay)
+    marks = [d for d in decisions(tmp_path) if d["kind"] in ("mark", "segment")]
+    run = train(tmp_path, settings, seconds=1.5)
+    assert run.state.progress.finished
+    assert [d for d in decisions(tmp_path) if d["kind"] in ("mark", "segment")][: len(marks)] == marks
