@@ -17,7 +17,9 @@ Split = Annotated[str, typer.Option(help="train, val, test or all.")]
 Download = Annotated[bool, typer.Option("--download", help="Allow a data set named torchvision:NAME to be fetched.")]
 Network = Annotated[
     str | None,
-    typer.Option("--network", help="FILE.py:Class, when the network is your own: stored source is never run."),
+    typer.Option(
+        "--network", "--model", help="FILE.py:Class, when the network is your own: stored source is never run."
+    ),
 ]
 
 SHORT = {

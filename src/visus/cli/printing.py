@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from visus.core.errors import quoted
 from visus.core.figures import Table
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def print_run(run: Run, *, json: bool) -> None:
         return
     print(run.summary)
     _print_bad(run.bad)
-    print(f"next      visus predict {run.folder} FILES")
+    code = f" --network {quoted(run.recipe.model.name)}" if ".py:" in run.recipe.model.name else ""
+    print(f"report    {run.report}\nnext      visus predict {quoted(run.folder)} FILES{code}")
 
 
 def print_evaluation(found: Evaluation) -> None:

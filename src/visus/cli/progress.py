@@ -10,7 +10,6 @@ from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table as Grid
 from rich.text import Text
 
 from visus.core.recipe import Recipe
@@ -67,7 +66,7 @@ class Progress:
             self._show_event(row)
         elif "validation" in row:
             self.judged = {k: v for k, v in row["validation"].items() if isinstance(v, float) and math.isfinite(v)}
-            self._say(f"step {row['step']:,}  epoch {row['epoch']:.1f}  validation: {self._judged(3)}")
+            self._say(f"step {row['step']:,}  epoch {row['epoch']:.1f}  validation: {self._judged(2)}")
         elif "decoding" in row:
             done, of = row["decoding"], row["of"]
             self._line([bar(done / max(1, of)), f"decoding pictures {done:,} of {of:,}"])
@@ -109,20 +108,18 @@ class Progress:
         return "  ".join(f"{name} {value:.4f}" for name, value in list(self.judged.items())[:most])
 
     def _show_choices(self, recipe: Recipe) -> None:
-        """Show what was chosen and why: cut to the terminal's width, where there is one; recipe.yaml has it whole."""
+        """Show what was chosen and why: a line each, cut to a terminal's width; recipe.yaml has it whole."""
         values = recipe.flat()
         chosen = [(key, str(values[key]), why) for key, why in recipe.origins.items() if why != "default"]
-        if not self.console.is_terminal:
-            for key, value, why in chosen:
-                self._say(f"  {key} = {value}: {why}")
-            return
-        grid = Grid.grid(padding=(0, 2, 0, 0))
-        grid.add_column(no_wrap=True)
-        grid.add_column(no_wrap=True, overflow="ellipsis", max_width=max(16, self.console.width // 4))
-        grid.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+        keys = max((len(key) for key, *_ in chosen), default=0)
+        room = max(8, self.console.width - keys - 6) // 3
         for key, value, why in chosen:
-            grid.add_row(Text(f"  {key}"), Text(value), Text(why))
-        self.console.print(grid)
+            if self.console.is_terminal:
+                cut = value if len(value) <= room else value[: room - 1] + "…"
+                line = Text.assemble(f"  {key:{keys}}  {cut:{room}}  ", (why, "dim"))
+                self.console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+            else:
+                self._say(f"  {key} = {value}: {why}")
 
     def _show_event(self, row: Mapping[str, Any]) -> None:
         from visus.verbs.runs import ROUTINE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -109,6 +110,11 @@ def _visible(text: str) -> str:
     """Return one line in which a file name's control characters and broken bytes are spelt out, not sent."""
     line = " ".join(part.strip() for part in text.splitlines())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+
+
+def quoted(path: object) -> str:
+    """Return a path as it is typed in a shell, so that the commands we print can be pasted."""
+    return shlex.quote(str(path))
 
 
 def _rebuild(cls: type[VisusError], code: str, what: str, where: str, looked: str, done: str, fix: str) -> VisusError:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visus.core.errors import BadDataLimit, DivergedError, Interrupted, ResourceError, UsageError, did_you_mean
+from visus.core.errors import BadDataLimit, DivergedError, Interrupted, ResourceError, UsageError, did_you_mean, quoted
 from visus.core.modelfile import Card, write_model
 from visus.core.recipe import Recipe
 from visus.core.task import Batch, Feed, Task
@@ -131,7 +131,7 @@ def fit(run: Run) -> None:
         raise ResourceError(
             "FIT-006", f"memory ran out where no smaller batch is tried at once (step {step})", where=why,
             done=f"the last saved state is kept; from now on {smaller} samples are looked at at once",
-            fix=f"visus resume {run.folder.path}",
+            fix=f"visus resume {quoted(run.folder.path)}",
         ) from error  # fmt: skip
 
 
@@ -296,7 +296,7 @@ def _halve(run: Run, batch: Batch, step: int, micro: int, why: str, fatal: bool)
         raise ResourceError(
             "FIT-004", f"memory ran out in a way this process cannot go on from (step {step})", where=why,
             done=f"the state is saved, and from now on {smaller} samples are looked at at once",
-            fix=f"visus resume {run.folder.path}",
+            fix=f"visus resume {quoted(run.folder.path)}",
         )  # fmt: skip
 
 
@@ -492,7 +492,7 @@ def _told_by_any(run: Run, received: list[int]) -> bool:
         name = signal.Signals(number).name
         raise Interrupted(number, f"stopped by {name} after step {run.state.progress.step}",
                           done="the state is saved, nothing is lost",
-                          fix=f"visus resume {run.folder.path}")  # fmt: skip
+                          fix=f"visus resume {quoted(run.folder.path)}")  # fmt: skip
     return bool(due_anywhere)
 
 

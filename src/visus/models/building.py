@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,6 +45,7 @@ def build(
             another network.
         DataError: a weights file that cannot be read, or whose reading would run code.
     """
+    check_options(settings.name, settings.options)
     origin = origin_of(settings.name)
     card = card_of(settings)
     tensors: dict[str, Tensor] = {}
@@ -92,11 +93,33 @@ def rebuild(architecture: Architecture, channels: int, size: tuple[int, int], co
             )  # fmt: skip
         user_code.check_same(code, architecture)
         name = code
+    check_options(name, architecture.options)
     with seeded(0):
         model = origin_of(name).network(name, architecture.outputs, channels, size, architecture.options)
         if user_code.is_code(name):
             check_outputs(model, architecture.outputs, channels, size, name)
     return model
+
+
+def check_options(name: str, options: Mapping[str, object]) -> None:
+    """Refuse options by which a library reads or fetches a file by itself: a stranger's card or recipe may hold them.
+
+    The user's own code may call its parameters as it likes.
+
+    Raises:
+        UsageError: one of them is given.
+    """
+    for option in sorted(_READS_FILES & set(options)) if not user_code.is_code(name) else ():
+        raise UsageError(
+            "MODEL-021", f"model.options.{option}: weights are named by model.weights, and by nothing else",
+            fix="--set model.weights=FILE",
+        )  # fmt: skip
+
+
+_READS_FILES = frozenset({
+    "cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict",
+    "weights", "weights_backbone",
+})  # fmt: skip
 
 
 def check_outputs(model: nn.Module, outputs: int, channels: int, size: tuple[int, int], name: str) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 def summary(story: Story) -> str:
     """Return at most five lines: score with interval, worst classes, speed, what was measured, where the report is.
 
-    What a story does not tell is left out.
+    What a story does not tell is left out; what makes a run not to be trusted follows, a line each.
     """
     lines = {
         label(story.score) or "score": _headline(story),
@@ -47,7 +47,9 @@ def summary(story: Story) -> str:
         "report": story.path,
     }
     wide = max((len(name) for name, text in lines.items() if text), default=0)
-    return "\n".join(f"{plain(name):{wide}}  {plain(text)}" for name, text in lines.items() if text)
+    told = [f"{plain(name):{wide}}  {plain(text)}" for name, text in lines.items() if text]
+    told += [f"problem: {plain(found.text)}" for found in story.findings if found.level == "problem"]
+    return "\n".join(told)
 
 
 def score_table(scores: Mapping[str, Score], title: str = "") -> Grid:

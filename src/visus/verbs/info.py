@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visus.core.errors import IntegrityError, UsageError
+from visus.core.errors import IntegrityError, UsageError, quoted
 from visus.core.figures import Table
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _run(folder: Path) -> Info:
     steps = [row for row in held.rows() if "validation" not in row]
     judged = [row for row in held.rows() if "validation" in row]
     done = ended(folder)
-    rows = [("state", "ended" if done else f"not ended; go on with: visus resume {folder}")]
+    rows = [("state", "ended" if done else f"not ended; go on with: visus resume {quoted(folder)}")]
     if steps:
         rows += [("steps logged", f"{steps[-1]['step']:,}"), ("last loss", f"{steps[-1].get('loss')}")]
     if judged:
@@ -101,7 +101,9 @@ def _run(folder: Path) -> Info:
         )
     bundles = sorted(path.parent for path in (folder / "bundles").glob("*/cause.json"))
     if bundles:
-        sections.append(("steps that can be replayed", tuple((b.name, f"visus info {b} --replay") for b in bundles)))
+        sections.append(
+            ("steps that can be replayed", tuple((b.name, f"visus info {quoted(b)} --replay") for b in bundles))
+        )
     settings = ((key, f"{value}  ({recipe.origins.get(key, '')})") for key, value in recipe.flat().items())
     sections.append(("settings", tuple(settings)))
     return Info("run", str(folder), tuple(sections))

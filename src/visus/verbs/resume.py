@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visus.core.errors import IntegrityError
+from visus.core.errors import IntegrityError, UsageError
+from visus.core.recipe import Recipe
 from visus.verbs.runs import Run, ended, leads, read_document, read_recipe
 
 if TYPE_CHECKING:

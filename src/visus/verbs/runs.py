@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from visus.core.errors import IntegrityError, UsageError
+from visus.core.errors import IntegrityError, UsageError, quoted
 from visus.core.recipe import Recipe
 from visus.core.scores import Score
 
@@ -83,7 +83,7 @@ class Run:
                 told["summary"], finished_before=True,
             )  # fmt: skip
         except (OSError, ValueError, LookupError, TypeError) as error:
-            raise UsageError("RUN-001", f"{folder}: no finished run", fix=f"visus resume {folder}") from error
+            raise UsageError("RUN-001", f"{folder}: no finished run", fix=f"visus resume {quoted(folder)}") from error
 
 
 def ended(folder: Path) -> Run | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
-from visus.core.errors import BadDataLimit, Interrupted, ResourceError
+from visus.core.errors import BadDataLimit, Interrupted, ResourceError, quoted
 from visus.core.files import write_json, write_text
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import Recipe
@@ -145,7 +145,7 @@ def _report(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result:
     told = story(run, dataset, metric, card, result)
     write_text(result.report, render(told))
     seconds = {**result.seconds, "report": time.perf_counter() - began}
-    result = replace(result, summary=summary(told), seconds=seconds)
+    result = replace(result, summary=summary(replace(told, path="")), seconds=seconds)
     write_json(result.folder / "result.json", {**result.json(), "summary": result.summary})
     return result
 
@@ -161,7 +161,7 @@ def _check_readable(bad: Sequence[tuple[str, str]], size: int, split: str, limit
         raise BadDataLimit(
             "DATA-020", f"{len(bad):,} of {size:,} {split} pictures cannot be read", where=f"{name}: {why}",
             done=f"the limit is {limit:.1%}; the model and {result.report}, which lists them, are written",
-            fix=f"mend or remove them, then: visus evaluate {result.best} DATA",
+            fix=f"mend or remove them, then: visus evaluate {quoted(result.best)} DATA",
         )  # fmt: skip
 
 
@@ -208,7 +208,8 @@ def _short_of_memory(folder: Path) -> Iterator[None]:
             raise
         raise ResourceError(
             "FIT-009", "memory ran out", where=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            done="what was saved is kept", fix=f"visus resume {folder}, with less else running, or --set size=SMALLER",
+            done="what was saved is kept",
+            fix=f"visus resume {quoted(folder)}, with less else running, or --set size=SMALLER",
         ) from error  # fmt: skip
 
 
@@ -221,7 +222,7 @@ def _stoppable(folder: Path) -> Iterator[None]:
         raise Interrupted(
             number, f"stopped by {signal.Signals(number).name}",
             done="the last state is saved, nothing is lost" if begun else "no step was taken yet",
-            fix=f"visus resume {folder}",
+            fix=f"visus resume {quoted(folder)}",
         )  # fmt: skip
 
     if threading.current_thread() is not threading.main_thread():

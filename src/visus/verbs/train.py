@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visus.core.errors import DataError, UsageError
+from visus.core.errors import DataError, UsageError, quoted
 from visus.core.files import write_json, write_text
 from visus.core.recipe import Choice, Draft, Recipe, read_settings
 from visus.verbs.runs import Run, leads
@@ -198,7 +198,7 @@ def _check_empty(folder: Path) -> None:
     if (folder / "recipe.yaml").exists() or any((folder / "state").glob("*.json")):
         raise UsageError(
             "RUN-003", f"{folder}: there is a run in this folder already",
-            fix=f"visus resume {folder} goes on with it; --out takes another folder",
+            fix=f"visus resume {quoted(folder)} goes on with it; --out takes another folder",
         )  # fmt: skip
 
 
