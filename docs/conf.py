@@ -29,6 +29,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # shapes and meanings stand in the text; a signature of tensor types is hard to read
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
+napoleon_use_ivar = True  # attributes stand in one list, and never twice
 napoleon_custom_sections = ["Source"]
 
 html_theme = "furo"
