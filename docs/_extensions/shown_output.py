@@ -10,6 +10,8 @@ from typing import Any
 
 import pages
 
+LONGEST = 32  # lines of output that a page shows
+
 
 def run_page(app: Any, name: str, source: list[str]) -> None:
     """Put the output of each block of a page behind it."""
@@ -24,8 +26,10 @@ def run_page(app: Any, name: str, source: list[str]) -> None:
     for (_, _, line, end, exits), printed, ended in reversed(json.loads(ran.stdout.splitlines()[-1])):
         if ended != exits:
             raise RuntimeError(f"{name}:{line} ended with {ended}\n{printed}")
-        if printed.strip():
-            shown = f"\n\n```{{code-block}} text\n:class: printed\n\n{printed.rstrip()}\n```"
+        lines = printed.rstrip().splitlines()
+        if lines:
+            kept = lines if len(lines) <= LONGEST else [*lines[: LONGEST - 6], "...", *lines[-5:]]
+            shown = "\n\n```{code-block} text\n:class: printed\n\n" + "\n".join(kept) + "\n```"
             source[0] = source[0][:end] + shown + source[0][end:]
 
 
