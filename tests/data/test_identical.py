@@ -55,3 +55,11 @@ def test_a_file_that_is_gone_is_identical_to_none(tmp_path: Path):
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10_jpg_subset"])
 def test_published_sets_keep_training_and_test_apart(name: str, real_data: Path):
     assert identical_across_splits(open_data(real_data / name, DataSettings())) == []
+
+
+def test_broken_files_are_identical_to_nothing(tmp_path: Path):
+    write_tree(tmp_path, {f"{part}/{name}": 3 for part in ("train", "test") for name in ("cat", "dog")})
+    for name, content in {"empty.png": b"", "torn.png": (tmp_path / "train/cat/1.png").read_bytes()[:40]}.items():
+        for part in ("train", "test"):
+            (tmp_path / part / "cat" / name).write_bytes(content)
+    assert identical_across_splits(FORMATS["folder"].read(tmp_path, DataSettings())) == []

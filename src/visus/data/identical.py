@@ -17,7 +17,7 @@ from visus.data.paths import open_regular
 def identical_across_splits(dataset: Dataset) -> list[tuple[str, str]]:
     """Return pairs of names of identical pictures that lie in different splits.
 
-    Files are compared by their bytes, arrays by their pixels; a file that cannot be read is identical to none, and the
+    Files are compared by their bytes, arrays by their pixels; what cannot be read is identical to nothing, and the
     decode door will name it.  Each picture of validation or test appears at most once, beside the first of its kind in
     an earlier split (train, val, test).
     """
@@ -26,9 +26,18 @@ def identical_across_splits(dataset: Dataset) -> list[tuple[str, str]]:
     for i, key in _keys(dataset):
         split = int(dataset.split[i])
         known = first.setdefault(key, (split, i))
-        if known[0] != split:
+        if known[0] != split and _is_picture(dataset, i):
             pairs.append((dataset.ids[known[1]], dataset.ids[i]))
     return pairs
+
+
+def _is_picture(dataset: Dataset, i: int) -> bool:
+    """Tell whether a record can be read; broken files are often alike, empty ones always."""
+    try:
+        dataset.images.read(i)
+    except DataError:
+        return False
+    return True
 
 
 def _keys(dataset: Dataset) -> Iterator[tuple[int, Hashable]]:
