@@ -7,7 +7,6 @@ import math
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -47,6 +46,7 @@ class Run:
         train, validation: feeds; ``validation`` None trains without judging.
         horizon: how long, at which rate.
         card: the card of a model file at a step, with its scores.
+        pictures: in the whole data set, of which a share may be unreadable; 0 for those of the two feeds.
         frozen: names of parameters held until ``recipe.model.unfreeze`` of the run.
         still: modules that stay in eval mode while they are frozen.
         watch: told of every event, and of rows of the log at most ten times a second.
@@ -63,6 +63,7 @@ class Run:
     validation: Feed | None
     horizon: Horizon
     card: Callable[[int, Mapping[str, float]], Card]
+    pictures: int = 0
     frozen: frozenset[str] = frozenset()
     still: tuple[nn.Module, ...] = ()
     watch: Watch = lambda row: None
@@ -73,9 +74,8 @@ class Run:
         self.generations = Generations(self.folder.path)
         self.micros = [(int(d["step"]), int(d["micro"])) for d in self.folder.decisions() if d["kind"] == "micro"]
         self.seconds = {"steps": 0.0, "validation": 0.0, "saving": 0.0}
-        bad = [d for d in self.folder.decisions() if d["kind"] == "unreadable"]
-        self.bad = {str(d["id"]): str(d["why"]) for d in bad}
-        self.bad_in = Counter(str(d["part"]) for d in bad)
+        self.bad = {str(d["id"]): str(d["why"]) for d in self.folder.decisions() if d["kind"] == "unreadable"}
+        self.pictures = self.pictures or self.train.size + (self.validation.size if self.validation is not None else 0)
         self.saved_at = self.told_at = time.perf_counter()
         self.bundles = len(list((self.folder.path / healing.FOLDER).glob("step-*")))
         self.reloads, self.reloaded_at = 0, -1
@@ -169,7 +169,7 @@ def _step(run: Run, step: int) -> None:
     batch = run.train.batch(step, frozenset(map(int, state.progress.quarantined)))
     if run.device.most([len(batch.bad)])[0]:
         everyones = map(json.loads, run.device.texts(json.dumps(batch.bad)))
-        _note_bad(run, chain.from_iterable(everyones), step, "training", run.train.size)
+        _stop_if_bad(run, list(chain.from_iterable(everyones)), step, "train")
     counts = _counts(run, batch)
     if not any(counts.values()):
         run.event("skipped", step, why="no sample of this step has a target")
@@ -438,7 +438,7 @@ def _evaluate(run: Run, received: list[int]) -> None:
             return  # the loop sees the signal next; a resume judges again from the start
         finally:
             run.state.swap_average()
-        _note_bad(run, bad, progress.step, "validation", run.validation.size)
+        _stop_if_bad(run, bad, progress.step, "val")
         if run.task.score not in values:
             raise UsageError(
                 "USE-006", f"there is no score named {run.task.score!r}", fix=did_you_mean(run.task.score, values)
@@ -459,6 +459,34 @@ def _evaluate(run: Run, received: list[int]) -> None:
     run.folder.log(row)
     run.record(row)
     run.watch(row)
+
+
+def note_bad(run: Run, bad: Sequence[tuple[str, str]], step: int, part: str) -> None:
+    """Write down, once, which pictures of a part of the data could not be read."""
+    for name, why in bad:
+        if name not in run.bad:
+            run.bad[name] = why
+            run.event("unreadable", step, id=name, part=part, why=why)
+
+
+def too_many_bad(run: Run, done: str) -> BadDataLimit | None:
+    """Return the error for more unreadable pictures than the recipe allows, or None while there are not."""
+    limit = run.recipe.data.max_bad
+    if len(run.bad) <= limit * run.pictures:
+        return None
+    name, why = list(run.bad.items())[-1]
+    return BadDataLimit(
+        "DATA-020", f"{len(run.bad):,} of {run.pictures:,} pictures cannot be read", where=f"{name}: {why}",
+        done=f"the limit is {limit:.1%}; {done}",
+        fix=f"mend or remove them ({run.folder.path / 'decisions.jsonl'} lists them), or --set data.max_bad=SHARE",
+    )  # fmt: skip
+
+
+def _stop_if_bad(run: Run, bad: Sequence[tuple[str, str]], step: int, part: str) -> None:
+    note_bad(run, bad, step, part)
+    if bad and (error := too_many_bad(run, "the state is kept")):
+        save(run, wait=True)
+        raise error
 
 
 def save(run: Run, *, wait: bool = False) -> None:
@@ -510,25 +538,6 @@ def _counts(run: Run, batch: Batch) -> dict[str, float]:
         return {unit: float(count) for unit, count in counts.items()}
     together = torch.stack([counts[unit].double() for unit in sorted(counts)]).to(run.device.device)
     return dict(zip(sorted(counts), run.device.sum_(together).tolist(), strict=True))
-
-
-def _note_bad(
-    run: Run, bad: Iterator[tuple[str, str]] | Sequence[tuple[str, str]], step: int, part: str, size: int
-) -> None:
-    """Write down, once, which pictures of a part of the data could not be read; stop when they are too many."""
-    for name, why in bad:
-        if name in run.bad:
-            continue
-        run.bad[name] = why
-        run.bad_in[part] += 1
-        run.event("unreadable", step, id=name, part=part, why=why)
-        if run.bad_in[part] > run.recipe.data.max_bad * size:
-            save(run, wait=True)
-            raise BadDataLimit(
-                "DATA-020", f"{run.bad_in[part]} of {size:,} {part} pictures cannot be read", where=f"{name}: {why}",
-                done=f"the limit is {run.recipe.data.max_bad:.1%}; the state is kept",
-                fix="mend or remove them (decisions.jsonl lists them), or --set data.max_bad=SHARE",
-            )  # fmt: skip
 
 
 def _log(run: Run, step: int, rate: float, found: Mapping[str, Found]) -> None:

@@ -74,8 +74,8 @@ def assemble(
     validation = feed(dataset, judged, task, recipe, device, train=False, cache=cache) if len(judged) else None
     return loop.Run(
         task=task, recipe=recipe, device=device, folder=held, state=state, train=train, validation=validation,
-        horizon=horizon(recipe, train, held), card=describer(recipe, dataset), frozen=held_back - forever,
-        still=tuple(still(model, held_back)), watch=tell, started=started,
+        horizon=horizon(recipe, train, held), card=describer(recipe, dataset), pictures=len(dataset),
+        frozen=held_back - forever, still=tuple(still(model, held_back)), watch=tell, started=started,
     )  # fmt: skip
 
 

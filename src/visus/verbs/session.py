@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
-from visus.core.errors import BadDataLimit, Interrupted, ResourceError, quoted
+from visus.core.errors import Interrupted, ResourceError, quoted
 from visus.core.files import write_json, write_text
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import Recipe
@@ -118,20 +118,19 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float]) -> Run
         metric, bad = judge(task, model, final, device)
     seconds |= {"training": run.seconds["steps"] - run.train.waiting, "waiting for data": run.train.waiting,
                 "validation": run.seconds["validation"], "saving": run.seconds["saving"]}  # fmt: skip
+    loop.note_bad(run, bad, run.state.progress.step, split)
     scores = metric.compute()
     seconds[split] = time.perf_counter() - began
-    unusable = tuple({**dict(dataset.bad), **run.bad, **dict(bad)}.items())
+    unusable = tuple({**dict(dataset.bad), **run.bad}.items())
     result = Run(run.folder.path, recipe, split, scores, run.state.progress.step, seconds, unusable)
     if run.folder.leader:
-        for name, why in bad:
-            if name not in run.bad:
-                run.event("unreadable", run.state.progress.step, id=name, part=split, why=why)
         measured = {name: score.json() for name, score in scores.items()}
         told = card.model_copy(update={"scores": measured, "split": split, **said})
         write_model(result.best, tensors, told)
         result = _report(run, dataset, metric, told, result)
     device.most([0])  # no rank leaves before the leader has written
-    _check_readable(bad, len(dataset.indices(split)), split, recipe.data.max_bad, result)
+    if error := loop.too_many_bad(run, f"the model and {result.report}, which lists them, are written"):
+        raise error
     return result
 
 
@@ -148,21 +147,6 @@ def _report(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result:
     result = replace(result, summary=summary(replace(told, path="")), seconds=seconds)
     write_json(result.folder / "result.json", {**result.json(), "summary": result.summary})
     return result
-
-
-def _check_readable(bad: Sequence[tuple[str, str]], size: int, split: str, limit: float, result: Run) -> None:
-    """Refuse scores of a part of which too much could not be read.
-
-    Raises:
-        BadDataLimit: that is so.
-    """
-    if len(bad) > limit * size:
-        name, why = bad[0]
-        raise BadDataLimit(
-            "DATA-020", f"{len(bad):,} of {size:,} {split} pictures cannot be read", where=f"{name}: {why}",
-            done=f"the limit is {limit:.1%}; the model and {result.report}, which lists them, are written",
-            fix=f"mend or remove them, then: visus evaluate {quoted(result.best)} DATA",
-        )  # fmt: skip
 
 
 def _note_unusable(run: loop.Run, dataset: Dataset) -> None:
