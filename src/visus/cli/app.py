@@ -101,7 +101,7 @@ def _misused(error: Exception) -> VisusError:
         known = {name for parameter in context.command.params for name in parameter.opts}
         fix = did_you_mean(option, {*known, "--help"})
         return UsageError("USE-000", f"there is no option {option}", where=command, fix=fix)
-    what = str(getattr(error, "message", "")) or str(error)
+    what = str(error.format_message()) if hasattr(error, "format_message") else str(error)
     return UsageError("USE-000", what[:1].lower() + what[1:].rstrip("."), fix=f"{command} --help")
 
 

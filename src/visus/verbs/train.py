@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
     from visus.data.dataset import Dataset
     from visus.engine.device import Device
+    from visus.engine.folder import RunFolder
     from visus.verbs.assembly import Tell
+
+
+BEGINNING = ("recipe.yaml", "data.json", "environment.json", "decisions.jsonl", ".lock")
+"""What a run folder holds before the first step."""
 
 
 def train(
@@ -62,7 +68,6 @@ def train(
         BadDataLimit, ResourceError, DivergedError, Interrupted: the run stopped, with what it had reached kept.
     """
     from visus.engine.device import opened
-    from visus.engine.folder import RunFolder
     from visus.verbs.environment import environment
     from visus.verbs.session import complete
 
@@ -77,16 +82,12 @@ def train(
     with opened(settled) as device:
         folder = Path(out) if out is not None else Path(device.agreed(str(_free(data))))
         _check_outside(folder, Path(data))
-        with RunFolder(folder, leader=device.rank == 0) as held:
-            if held.leader:
-                _check_empty(folder)  # again, now that no other process can begin one here
+        with _begun(folder, device) as held:
             settled = _with_rate(settled, dataset, given, device, tell)
             if held.leader:
+                source = {"data": _place(data), "fingerprint": dataset.fingerprint(), "download": download}
                 write_json(folder / "environment.json", environment(settled, device.world))
-                write_json(folder / "data.json", {
-                    "data": _place(data), "fingerprint": dataset.fingerprint(), "download": download,
-                    "command": _command(data),
-                })  # fmt: skip
+                write_json(folder / "data.json", {**source, "command": _command(data)})
                 write_text(folder / "recipe.yaml", settled.write())  # last: with it, this is a run
             tell({"recipe": settled, "folder": folder})
             return complete(settled, dataset, held, device, given=given, started=started, tell=tell)
@@ -209,6 +210,33 @@ def _check_outside(folder: Path, data: Path) -> None:
             "RUN-010", f"{folder}: the run would be written into the data", where=f"the data is {data.resolve()}",
             fix=f"--out {data.resolve().parent / 'runs' / (data.resolve().name + '-1')}",
         )  # fmt: skip
+
+
+@contextmanager
+def _begun(folder: Path, device: Device) -> Iterator[RunFolder]:
+    """Hold the folder of a new run; where nothing can be started after all, leave no trace of it.
+
+    Raises:
+        UsageError: there is a run in it, which another process began since this one looked.
+    """
+    from visus.engine.folder import RunFolder
+
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    leader, ours = device.rank == 0, False
+    try:
+        with RunFolder(folder, leader=leader) as held:
+            if leader:
+                _check_empty(folder)
+            ours = leader
+            yield held
+    except (UsageError, DataError):
+        if ours and not any((folder / "state").glob("*.json")):
+            for name in BEGINNING:
+                (folder / name).unlink(missing_ok=True)
+            for path in made:
+                if path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
+        raise
 
 
 def _free(data: str | Path, base: Path = Path("runs")) -> Path:

@@ -1,0 +1,181 @@
+"""Every verb as a command: what it prints for people, its JSON document, and that nothing else is on stdout."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from tests.cli.conftest import BRIEFLY
+from tests.verbs.examples import write_classes
+
+from visus.core.recipe import Recipe
+from visus.verbs.runs import Run
+
+
+def test_training_prints_the_score_where_it_is_and_what_to_do_next(visus, photos, tmp_path):
+    said = visus("train", photos, "--steps", 5, "--out", tmp_path / "run", *BRIEFLY)
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0].startswith("accuracy") and "95 % interval" in lines[0] and "n = 90" in lines[0]
+    assert f"{tmp_path / 'run' / 'report.html'}" in said.out
+    assert lines[-1] == f"next      visus predict {tmp_path / 'run'} FILES" and len(lines) <= 7
+
+
+def test_training_tells_every_choice_with_its_reason_on_stderr(visus, photos, tmp_path):
+    said = visus("train", photos, "--steps", 2, "--out", tmp_path / "run", *BRIEFLY)
+    assert "photos: folder, 3 class folders" in said.err
+    assert "input.channels = 1: every picture looked at is grey" in said.err
+    assert "step 2  epoch" in said.err and "validation: accuracy" in said.err
+
+
+def test_the_document_of_training_is_alone_on_stdout(visus, photos, tmp_path):
+    said = visus("train", photos, "--steps", 2, "--out", tmp_path / "run", "--json", *BRIEFLY)
+    told = said.document
+    assert told["scores"]["accuracy"].keys() == {"value", "low", "high", "n"}
+    assert told["run"] == str(tmp_path / "run") and told["steps"] == 2 and said.err
+
+
+def test_quiet_says_nothing_while_it_works(visus, photos, tmp_path):
+    said = visus("train", photos, "--steps", 2, "--out", tmp_path / "run", "--quiet", *BRIEFLY)
+    assert said.code == 0 and said.err == "" and said.out.startswith("accuracy")
+
+
+def test_the_options_that_are_short_for_a_setting_say_so(visus, photos):
+    short = ["--lr", "0.5", "--batch", 7, "--size", "24x40", "--cache", "off", "--workers", 1, "--tensorboard"]
+    told = visus("train", photos, "--print-recipe", "--json", "--steps", 3, "--seed", 4, *short).document
+    assert (told["optim"]["lr"], told["batch"], told["input"]["size"]) == (0.5, 7, [24, 40])
+    assert (told["data"]["cache"], told["data"]["workers"], told["tensorboard"], told["seed"]) == ("off", 1, True, 4)
+    assert told["origins"]["optim.lr"] == "--lr 0.5" and told["origins"]["input.size"] == "--size 24x40"
+
+
+def test_the_recipe_is_shown_with_the_origin_of_every_key_and_nothing_is_trained(visus, photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = visus("train", photos, "--print-recipe", "--set", "augment.rotate=0.25")
+    lines = {line.split()[0]: line for line in said.out.splitlines()}
+    assert said.code == 0 and lines.keys() == Recipe().flat().keys()
+    assert lines["augment.rotate"].split()[1:] == ["0.25", "--set", "augment.rotate=0.25"]
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_document_of_a_recipe_is_a_recipe(visus, photos):
+    told = visus("train", photos, "--print-recipe", "--json").document
+    assert told["origins"].keys() == Recipe().flat().keys()
+    assert Recipe.model_validate(told).batch == told["batch"]
+
+
+def test_a_run_that_has_ended_says_so_and_ends_well(visus, trained):
+    said = visus("resume", trained)
+    assert said.code == 0 and "this run has ended; there is nothing to resume" in said.err
+    assert said.out.startswith("accuracy")
+
+
+def test_the_document_of_a_resumed_run_is_that_of_the_run(visus, trained):
+    told = visus("resume", trained, "--json").document
+    assert told["scores"] == Run.read(trained).json()["scores"]
+
+
+def test_evaluating_prints_every_score_with_its_interval(visus, trained, photos):
+    said = visus("evaluate", trained, photos)
+    assert said.code == 0 and "F1, mean of classes" in said.out and "95 % interval" in said.out
+    assert "on the test part of photos" in said.out
+
+
+def test_the_document_of_an_evaluation_has_the_fields_names(visus, trained, photos):
+    told = visus("evaluate", trained / "best.safetensors", photos, "--split", "val", "--json").document
+    assert told["scores"]["accuracy"]["n"] == 60 and "f1_macro" in told["scores"]
+
+
+def test_predicting_prints_a_line_a_file(visus, trained, photos):
+    said = visus("predict", trained, photos / "test" / "six")
+    lines = said.out.splitlines()
+    assert said.code == 0 and lines[0].split() == ["file", "label", "score"] and len(lines) == 31
+    assert all(len(line.split()) == 3 for line in lines)
+
+
+def test_the_document_of_predictions(visus, trained, photos):
+    told = visus("predict", trained, photos / "test" / "six", "--json").document
+    assert len(told["predictions"]) == 30 and told["refused"] == []
+    assert {"file", "label", "score"} <= told["predictions"][0].keys()
+
+
+def test_predictions_as_csv_are_alone_on_stdout(visus, trained, photos, tmp_path):
+    said = visus("predict", trained, photos / "test" / "six", "--csv", "--out", tmp_path / "drawn")
+    assert len(list(csv.DictReader(io.StringIO(said.out)))) == 30
+    assert "30 pictures drawn" in said.err
+
+
+def test_pictures_that_cannot_be_read_are_named_and_end_the_command_with_3(visus, trained, photos, tmp_path):
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n")
+    said = visus("predict", trained, tmp_path / "torn.png", photos / "test" / "one")
+    assert said.code == 3 and f"not read: {tmp_path / 'torn.png'}: " in said.err
+    assert len(said.out.splitlines()) == 31
+
+
+def test_one_in_a_hundred_that_cannot_be_read_is_named_and_tolerated(visus, trained, photos, tmp_path):
+    (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n")
+    said = visus("predict", trained, tmp_path / "torn.png", photos)
+    assert said.code == 0 and "torn.png" in said.err and len(said.out.splitlines()) == 331
+
+
+def test_comparing_a_model_with_itself_shows_no_difference(visus, trained, photos):
+    said = visus("compare", trained, trained, photos)
+    assert said.code == 0 and said.out.splitlines()[-1] == "accuracy: +0.0 +- 0.0: no difference shown"
+    assert visus("compare", trained, trained, photos, "--json").document["verdict"].startswith("+0.0")
+
+
+@pytest.mark.parametrize("what", ["run", "model", "data", "picture"])
+def test_info_says_what_it_is_shown(visus, trained, photos, what):
+    shown = {"run": trained, "model": trained / "best.safetensors", "data": photos,
+             "picture": next((photos / "test" / "one").iterdir())}[what]  # fmt: skip
+    said = visus("info", shown)
+    assert said.code == 0 and said.out.splitlines()[0] == f"{shown}: {what}"
+    assert visus("info", shown, "--json").document["kind"] == what
+
+
+@pytest.mark.parametrize("what", ["", "formats", "losses", "models", "optimisers", "schedules", "settings", "tasks"])
+def test_every_list_is_a_table_and_a_document(visus, what):
+    words = ["list", what] if what else ["list"]
+    assert visus(*words).code == 0
+    assert visus(*words, "--json").document[what or "lists"]
+
+
+def test_weights_of_another_tool_are_adopted(visus, tmp_path):
+    from safetensors.torch import save_file
+
+    from visus.core.recipe import ModelSettings
+    from visus.models.building import build
+
+    model = build(ModelSettings(name="cnn", options={"widths": [4]}), 2, 3, (16, 16))
+    save_file(model.state_dict(), tmp_path / "theirs.safetensors")
+    words = ["--model", "cnn", "--set", "widths=[4]", "--classes", "a,b", "--size", "16x24", "--mean", "0.1,0.2,0.3",
+             "--std", "0.5,0.5,0.5", "--out", tmp_path / "ours.safetensors", "--json"]  # fmt: skip
+    card = visus("adopt", tmp_path / "theirs.safetensors", *words).document["card"]
+    assert (
+        card["classes"] == ["a", "b"] and card["input"]["size"] == [16, 24] and card["input"]["mean"] == [0.1, 0.2, 0.3]
+    )
+
+
+def test_the_demo_is_a_run_like_any_other(visus, tmp_path):
+    said = visus("demo", "--out", tmp_path / "demo", "--minutes", 0.1, "--json")
+    assert said.document["scores"]["accuracy"]["n"] == 359 and "decoding" not in said.out
+
+
+def test_leaks_stop_a_run_unless_they_are_allowed(visus, tmp_path):
+    for split in ("train", "test"):
+        write_classes(tmp_path / "photos" / split, each=12)
+    said = visus("train", tmp_path / "photos", "--steps", 1, "--out", tmp_path / "run", *BRIEFLY)
+    assert said.code == 2 and "36 pictures are in two splits at once" in said.err
+    said = visus("train", tmp_path / "photos", "--steps", 1, "--out", tmp_path / "run", "--allow-leak", *BRIEFLY)
+    assert said.code == 0 and "which --allow-leak allows" in said.err
+
+
+def test_unreadable_pictures_are_listed_at_the_end_of_training(visus, tmp_path):
+    data = write_classes(tmp_path / "photos", each=50)
+    torn = sorted(data.rglob("*.png"))[3]
+    torn.write_bytes(torn.read_bytes()[:60])
+    said = visus("train", data, "--steps", 30, "--out", tmp_path / "run", *BRIEFLY)
+    name = torn.relative_to(data)
+    assert said.code == 0 and f"not read  {name}: " in said.out and f"unreadable ({name})" in said.err
+    json.loads((tmp_path / "run" / "result.json").read_text())
