@@ -74,7 +74,9 @@ class Run:
         self.generations = Generations(self.folder.path)
         self.micros = [(int(d["step"]), int(d["micro"])) for d in self.folder.decisions() if d["kind"] == "micro"]
         self.seconds = {"steps": 0.0, "validation": 0.0, "saving": 0.0}
-        self.bad = {str(d["id"]): str(d["why"]) for d in self.folder.decisions() if d["kind"] == "unreadable"}
+        decisions = self.folder.decisions()
+        since = max((i for i, d in enumerate(decisions) if d["kind"] == "changed"), default=-1)  # files may be mended
+        self.bad = {str(d["id"]): str(d["why"]) for d in decisions[since + 1 :] if d["kind"] == "unreadable"}
         self.pictures = self.pictures or self.train.size + (self.validation.size if self.validation is not None else 0)
         self.saved_at = self.told_at = time.perf_counter()
         self.bundles = len(list((self.folder.path / healing.FOLDER).glob("step-*")))
