@@ -75,7 +75,7 @@ def test_a_test_part_of_which_too_much_is_broken_gives_no_scores_without_saying_
     names = spoil(data / "test", 4)
     with pytest.raises(BadDataLimit) as caught:
         train(data, tmp_path / "run")
-    assert "4 of 30 test pictures cannot be read" in caught.value.what
+    assert caught.value.what == "4 of 150 pictures cannot be read" and "are written" in caught.value.done
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert all(name in page for name in names)
     found = visus.evaluate(tmp_path / "run", data)
