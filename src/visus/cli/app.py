@@ -67,9 +67,12 @@ def run(arguments: list[str]) -> int:
         code = int(get_command(app).main(words, prog_name="visus", standalone_mode=False) or OK)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever read our output, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+    except BrokenPipeError:
+        return _unheard()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # what Typer makes of one
+            return _unheard()
+        raise
     except KeyboardInterrupt:
         return _tell(_stopped(), words, debug=False)
     except VisusError as error:
@@ -78,6 +81,12 @@ def run(arguments: list[str]) -> int:
         return _tell(_misused(error), words, debug)
     except Exception as error:
         return _tell(_fault(error), words, debug)
+
+
+def _unheard() -> int:
+    """Go silent: whoever read our output, such as ``head``, has seen enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return OK
 
 
 def _tell(error: VisusError, words: list[str], debug: bool) -> int:
