@@ -213,3 +213,32 @@ def test_a_torn_result_is_written_anew(stopped, uninterrupted):
     again = visus.resume(stopped)
     assert not again.finished_before and again.scores == uninterrupted.scores
     assert visus.resume(stopped).finished_before
+
+
+def test_a_module_that_was_given_is_given_again_to_go_on(photos, tmp_path):
+    import torch
+    from torch import nn
+
+    def module():
+        torch.default_generator.manual_seed(5)
+        return nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
+
+    settings = {key: value for key, value in SETTINGS.items() if not key.startswith("model.")}
+    whole = visus.train(photos, model=module(), out=tmp_path / "whole", steps=30, set=settings)
+    watch = stopping(signal.SIGINT, lambda row: row.get("step", 0) >= 10 and "loss" in row)
+    with pytest.raises(Interrupted):
+        visus.train(photos, model=module(), out=tmp_path / "run", steps=30, set=settings, watch=watch)
+    with pytest.raises(UsageError, match="a module of your own"):
+        visus.resume(tmp_path / "run")
+    assert same_bits(whole.folder, visus.resume(tmp_path / "run", model=module()).folder)
+
+
+def test_a_run_that_writes_events_goes_on_writing_them(photos, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    watch = stopping(signal.SIGINT, lambda row: row.get("step", 0) >= 8 and "loss" in row)
+    with pytest.raises(Interrupted):
+        visus.train(photos, out=tmp_path / "run", steps=20, set={**SETTINGS, "tensorboard": True}, watch=watch)
+    visus.resume(tmp_path / "run")
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == list(range(1, 21))

@@ -26,12 +26,13 @@ class Progress:
 
     Args:
         quiet: show nothing.
+        console: where to; stderr by default.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
         from visus.verbs.runs import leads
 
-        self.console = Console(stderr=True, highlight=False)
+        self.console = console or Console(stderr=True, highlight=False)
         self.quiet = quiet or not leads()  # of several processes, one talks
         self.live: Live | None = None
         self.recipe: Recipe | None = None
