@@ -107,3 +107,15 @@ def test_several_classes_a_picture_choose_the_loss_for_them():
 def test_balanced_weights_bring_the_counts_into_the_recipe():
     found = {choice.key: choice.value for choice in Classify.defaults(facts(wanted={"loss.class_weights": "balanced"}))}
     assert found["target.counts"] == [1000, 1000]
+
+
+@pytest.mark.parametrize(("size", "usual"), [((28, 28), 0.1), ((300, 400), 0.01)])
+def test_an_optimiser_of_the_users_gets_its_own_usual_rate_and_nothing_that_was_found_for_another(size, usual):
+    found = chosen(facts(size, wanted={"optim.name": "sgd"}))
+    assert found["optim.lr"] == pytest.approx(usual)
+    assert not {"optim.weight_decay", "optim.clip", "optim.momentum", "optim.name"} & found.keys()
+
+
+def test_an_optimiser_nobody_knows_a_rate_for_starts_cautiously_and_is_told_how_to_find_one():
+    why = {c.key: c.why for c in whole_pictures(facts((28, 28), wanted={"optim.name": "lamb"}))}
+    assert "--lr auto" in why["optim.lr"]

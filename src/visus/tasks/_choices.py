@@ -20,6 +20,8 @@ SMALL_NETWORK = {"widths": [32, 64, 128], "blocks": [1, 1, 1], "join": "before",
 LONG, MANY = 10, 15
 """Minutes, or epochs, from which a small network sees each picture often enough to learn it by heart."""
 SIZES = (224, 192, 160, 128, 96)
+PLAIN_RATES = {"gd": 0.1, "sgd": 0.1, "momentum": 0.05, "nesterov": 0.05}
+"""Learning rates from scratch of optimisers whose step is as long as the gradient."""
 IMAGES_A_SECOND = 6.0
 """A core trains EfficientNet-Lite0 on about this many pictures of 224 x 224 a second (measured, AVX512, float32)."""
 
@@ -62,11 +64,14 @@ def small_images(facts: Facts) -> Iterator[Choice]:
         256 if facts.train >= 10_000 else 64 if facts.train >= 1000 else 16,
         f"{facts.train:,} training pictures",
     )
-    yield Choice("optim.name", "muon", "learns more from few epochs than adamw or momentum")
-    yield Choice("optim.lr", 0.009, "found on validation pictures of Fashion-MNIST")
-    yield Choice("optim.momentum", 0.9, "found there too")
-    yield Choice("optim.weight_decay", 0.05, "found there too")
-    yield Choice("optim.clip", 0.0, "muon's step has a fixed length already")
+    yield from optimiser(
+        facts,
+        Choice("optim.name", "muon", "learns more from few epochs than adamw or momentum"),
+        Choice("optim.lr", 0.009, "found on validation pictures of Fashion-MNIST"),
+        Choice("optim.momentum", 0.9, "found there too"),
+        Choice("optim.weight_decay", 0.05, "found there too"),
+        Choice("optim.clip", 0.0, "muon's step has a fixed length already"),
+    )
     yield Choice("schedule.name", "linear", "ends at a rate of zero")
     yield Choice("schedule.decay", 0.7, "short runs gain from a long decay")
     yield Choice("augment.pad", 1, "shifts by a pixel keep the meaning")
@@ -96,9 +101,13 @@ def fine_tuning(facts: Facts, name: str, weights: str) -> Iterator[Choice]:
     yield Choice("input.mean", list(mean), f"what {card.name} expects")
     yield Choice("input.std", list(std), f"what {card.name} expects")
     yield Choice("batch", 32 if facts.train >= 500 else 16, f"{facts.train:,} training pictures")
-    yield Choice("optim.name", "adamw", "little to tune")
-    yield Choice("optim.lr", 1e-3, "usual for fine-tuning by adamw")
-    yield Choice("optim.weight_decay", 0.01, "usual for adamw")
+    yield from optimiser(
+        facts,
+        Choice("optim.name", "adamw", "little to tune"),
+        Choice("optim.lr", 1e-3, "usual for fine-tuning by adamw"),
+        Choice("optim.weight_decay", 0.01, "usual for adamw"),
+        share=0.1,
+    )
     yield Choice("model.layer_decay", 0.8, "lower layers fit already and move less")
     yield Choice("schedule.name", "cosine", "ends at a rate of zero")
     yield Choice("schedule.warmup", 0.1, "the new last layer settles before the others move")
@@ -114,15 +123,36 @@ def from_scratch(facts: Facts) -> Iterator[Choice]:
     size, why = affordable_size(facts, (224, 224))
     yield Choice("input.size", [size, size], why)
     yield Choice("batch", 64 if facts.train >= 2000 else 32, f"{facts.train:,} training pictures")
-    yield Choice("optim.name", "adamw", "little to tune")
-    yield Choice("optim.lr", 1e-3, "usual for adamw")
-    yield Choice("optim.weight_decay", 0.05, "usual for adamw")
+    yield from optimiser(
+        facts,
+        Choice("optim.name", "adamw", "little to tune"),
+        Choice("optim.lr", 1e-3, "usual for adamw"),
+        Choice("optim.weight_decay", 0.05, "usual for adamw"),
+    )
     yield Choice("schedule.name", "cosine", "ends at a rate of zero")
     yield Choice("augment.crop", [0.35, 1.0], "parts of a photograph mean the same")
     yield Choice("ema", 0.99, "averaged weights judge better before the rate has fallen")
     yield Choice("ema_every", 4, "costs a quarter of an average at each step")
     if facts.minutes is None:
         yield Choice("epochs", 60.0, "a network that knows nothing needs many")
+
+
+def optimiser(facts: Facts, ours: Choice, *found_for_it: Choice, share: float = 1.0) -> Iterator[Choice]:
+    """Yield an optimiser with the settings found for it; for another one, which the user named, a usual rate alone.
+
+    Args:
+        facts: with what the user named.
+        ours: the choice of an optimiser.
+        found_for_it: further settings, which mean something else to others.
+        share: of the usual rate from scratch that optimisers without adaptive steps take.
+    """
+    named = str(facts.wanted.get("optim.name", ours.value))
+    if named == ours.value:
+        yield from (ours, *found_for_it)
+    elif named in PLAIN_RATES:
+        yield Choice("optim.lr", PLAIN_RATES[named] * share, f"usual for {named}")
+    else:
+        yield Choice("optim.lr", 1e-3, f"a cautious start for {named}; --lr auto looks for a better one")
 
 
 def mirroring(facts: Facts) -> Iterator[Choice]:
