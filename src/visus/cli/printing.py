@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from visus.verbs.evaluate import Evaluation
     from visus.verbs.runs import Run
 
+UNBROKEN = 1000
 LISTED = 5
 """Unreadable pictures that are named; the rest are counted, and all are in the report and in ``--json``."""
 
@@ -81,4 +82,6 @@ def _cell(value: object) -> str:
 
 
 def _out() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+    """Return where results go; a pipe or a file has no width, so that no name is broken there."""
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=UNBROKEN)
