@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from visus.core.errors import BadDataLimit, DivergedError, Interrupted, ResourceError, UsageError, did_you_mean, quoted
 from visus.core.modelfile import Card, write_model
 from visus.core.recipe import Recipe
-from visus.core.task import Batch, Feed, Task
+from visus.core.task import Batch, Feed, Metric, Task
 from visus.engine import healing
 from visus.engine.device import Device, memory_failure, out_of_memory
 from visus.engine.evaluate import judge
@@ -52,6 +52,7 @@ class Run:
         watch: told of every event, and of rows of the log at most ten times a second.
         record: told of every row of the log.
         started: ``time.perf_counter`` at which this command's clock began.
+        judged: the best weights' metric on the validation part, where this process judged them.
     """
 
     task: Task
@@ -79,6 +80,7 @@ class Run:
         self.bad = {str(d["id"]): str(d["why"]) for d in decisions[since + 1 :] if d["kind"] == "unreadable"}
         self.pictures = self.pictures or self.train.size + (self.validation.size if self.validation is not None else 0)
         self.saved_at = self.told_at = time.perf_counter()
+        self.judged: Metric | None = None
         self.bundles = len(list((self.folder.path / healing.FOLDER).glob("step-*")))
         self.reloads, self.reloaded_at = 0, -1
         self.held: frozenset[str] | None = None
@@ -429,6 +431,7 @@ def _evaluate(run: Run, received: list[int]) -> None:
     progress_before = time.perf_counter()
     save(run)
     values: dict[str, float] = {}
+    metric: Metric | None = None
     if run.validation is not None:
         run.state.swap_average()
         try:
@@ -451,6 +454,7 @@ def _evaluate(run: Run, received: list[int]) -> None:
     score = values.get(run.task.score, math.nan)
     if run.validation is None or progress.best is None or score > progress.best:
         progress.best, progress.best_step, progress.stale = score if math.isfinite(score) else None, progress.step, 0
+        run.judged = metric
         if run.folder.leader:
             card = run.card(progress.step, values)
             write_model(run.folder.path / "best.safetensors", run.state.judged_tensors(), card)

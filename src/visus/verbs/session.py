@@ -19,6 +19,8 @@ from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import Recipe
 from visus.core.task import Metric
 from visus.data.dataset import Dataset
+from visus.data.feed import THREADS
+from visus.data.workers import cores
 from visus.engine import loop
 from visus.engine.device import Device, memory_failure
 from visus.engine.evaluate import judge
@@ -76,10 +78,10 @@ def complete(
 
             run.record = stack.enter_context(writing(held.path, run.state.progress.step))
         if isinstance(run.horizon, Minutes):
-            judging = _seconds_to_judge(run, dataset)
-            validated, tested = len(dataset.indices("val")), len(dataset.indices("test"))
+            val, test = len(dataset.indices("val")), len(dataset.indices("test"))
+            judging = _seconds_to_judge(run, dataset, val + test)
             run.horizon.reserve = REPORTING + judging
-            run.horizon.cost = judging * validated / max(1, validated + tested)
+            run.horizon.cost = judging * val / max(1, val + test)
         seconds = {"reading data": reading, "preparing": time.perf_counter() - started - reading}
         if not run.state.progress.finished:
             loop.fit(run)
@@ -110,8 +112,10 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float]) -> Run
     model.load_state_dict(tensors)
     run.watch({"note": f"judging the weights of step {card.step:,} on the {split} part"})
     said: dict[str, float] = {}
-    if run.validation is not None:
-        held_out, _ = judge(task, model, run.validation, device)
+    held_out = run.judged
+    if held_out is None and run.validation is not None:  # the best weights are of an earlier sitting
+        held_out, _ = judge(task, model, run.validation, device, micro=run.micro(card.step))
+    if held_out is not None:
         said = held_out.calibration()
     with feed(dataset, dataset.indices(split), task, recipe, device, train=False) as final:
         task.calibrate(said)
@@ -164,21 +168,25 @@ def _note_what_splitting_changes(run: loop.Run) -> None:
             run.watch({"note": f"splitting the batch is not exact here: {why}"})
 
 
-def _seconds_to_judge(run: loop.Run, dataset: Dataset) -> float:
-    """Return about how long judging the best weights takes at the end: timed on one batch, which changes nothing."""
+def _seconds_to_judge(run: loop.Run, dataset: Dataset, pictures: int) -> float:
+    """Return about how long it takes to read and judge a number of pictures: timed on a batch of the validation part."""
     seconds = 0.0
-    batch = next(iter(run.validation.sweep()), None) if run.validation is not None else None
-    if batch is not None and len(batch) and run.validation is not None:
+    few = dataset.indices("val")[: min(run.recipe.batch, run.micro(run.state.progress.step))]
+    if len(few):
+        alone = Device(run.device.device, run.device.precision, run.device.memory_format)
+        plain = run.recipe.model_copy(update={"data": run.recipe.data.model_copy(update={"workers": 0})})
+        began = time.perf_counter()
+        with feed(dataset, few, run.task, plain, alone, train=False) as uncached:
+            batch = next(iter(uncached.sweep())).to(alone.device, alone.memory_format)
+        reading = (time.perf_counter() - began) / min(THREADS, cores())
+        answering = []
         run.state.model.eval()
-        batch = batch.rows(0, run.micro(run.state.progress.step)).to(run.device.device, run.device.memory_format)
-        times = []
         for _ in range(2):
             began = time.perf_counter()
-            with torch.no_grad(), run.device.autocast():
+            with torch.no_grad(), alone.autocast():
                 run.task.raw(run.state.model, batch)
-            times.append(time.perf_counter() - began)
-        judged = run.validation.size + len(dataset.indices("test"))
-        seconds = 1.3 * min(times) * judged / len(batch)
+            answering.append(time.perf_counter() - began)
+        seconds = (reading + 1.3 * min(answering)) * pictures / len(batch) if len(batch) else 0.0
     return float(run.device.share_(torch.tensor(seconds, dtype=torch.float64, device=run.device.device)))
 
 
