@@ -169,7 +169,7 @@ def _note_what_splitting_changes(run: loop.Run) -> None:
 
 
 def _seconds_to_judge(run: loop.Run, dataset: Dataset, pictures: int) -> float:
-    """Return about how long it takes to read and judge a number of pictures: timed on a batch of the validation part."""
+    """Return about how long reading and judging a number of pictures takes: timed on a batch of the validation part."""
     seconds = 0.0
     few = dataset.indices("val")[: min(run.recipe.batch, run.micro(run.state.progress.step))]
     if len(few):
