@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tests.engine.toy import recipe
-from visus.core.errors import UsageError
+from visus.core.errors import ResourceError, UsageError
 from visus.engine import device
-from visus.engine.device import Device, memory_failure, opened, out_of_memory
+from visus.engine.device import Device, memory_failure, opened, out_of_memory, short_of_memory
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2])
@@ -57,3 +57,32 @@ def test_pytorchs_own_want_of_memory_is_known():
     assert out_of_memory(error.value)
     assert memory_failure(error.value)
     assert not memory_failure(ValueError("out of memory"))
+
+
+def precisions():
+    return [k.fp32_precision for k in (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)]
+
+
+def test_float32_on_cuda_is_float32_and_what_was_set_before_comes_back():
+    before = precisions()
+    with opened(recipe(precision="float32")):
+        assert precisions() == ["ieee"] * 3
+    assert precisions() == before
+    assert "ieee" not in before[1:]  # else nothing was shown: cuDNN rounds to TF32 by default
+
+
+def test_what_bfloat16_leaves_in_float32_is_as_fast_as_the_user_lets_it_be():
+    before = precisions()
+    with opened(recipe(precision="bfloat16")):
+        assert precisions() == before
+
+
+def test_memory_that_cannot_be_healed_is_an_error_one_can_act_on():
+    with pytest.raises(ResourceError) as error, short_of_memory("nothing was written", "less else running"):
+        raise RuntimeError("could not create a memory object")
+    assert (error.value.code, error.value.exit, error.value.fix) == ("FIT-009", 4, "less else running")
+
+
+def test_other_faults_are_not_called_want_of_memory():
+    with pytest.raises(RuntimeError, match="a fault"), short_of_memory("", ""):
+        raise RuntimeError("a fault")

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.verbs.examples import digits
 
 import visus
-from visus.core.errors import DataError, UsageError
+from visus.core.errors import DataError, ResourceError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +135,28 @@ def test_every_odd_picture_is_answered_or_refused_with_a_reason(model, bad_input
             assert file in refused
         else:
             assert said is not None or "channels" in refused[file]
+
+
+def hungry(run, rows, message="DefaultCPUAllocator: can't allocate memory"):
+    """Return the model, which needs more memory than there is for more than so many pictures."""
+    model = visus.load(run.best)
+    raw = model.task.raw
+
+    def scarce(network, batch):
+        if len(batch) > rows:
+            raise RuntimeError(message)
+        return raw(network, batch)
+
+    model.task.raw = scarce
+    return model
+
+
+def test_where_memory_is_short_fewer_pictures_are_looked_at_at_once(run, photos):
+    found = visus.predict(hungry(run, 4), photos / "test" / "six")
+    assert found == visus.predict(visus.load(run.best), photos / "test" / "six")
+
+
+def test_memory_that_cannot_be_healed_says_what_helps(run, photos):
+    with pytest.raises(ResourceError) as error:
+        visus.predict(hungry(run, 0, "could not create a memory object"), photos / "test" / "six")
+    assert error.value.code == "FIT-009" and "batch=1" in error.value.fix

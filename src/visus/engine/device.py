@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from visus.core.errors import UsageError
+from visus.core.errors import ResourceError, UsageError
 from visus.core.recipe import Recipe
 
 
@@ -164,6 +165,7 @@ def opened(recipe: Recipe) -> Iterator[Device]:
         raise UsageError("USE-010", "device = mps: this machine has no usable Metal device", fix="--set device=cpu")
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), _fill()
+    here = place(recipe)
     torch.set_num_threads(recipe.threads)
     if recipe.device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is only deterministic with a fixed one
@@ -177,7 +179,8 @@ def opened(recipe: Recipe) -> Iterator[Device]:
         device = torch.device(recipe.device, index) if index is not None else torch.device(recipe.device)
         if recipe.device == "cuda":
             torch.cuda.set_device(device)
-        yield replace(place(recipe), device=device, rank=rank, world=world)
+        with float32_as_stated(here):
+            yield replace(here, device=device, rank=rank, world=world)
     finally:
         if joined:
             dist.destroy_process_group()
@@ -188,6 +191,25 @@ def opened(recipe: Recipe) -> Iterator[Device]:
 
 def _fill() -> bool:
     return bool(torch.utils.deterministic.fill_uninitialized_memory)  # type: ignore[attr-defined]
+
+
+@contextmanager
+def float32_as_stated(device: Device) -> Iterator[None]:
+    """Let CUDA multiply float32 numbers as such where that is the precision, and put its settings back afterwards.
+
+    By default cuDNN rounds what convolutions multiply to TF32, which has the 10 bits of a half.
+    """
+    backends: Any = torch.backends  # whose types do not tell of these settings
+    kernels = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn)
+    before = [kernel.fp32_precision for kernel in kernels]
+    if device.precision == "float32":
+        for kernel in kernels:
+            kernel.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for kernel, precision in zip(kernels, before, strict=True):
+            kernel.fp32_precision = precision
 
 
 def placed(model: nn.Module, device: Device) -> nn.Module:
@@ -211,3 +233,19 @@ def memory_failure(error: BaseException) -> bool:
         or (isinstance(error, RuntimeError) and ("out of memory" in text or "could not create a memory" in text
                                                  or "bad_alloc" in text or "could not create a primitive" in text))
     )  # fmt: skip
+
+
+@contextmanager
+def short_of_memory(done: str, fix: str) -> Iterator[None]:
+    """Turn a failure for want of memory, where nothing heals it, into an error the user can act on.
+
+    Raises:
+        ResourceError: memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not memory_failure(error):
+            raise
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ResourceError("FIT-009", "memory ran out", where=why, done=done, fix=fix) from error

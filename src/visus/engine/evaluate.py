@@ -1,17 +1,18 @@
-"""Judging a model on a feed: every sample once, sums that merge over ranks."""
+"""Asking a model about every sample of a feed, in parts that fit in memory; and judging what it says."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain
 
 import torch
 from torch import nn
 
 from visus.core.errors import ResourceError
-from visus.core.task import Batch, Feed, Metric, Task
-from visus.engine.device import Device, out_of_memory
+from visus.core.task import Batch, Feed, Metric, Raw, Task
+from visus.engine.device import Device, float32_as_stated, out_of_memory
 
 
 def judge(
@@ -28,7 +29,7 @@ def judge(
 
     Args:
         stop: asked between batches; true abandons the evaluation by StopIteration.
-        micro: pictures looked at at once, where it is known how many fit; 0 for a batch of the feed.
+        micro: pictures looked at at once, where it is known how many fit; 0 for whole batches.
 
     Raises:
         ResourceError: a single picture does not fit.
@@ -36,40 +37,62 @@ def judge(
     """
     metric = task.metric()
     bad: list[tuple[str, str]] = []
-    training = [module for module in model.modules() if module.training]  # not all: a frozen normalisation is not
-    model.eval()
-    micro = micro or feed.batch_size
-    try:
+
+    def batches() -> Iterator[Batch]:
         for batch in feed.sweep():
-            if stop():
-                raise StopIteration
             bad.extend(batch.bad)
-            if len(batch):
-                micro = _count(task, model, metric, batch, device, micro)
-    finally:
-        for module in training:
-            module.training = True
+            yield batch
+
+    for part, raw in answers(task, model, batches(), device, micro):
+        if stop():
+            raise StopIteration
+        metric.update(raw, part)
     metric.load(device.gather(metric.state()))
     everyones = chain.from_iterable(json.loads(text) for text in device.texts(json.dumps(bad)))
     return metric, [(name, why) for name, why in everyones]
 
 
-def _count(task: Task, model: nn.Module, metric: Metric, batch: Batch, device: Device, micro: int) -> int:
-    """Count one batch in parts of at most ``micro``; return the size that fitted."""
-    at = 0
-    while at < len(batch):
-        part = batch.rows(at, min(at + micro, len(batch))).to(device.device, device.memory_format)
-        try:
-            with torch.no_grad(), device.autocast():
-                raw = {name: tensor.float() for name, tensor in task.raw(model, part).items()}
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            if micro <= 1:
-                raise ResourceError("FIT-003", f"a single picture does not fit in memory on {device.device}",
-                                    where=part.ids[0], fix="--set size=SMALLER") from error  # fmt: skip
-            micro = max(1, micro // 2)
-            continue
-        metric.update(raw, part)
-        at += len(part)
-    return micro
+def answers(
+    task: Task, model: nn.Module, batches: Iterable[Batch], device: Device, micro: int = 0
+) -> Iterator[tuple[Batch, Raw]]:
+    """Yield what a model says of batches, in parts that fit in memory: (part on the device, answer in float32).
+
+    The model judges meanwhile, and trains again afterwards where it did.  What runs out of memory is tried again with
+    half the rows, and so is all that follows.
+
+    Args:
+        micro: rows looked at at once, where it is known how many fit; 0 for whole batches.
+
+    Raises:
+        ResourceError: a single picture does not fit.
+    """
+    with _judging(model), float32_as_stated(device):
+        for batch in batches:
+            at = 0
+            while at < len(batch):
+                part = batch.rows(at, min(at + (micro or len(batch)), len(batch)))
+                try:
+                    part = part.to(device.device, device.memory_format)
+                    with torch.no_grad(), device.autocast():
+                        raw = {name: tensor.float() for name, tensor in task.raw(model, part).items()}
+                except RuntimeError as error:
+                    if not out_of_memory(error):
+                        raise
+                    if len(part) == 1:
+                        raise ResourceError("FIT-003", f"a single picture does not fit in memory on {device.device}",
+                                            where=part.ids[0], fix="--set size=SMALLER") from error  # fmt: skip
+                    micro = len(part) // 2
+                    continue
+                yield part, raw
+                at += len(part)
+
+
+@contextmanager
+def _judging(model: nn.Module) -> Iterator[None]:
+    training = [module for module in model.modules() if module.training]  # not all: a frozen normalisation is not
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -123,7 +123,9 @@ def measure(model: Model, dataset: Dataset, data: str, split: str, batch: int = 
 
     Raises:
         UsageError: there is nothing in that part.
+        ResourceError: memory ran out.
     """
+    from visus.engine.device import short_of_memory
     from visus.engine.evaluate import judge
     from visus.verbs.assembly import feed
 
@@ -133,10 +135,12 @@ def measure(model: Model, dataset: Dataset, data: str, split: str, batch: int = 
     began = time.perf_counter()
     recipe = model.recipe.model_copy(update={"batch": batch} if batch else {})
     device = model.device()
-    with feed(dataset, indices, model.task, recipe, device, train=False) as judged:
-        metric, bad = judge(model.task, model.network, judged, device)
+    with short_of_memory("nothing was written", "less else running, or fewer pictures at once: --batch 1"):
+        with feed(dataset, indices, model.task, recipe, device, train=False) as judged:
+            metric, bad = judge(model.task, model.network, judged, device)
+        scores, figures = metric.compute(), metric.figures()
     return Evaluation(
-        str(model.path), data, split, model.task.score, metric.compute(), metric.figures(),
+        str(model.path), data, split, model.task.score, scores, figures,
         len(indices) - len(bad), (*dataset.bad, *bad), len(bad) <= recipe.data.max_bad * len(indices),
         time.perf_counter() - began, metric,
     )  # fmt: skip

@@ -116,21 +116,21 @@ def answer(
         DataError: one cannot be read and ``bad`` is not given.
     """
     import numpy as np
-    import torch
 
     from visus.data.dataset import Dataset, Strings
+    from visus.engine.device import short_of_memory
+    from visus.engine.evaluate import answers
     from visus.verbs.assembly import feed
 
     device = model.device()
     data = Dataset("files", Path(), "files", "named", Strings(names), images, {}, np.zeros(len(names), np.uint8))
     recipe = model.recipe.model_copy(update={"batch": min(batch, max(1, len(names)))})
-    with feed(data, np.arange(len(names)), model.task, recipe, device, train=False) as shown:
-        for part in _readable(shown, bad, lambda: _reasons(images, names, recipe.input.channels)):
-            if not len(part):
-                continue
-            moved = part.to(device.device, device.memory_format)
-            with torch.no_grad(), device.autocast():
-                raw = {k: v.float() for k, v in model.task.raw(model.network, moved).items()}
+    with (
+        short_of_memory("nothing was written", "less else running, or visus.predict(MODEL, FILES, batch=1)"),
+        feed(data, np.arange(len(names)), model.task, recipe, device, train=False) as shown,
+    ):
+        readable = _readable(shown, bad, lambda: _reasons(images, names, recipe.input.channels))
+        for part, raw in answers(model.task, model.network, readable, device):
             for row, said in enumerate(model.task.decode(raw)):
                 yield part.ids[row], said.home(part.frames[row])
 

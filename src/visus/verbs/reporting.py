@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from visus.core.sample import Sample
 from visus.core.task import Metric, Prediction
@@ -14,6 +13,7 @@ from visus.data.dataset import SPLITS, Dataset
 from visus.data.pixels import pictures
 from visus.engine import loop
 from visus.engine.device import Device
+from visus.engine.evaluate import answers
 from visus.report.findings import findings
 from visus.report.story import Picture, Story
 from visus.verbs.assembly import feed
@@ -92,12 +92,9 @@ def _predictions(
     run: loop.Run, dataset: Dataset, indices: np.ndarray[Any, np.dtype[np.int64]]
 ) -> dict[int, Prediction]:
     """Return what the model says of some records, by this process alone."""
-    model, said = run.state.model.eval(), dict[int, Prediction]()
+    said: dict[int, Prediction] = {}
     alone = Device(run.device.device, run.device.precision, run.device.memory_format)
     with feed(dataset, indices, run.task, run.recipe, alone, train=False) as few:
-        for batch in few.sweep():
-            with torch.no_grad(), alone.autocast():
-                raw = run.task.raw(model, batch.to(alone.device, alone.memory_format))
-            answers = run.task.decode({name: values.float() for name, values in raw.items()})
-            said |= dict(zip(batch.indices.tolist(), answers, strict=True))
+        for part, raw in answers(run.task, run.state.model, few.sweep(), alone, run.micro(run.state.progress.step)):
+            said |= dict(zip(part.indices.tolist(), run.task.decode(raw), strict=True))
     return said

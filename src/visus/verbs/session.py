@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import torch
 
-from visus.core.errors import Interrupted, ResourceError, quoted
+from visus.core.errors import Interrupted, quoted
 from visus.core.files import write_json, write_text
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import Recipe
@@ -22,8 +22,8 @@ from visus.data.dataset import Dataset
 from visus.data.feed import THREADS
 from visus.data.workers import cores
 from visus.engine import loop
-from visus.engine.device import Device, memory_failure
-from visus.engine.evaluate import judge
+from visus.engine.device import Device, short_of_memory
+from visus.engine.evaluate import answers, judge
 from visus.engine.folder import RunFolder
 from visus.engine.schedule import Minutes
 from visus.engine.splitting import uncovered
@@ -64,7 +64,8 @@ def complete(
             when model and report are written.
         ResourceError, DivergedError: as ``loop.fit``.
     """
-    with _stoppable(held.path), _short_of_memory(held.path), ExitStack() as stack:
+    lean = f"visus resume {quoted(held.path)}, with less else running, or --set size=SMALLER"
+    with _stoppable(held.path), short_of_memory("what was saved is kept", lean), ExitStack() as stack:
         reading = time.perf_counter() - started
         run = assemble(recipe, dataset, held, device, given=given, started=started, tell=tell)
         stack.callback(run.train.close)
@@ -177,32 +178,16 @@ def _seconds_to_judge(run: loop.Run, dataset: Dataset, pictures: int) -> float:
         plain = run.recipe.model_copy(update={"data": run.recipe.data.model_copy(update={"workers": 0})})
         began = time.perf_counter()
         with feed(dataset, few, run.task, plain, alone, train=False) as uncached:
-            batch = next(iter(uncached.sweep())).to(alone.device, alone.memory_format)
+            batch = next(iter(uncached.sweep()))
         reading = (time.perf_counter() - began) / min(THREADS, cores())
         answering = []
-        run.state.model.eval()
         for _ in range(2):
             began = time.perf_counter()
-            with torch.no_grad(), alone.autocast():
-                run.task.raw(run.state.model, batch)
+            for _part in answers(run.task, run.state.model, [batch], alone):
+                pass
             answering.append(time.perf_counter() - began)
         seconds = (reading + 1.3 * min(answering)) * pictures / len(batch) if len(batch) else 0.0
     return float(run.device.share_(torch.tensor(seconds, dtype=torch.float64, device=run.device.device)))
-
-
-@contextmanager
-def _short_of_memory(folder: Path) -> Iterator[None]:
-    """Turn a failure for want of memory outside the loop, which heals its own, into one the user can act on."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not memory_failure(error):
-            raise
-        raise ResourceError(
-            "FIT-009", "memory ran out", where=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            done="what was saved is kept",
-            fix=f"visus resume {quoted(folder)}, with less else running, or --set size=SMALLER",
-        ) from error  # fmt: skip
 
 
 @contextmanager
