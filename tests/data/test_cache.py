@@ -148,6 +148,25 @@ def test_files_that_cannot_be_read_are_remembered_with_their_reasons(photos, mod
     assert isinstance(made.take(all_of(data), silent).images, torch.Tensor)
 
 
+def test_a_picture_that_failed_to_be_read_only_once_is_good_from_the_next_run_on(photos):
+    data = of_files(photos, odd_sizes(9))
+    stamp, whole = (photos / "003.png").stat(), (photos / "003.png").read_bytes()
+    (photos / "003.png").write_bytes(bytes(len(whole)))  # as a failing disk may give it, for a moment
+    os.utime(photos / "003.png", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert list(built(data).bad) == [3]
+    (photos / "003.png").write_bytes(whole)
+    os.utime(photos / "003.png", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    made, notes = build(Plan("disk", 0, "", 0, 3), data, all_of(data))
+    assert not made.bad and notes[0].startswith("1 of the pictures can be read now")
+    assert not built(data).bad
+
+
+def test_the_reason_why_a_file_is_bad_does_not_repeat_its_name(photos):
+    data = in_folder(photos, ["empty.png"])
+    (photos / "empty.png").touch()
+    assert pictures(data.images, 3).take(all_of(data), silent).bad == {0: "the file is empty"}
+
+
 def test_a_data_set_of_which_nothing_can_be_read_gives_an_empty_cache(photos):
     data = in_folder(photos, ["a.png", "b.png"])
     assert sorted(built(data).take(all_of(data), silent).bad) == [0, 1]

@@ -263,7 +263,10 @@ def _on_disk(
     with _alone(path.with_suffix(".lock")):
         if path.exists():
             try:
-                return _open(path, plan)
+                found = _open(path, plan)
+                if not (mended := _readable_now(found, plan, dataset, workers)):
+                    return found
+                notes.append(f"{mended:,} of the pictures can be read now that could not before: all are decoded again")
             except DataError as error:
                 notes.append(f"{error.what}: made again")
         room = _limit() - plan.bytes
@@ -289,6 +292,14 @@ def _on_disk(
             file.write(bytes(-decoded.bytes % 8) + table.tobytes())
             file.write(header + len(header).to_bytes(8, "little") + _MAGIC)
         return _open(path, plan)
+
+
+def _readable_now(found: Cache, plan: Plan, dataset: Dataset, workers: int) -> int:
+    """Return how many pictures that were bad when a cache was made are not: a disk may have failed for a moment."""
+    if not found.bad:
+        return 0
+    suspects = np.array(sorted(found.bad), dtype=np.int64)
+    return sum(len(rows) for _, rows, _ in _decoded(plan, dataset, suspects, workers, None))
 
 
 def _in_memory(

@@ -357,7 +357,7 @@ class _Work:
                 just = replace(rows, samples=alone, epochs=np.zeros_like(alone))
                 taken = self.pictures.take(alone[partners], beat)
                 return self._batch(just, np.array(partners), 1, taken).rows(0, 0)
-        first = next(iter(bad.values()), "all of them are left out")
+        first = next((f"{self.ids[i]}: {why}" for i, why in bad.items()), "all of them are left out")
         raise DataError(
             "DATA-032", "not one picture can be read", where=first, fix="mend the files, or name other ones"
         )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, FileImages, Images
+from visus.data.paths import shown
 
 Beat: TypeAlias = Callable[[int], None]
 """Told the index of the picture that is read next: a sign of life, and the culprit's name if it was the last one."""
@@ -129,10 +130,14 @@ class SinglePictures:
                 picture, originals[i] = self._read(i)
                 read[i] = fit(picture, self._channels, self._stored)
             except DataError as error:
-                bad[i] = error.what
+                bad[i] = error.what.removeprefix(f"{self._subject(i)}: ")  # whoever shows it names the record
         good = [i for i in indices.tolist() if i not in bad]
         sizes = np.array([originals[i] for i in good], dtype=np.int64).reshape(-1, 2)
         return Taken(together([read[i] for i in good]), sizes, bad)
+
+    def _subject(self, i: int) -> str:
+        """Return what the decode door calls a picture."""
+        return shown(self._images.root / self._images.paths[i]) if isinstance(self._images, FileImages) else ""
 
     def _read(self, i: int) -> tuple[NDArray[np.generic], tuple[int, int]]:
         """Return a picture and its original size; a JPEG far larger than what is stored is decoded at a fraction."""
