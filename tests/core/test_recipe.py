@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from visus.core.errors import UsageError
-from visus.core.recipe import SECTIONS, Choice, Draft, Recipe, keys, parse_option, parse_set, read_settings
+from visus.core.recipe import (
+    SECTIONS,
+    Choice,
+    DataSettings,
+    Draft,
+    Recipe,
+    keys,
+    parse_option,
+    parse_set,
+    read_settings,
+)
 
 OTHER = {
     "task": "regress", "seed": 7, "minutes": 2.5, "epochs": 3.0, "steps": 100, "batch": 8, "micro": 4, "ema": 0.99,
@@ -294,3 +304,8 @@ def test_every_setting_is_of_plain_values():
         assert isinstance(value, bool | int | float | str | list | dict | None), key
         assert not isinstance(value, float) or math.isfinite(value), key
     assert typing.get_type_hints(Recipe)
+
+
+def test_a_share_of_bad_pictures_allows_one_at_least_and_none_allows_none():
+    assert [DataSettings().most_bad(n) for n in (3, 100, 199, 200, 60_000)] == [1, 1, 1, 2, 600]
+    assert [DataSettings(max_bad=share).most_bad(100) for share in (0, 0.07, 0.29, 1)] == [0, 7, 29, 100]

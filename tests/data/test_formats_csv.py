@@ -197,7 +197,7 @@ def test_a_few_missing_files_are_listed_and_the_rest_is_read(root: Path):
 
 
 def test_more_missing_files_than_may_be_stop_with_exit_3(root: Path):
-    error = refused(table(root, "path,label", "a.png,x", "gone.png,y"))
+    error = refused(table(root, "path,label", "a.png,x", "gone.png,y", "lost.png,y"))
     assert (
         isinstance(error, BadDataLimit)
         and (error.code, error.exit) == ("DATA-112", 3)

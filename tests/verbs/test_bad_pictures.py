@@ -82,6 +82,13 @@ def test_a_test_part_of_which_too_much_is_broken_gives_no_scores_without_saying_
     assert not found.readable and [name for name, _ in found.bad] == names
 
 
+def test_one_broken_picture_of_a_small_test_part_is_left_out_and_named(run, photos, tmp_path):
+    data = shutil.copytree(photos, tmp_path / "photos")
+    names = spoil(data / "test", 1)
+    found = visus.evaluate(run.best, data)
+    assert found.readable and (found.n, [name for name, _ in found.bad]) == (89, names)
+
+
 def test_a_table_that_lists_files_that_are_not_there_names_them_all_the_way(tmp_path):
     data = write_classes(tmp_path / "photos", each=50)
     files = sorted(path.relative_to(data) for path in data.rglob("*.png"))

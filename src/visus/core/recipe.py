@@ -209,7 +209,8 @@ class DataSettings(Settings):
         cache: ``off``, ``memory``, ``disk``, or ``auto`` for what pays.
         workers: processes that read and augment; 0 works in the main one.  The bits do not depend on it.
         stored: shorter side at which pictures are kept for training; 0 keeps them as they are.
-        max_bad: share of unreadable files beyond which the run stops.
+        max_bad: share of unreadable files, of all that the data set has, beyond which the run stops; one file is always
+            left out rather than stopped at, unless it is 0.
         max_pixels: largest picture that is decoded.
         accept: licences accepted beyond the permissive ones: ``["nc"]``.
     """
@@ -223,6 +224,10 @@ class DataSettings(Settings):
     max_bad: Fraction = 0.01
     max_pixels: Annotated[int, Field(gt=0)] = 100_000_000
     accept: tuple[str, ...] = ()
+
+    def most_bad(self, pictures: int) -> int:
+        """Return how many pictures of a data set of so many may be unreadable: the share, but one at least if any."""
+        return max(1, math.floor(self.max_bad * pictures + 1e-9)) if self.max_bad else 0
 
 
 class TargetSettings(Settings):

@@ -477,13 +477,13 @@ def note_bad(run: Run, bad: Sequence[tuple[str, str]], step: int, part: str) -> 
 
 def too_many_bad(run: Run, done: str) -> BadDataLimit | None:
     """Return the error for more unreadable pictures than the recipe allows, or None while there are not."""
-    limit = run.recipe.data.max_bad
-    if len(run.bad) <= limit * run.pictures:
+    limit = run.recipe.data.most_bad(run.pictures)
+    if len(run.bad) <= limit:
         return None
     name, why = list(run.bad.items())[-1]
     return BadDataLimit(
         "DATA-020", f"{len(run.bad):,} of {run.pictures:,} pictures cannot be read", where=f"{name}: {why}",
-        done=f"the limit is {limit:.1%}; {done}",
+        done=f"at most {limit:,} may be left out ({run.recipe.data.max_bad:.1%}); {done}",
         fix=f"mend or remove them ({run.folder.path / 'decisions.jsonl'} lists them), or --set data.max_bad=SHARE",
     )  # fmt: skip
 

@@ -34,7 +34,7 @@ class Evaluation:
         scores: by the field's names, each with its interval.
         figures: tables and curves.
         n: pictures that were judged; ``bad``: (id, reason) of those that could not be read.
-        readable: no more pictures could not be read than the model's recipe allows.
+        readable: no more pictures could not be read than the model's recipe allows of the whole data set.
         seconds: it took.
         metric: the sums behind the scores, for a comparison.
     """
@@ -141,7 +141,7 @@ def measure(model: Model, dataset: Dataset, data: str, split: str, batch: int = 
         scores, figures = metric.compute(), metric.figures()
     return Evaluation(
         str(model.path), data, split, model.task.score, scores, figures,
-        len(indices) - len(bad), (*dataset.bad, *bad), len(bad) <= recipe.data.max_bad * len(indices),
+        len(indices) - len(bad), (*dataset.bad, *bad), len(bad) <= recipe.data.most_bad(len(dataset)),
         time.perf_counter() - began, metric,
     )  # fmt: skip
 

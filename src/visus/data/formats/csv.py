@@ -97,7 +97,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     rows = _without_repeats(rows, notes)
     root, gone = _find_files(root, rows, notes)
     bad = tuple((rows[i].path, f"{rows[i].place}: there is no such file") for i in gone)
-    _check_missing(bad, len(rows), root, settings.max_bad)
+    _check_missing(bad, len(rows), root, settings)
     absent = set(gone)
     rows = [row for i, row in enumerate(rows) if i not in absent]
     if kind == "numbers":
@@ -414,8 +414,8 @@ def _find_files(root: Path, rows: Sequence[_Row], notes: list[str]) -> tuple[Pat
     return root, gone
 
 
-def _check_missing(bad: Sequence[tuple[str, str]], rows: int, root: Path, max_bad: float) -> None:
-    if len(bad) < rows and len(bad) <= max_bad * rows:
+def _check_missing(bad: Sequence[tuple[str, str]], rows: int, root: Path, settings: DataSettings) -> None:
+    if len(bad) < rows and len(bad) <= settings.most_bad(rows):
         return
     named = "; ".join(f"{reason.partition(':')[0]} {shown(path)}" for path, reason in bad[:3]) + " ..." * (len(bad) > 3)
     if len(bad) == rows:
@@ -423,7 +423,7 @@ def _check_missing(bad: Sequence[tuple[str, str]], rows: int, root: Path, max_ba
                         fix="paths are relative to the table's folder; mind capitals and extensions")  # fmt: skip
     raise BadDataLimit(
         "DATA-112", f"{shown(root)}: {len(bad):,} of {rows:,} listed files are missing", where=named,
-        done=f"stopped: at most {max_bad:.0%} may be bad",
+        done=f"stopped: at most {settings.most_bad(rows):,} may be bad ({settings.max_bad:.1%})",
         fix=f"add them, remove their rows, or --set data.max_bad={math.ceil(100 * len(bad) / rows) / 100}",
     )  # fmt: skip
 
