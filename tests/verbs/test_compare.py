@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from tests.verbs.examples import NAMES, train, write_classes
@@ -53,3 +54,18 @@ def test_models_that_had_other_pictures_held_back_are_not_compared(tmp_path):
     with pytest.raises(UsageError) as caught:
         visus.compare(*runs, data)
     assert "12 pictures were not held back from B" in caught.value.where and "--seed" in caught.value.fix
+
+
+def test_data_that_is_new_to_both_models_is_judged_whole(run, poor, photos, tmp_path):
+    for name in NAMES:
+        shutil.copytree(photos / "test" / name, tmp_path / "new" / name)
+    found = visus.compare(poor.best, run.best, tmp_path / "new")
+    assert (found.split, found.differences["accuracy"].n) == ("all", 90)
+
+
+def test_data_that_one_of_the_models_was_trained_on_is_judged_on_what_was_held_back_from_it(run, photos, tmp_path):
+    data = write_classes(tmp_path / "photos", each=20, first=150)
+    other = train(data, tmp_path / "run", steps=1, seed=5)
+    for pair in ((run.best, other.best), (other.best, run.best)):
+        found = visus.compare(*pair, data)
+        assert (found.split, found.differences["accuracy"].n) == ("test", 12)

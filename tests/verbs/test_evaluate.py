@@ -105,3 +105,47 @@ def test_numbers_are_found_by_their_names_among_others(tmp_path):
     fewer = write_table(tmp_path / "c", [(p, u) for p, u, *_ in rows], ["up"])
     with pytest.raises(DataError, match="c lacks 'down', 'same', which the model was trained for"):
         visus.evaluate(found.best, fewer)
+
+
+def test_data_without_parts_that_is_new_to_the_model_is_judged_whole_and_says_so(run, photos, tmp_path):
+    for name in NAMES:
+        shutil.copytree(photos / "test" / name, tmp_path / "new" / name)
+    found = visus.evaluate(run.best, tmp_path / "new")
+    assert (found.split, found.n) == ("all", 90) and found.scores == run.scores
+    assert "new has no test part and is new to the model: all of its pictures are judged" in found.json()["notes"]
+    assert found.summary().splitlines()[-1].endswith("on all of new")
+
+
+def test_data_of_one_class_that_is_new_to_the_model_can_be_judged(run, photos, tmp_path):
+    shutil.copytree(photos / "test" / "two", tmp_path / "new" / "two")
+    assert visus.evaluate(run.best, tmp_path / "new").n == 30
+
+
+def test_the_part_that_was_held_back_is_judged_of_data_the_model_was_trained_on_also_under_another_name(tmp_path):
+    data = write_classes(tmp_path / "photos")
+    found = train(data, tmp_path / "run", seed=7)
+    again = visus.evaluate(found.best, data.rename(tmp_path / "moved"))
+    assert again.split == "test" and again.scores == found.scores
+    assert again.notes[-1].endswith("moved, which has no test part of its own: it is carved as it was then")
+
+
+def test_training_data_that_has_changed_is_recognised_and_its_change_is_told(tmp_path):
+    data = write_classes(tmp_path / "photos")
+    found = train(data, tmp_path / "run", steps=2)
+    write_classes(data, each=10, first=40)
+    again = visus.evaluate(found.best, data)
+    assert again.split == "test" and any("the data has changed since" in note for note in again.notes)
+
+
+def test_scores_on_pictures_that_were_trained_on_are_said_to_flatter(run, photos, tmp_path):
+    assert not any("flatter" in note for note in visus.evaluate(run.best, photos).notes)
+    shutil.copytree(photos / "train", tmp_path / "photos" / "test")
+    found = visus.evaluate(run.best, tmp_path / "photos")
+    assert any("so the scores flatter: 64 of the 64 training pictures" in note for note in found.notes)
+
+
+def test_a_part_that_is_asked_for_by_name_is_carved_also_of_new_data(run, photos, tmp_path):
+    for name in NAMES:
+        shutil.copytree(photos / "test" / name, tmp_path / "new" / name)
+    found = visus.evaluate(run.best, tmp_path / "new", split="test")
+    assert found.n == 18 and any("--split all judges every picture" in note for note in found.notes)

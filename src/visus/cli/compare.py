@@ -14,7 +14,7 @@ def compare(
     a: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
     b: Annotated[Path, typer.Argument(help="Another one.")],
     data: Annotated[str, typer.Argument(help="As for train.")],
-    split: Split = "test",
+    split: Split = None,
     network: Network = None,
     download: Download = False,
     json: Json = False,
@@ -24,7 +24,7 @@ def compare(
     Both are asked the same pictures; the difference has an interval, and may be noise.
     """
     import visus
-    from visus.cli.printing import print_json, print_table
+    from visus.cli.printing import print_json, print_notes, print_table
 
     found = visus.compare(a, b, data, split=split, network=network, download=download)
     if json:
@@ -32,3 +32,4 @@ def compare(
     else:
         print_table(found.table())
         print(f"{found.score}: {found.verdict}")
+        print_notes(found.notes)

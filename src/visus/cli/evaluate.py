@@ -14,7 +14,7 @@ from visus.core.errors import BAD_DATA
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
     data: Annotated[str, typer.Argument(help="As for train.")],
-    split: Split = "test",
+    split: Split = None,
     network: Network = None,
     batch: Annotated[int, typer.Option(help="Pictures looked at at once; as trained by default.")] = 0,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16; as trained by default.")] = None,

@@ -13,7 +13,14 @@ Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document on stdout; everything else goes to stderr.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while it works.")]
-Split = Annotated[str, typer.Option(help="train, val, test or all.")]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        help="train, val, test or all. By default the test part; of data that has none, what was held back from the "
+        "model, or all of it if the model was not trained on it.",
+        show_default=False,
+    ),
+]
 Download = Annotated[bool, typer.Option("--download", help="Allow a data set named torchvision:NAME to be fetched.")]
 Network = Annotated[
     str | None,

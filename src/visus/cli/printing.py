@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -47,7 +47,14 @@ def print_evaluation(found: Evaluation) -> None:
     """Print every score, then the five lines that matter."""
     _out().print(found.table())
     print(found.summary())
+    print_notes(found.notes)
     _print_bad(found.bad)
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Print what is to be known of the data that was judged, a line each."""
+    for note in notes:
+        print(f"note      {note}")
 
 
 def print_table(table: Table) -> None:

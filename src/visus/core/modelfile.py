@@ -54,6 +54,7 @@ class Card(BaseModel):
         temperature: divides logits before softmax; fitted on the validation part, 1 where it was not.
         weights: what training started from; ``licences``: of code, weights and data, by name.
         data: name, fingerprint and counts of the data set.
+        trace: hashes of some training pictures, by which an evaluation recognises them.
         step: optimiser steps behind these weights.
     """
 
@@ -71,6 +72,7 @@ class Card(BaseModel):
     weights: str = ""
     licences: dict[str, str] = {}
     data: dict[str, Any] = {}
+    trace: tuple[str, ...] = ()
     step: int = 0
 
 

@@ -158,4 +158,5 @@ def _measured(story: Story) -> str:
         return ""
     name = story.data.get("name", "")
     chosen = ", on which the best weights were chosen" if story.split == "val" else ""
-    return f"on the {spoken(story.split)} part" + (f" of {name}" if name else "") + chosen
+    part = "all" if story.split == "all" else f"the {spoken(story.split)} part"
+    return f"on {part}" + (f" of {name}" if name else "") + chosen

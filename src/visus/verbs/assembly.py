@@ -19,6 +19,7 @@ from visus.data import cache as caches
 from visus.data.cache import Cache
 from visus.data.dataset import SPLITS, Dataset
 from visus.data.feed import Feed
+from visus.data.traces import trace
 from visus.engine import device as hardware
 from visus.engine import loop
 from visus.engine.device import Device
@@ -165,6 +166,7 @@ def describer(recipe: Recipe, dataset: Dataset) -> Callable[[int, Mapping[str, f
         licences=licences,
         data={"name": dataset.name, "format": dataset.format, "fingerprint": dataset.fingerprint(),
               **{split: len(dataset.indices(split)) for split in SPLITS}},
+        trace=trace(dataset),
     )  # fmt: skip
     judged = len(dataset.indices("val"))
 

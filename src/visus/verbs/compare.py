@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,9 @@ from visus.core.scores import Score
 if TYPE_CHECKING:
     from torch import nn
 
-    from visus.data.dataset import Dataset
     from visus.metrics.compare import Difference
     from visus.verbs.load import Model
+    from visus.verbs.parts import Part
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Comparison:
         scores_a, scores_b: of each, by name.
         differences: b minus a, by name, with a paired bootstrap interval.
         score: name of the headline score.
+        notes: what reading the data and choosing the part have to say, a sentence each.
     """
 
     a: str
@@ -38,6 +39,7 @@ class Comparison:
     scores_a: Mapping[str, Score]
     scores_b: Mapping[str, Score]
     differences: Mapping[str, Difference]
+    notes: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -49,6 +51,7 @@ class Comparison:
         scores = {"a": self.scores_a, "b": self.scores_b}
         return {
             "a": self.a, "b": self.b, "data": self.data, "split": self.split, "score": self.score,
+            "notes": list(self.notes),
             "verdict": self.verdict,
             "differences": {name: difference.json() for name, difference in self.differences.items()},
             "scores": {name: {n: score.json() for n, score in found.items()} for name, found in scores.items()},
@@ -59,9 +62,8 @@ class Comparison:
         from visus.report.words import label
 
         rows = [(label(name), d.a, d.b, d.verdict) for name, d in self.differences.items()]
-        return Table(
-            f"A {self.a}\nB {self.b}\non the {self.split} part of {self.data}", ("score", "A", "B", "B - A"), rows
-        )
+        part = "all" if self.split == "all" else f"the {self.split} part"
+        return Table(f"A {self.a}\nB {self.b}\non {part} of {self.data}", ("score", "A", "B", "B - A"), rows)
 
 
 def compare(
@@ -69,7 +71,7 @@ def compare(
     b: str | Path | Model,
     data: str | Path,
     *,
-    split: str = "test",
+    split: str | None = None,
     network: str | nn.Module | None = None,
     download: bool = False,
 ) -> Comparison:
@@ -77,8 +79,8 @@ def compare(
 
     Args:
         a, b: model files, run folders, or loaded models.
-        data: as for ``train``; what it lacks of splits is carved as for the runs that trained the models.
-        split: ``train``, ``val``, ``test`` or ``all``.
+        data: as for ``train``.
+        split: as for ``evaluate``; data without a test part is judged whole only where it is new to both models.
         network: ``FILE.py:Class``, where a network is the user's own; load models whose networks differ beforehand.
         download: allow a data set named by ``torchvision:NAME`` to be fetched.
 
@@ -87,31 +89,39 @@ def compare(
         DataError: as ``evaluate``.
     """
     from visus.metrics.compare import paired
-    from visus.verbs.evaluate import check_split, measure, opened_for
+    from visus.verbs.evaluate import measure
     from visus.verbs.load import Model, load
+    from visus.verbs.parts import check_split, in_order, part_for
 
     check_split(split)
     first, second = (m if isinstance(m, Model) else load(m, model=network) for m in (a, b))
     if first.card.task != second.card.task or set(first.classes) != set(second.classes):
         asked = [f"{model.card.task} of {len(model.classes)}" for model in (first, second)]
         raise UsageError("USE-017", "the two models do not answer the same question", where="; ".join(asked))
-    data_a, data_b = (opened_for(model, data, download=download) for model in (first, second))
-    _check_parts(data_a, data_b, split)
-    one, other = measure(first, data_a, str(data), split), measure(second, data_b, str(data), split)
+    part_a, part_b = (part_for(model, data, split, download=download) for model in (first, second))
+    if not part_a.seen and part_b.seen:  # what was held back from the one that was trained on this data
+        part_a = replace(part_b, dataset=in_order(part_b.dataset, first.classes))
+    elif not part_b.seen and part_a.seen:
+        part_b = replace(part_a, dataset=in_order(part_a.dataset, second.classes))
+    _check_parts(part_a, part_b)
+    one, other = measure(first, part_a, str(data)), measure(second, part_b, str(data))
     differences = {name: paired(one.metric, other.metric, name) for name in one.scores if name in other.scores}
-    return Comparison(one.model, other.model, str(data), split, one.score, one.scores, other.scores, differences)
+    notes = tuple(dict.fromkeys(part_a.notes + part_b.notes))
+    return Comparison(
+        one.model, other.model, str(data), one.split, one.score, one.scores, other.scores, differences, notes
+    )
 
 
-def _check_parts(a: Dataset, b: Dataset, split: str) -> None:
+def _check_parts(a: Part, b: Part) -> None:
     """Refuse a part that was carved otherwise for one model than for the other, which has then trained on some of it.
 
     Raises:
         UsageError: that is so.
     """
-    ours, theirs = (set(data.indices(split).tolist()) for data in (a, b))
+    ours, theirs = (set(part.dataset.indices(part.split).tolist()) for part in (a, b))
     if ours != theirs:
         raise UsageError(
-            "USE-023", f"{a.name} has no {split} part of its own, and the two runs carved different ones",
+            "USE-023", f"{a.dataset.name} has no {a.split} part of its own, and the two runs carved different ones",
             where=f"{len(ours - theirs):,} of A's {len(ours):,} pictures were not held back from B",
-            fix=f"train both with the same --seed, or move pictures into a folder named {split}",
+            fix=f"train both with the same --seed, or move pictures into a folder named {a.split}",
         )  # fmt: skip
