@@ -46,8 +46,8 @@ def test_a_block_that_is_not_run_says_why():
 
 def test_every_setting_has_its_words_in_the_table():
     for section, settings in extension("recipe_settings").rows().items():
-        for key, _, words in settings:
-            assert words, f"{section}: {key}"
+        for one in settings:
+            assert one.meaning, f"{section}: {one.key}"
 
 
 @pytest.mark.slow

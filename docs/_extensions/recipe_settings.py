@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 
-from visus.core.recipe import SECTIONS, Recipe
+from visus.core.recipe import SECTIONS, Explained, Recipe, explained
 
 
-def described(documented: type) -> dict[str, str]:
-    """Return {attribute: words} of a class's ``Attributes:`` section; ``a, b: words`` describes both."""
-    _, _, text = (documented.__doc__ or "").partition("Attributes:\n")
-    lines = re.sub(r"\n {9,}", " ", text).splitlines()  # a continued line is indented further
-    found: dict[str, str] = {}
-    for line in lines:
-        for part in re.split(r"(?<=\.)\s\s+(?=\w+:)", line.strip()):
-            names, colon, words = part.partition(":")
-            if colon and all(re.fullmatch(r"\w+", name) for name in names.split(", ")):
-                found |= dict.fromkeys(names.split(", "), words.strip())
-    return found
-
-
-def rows() -> dict[str, list[tuple[str, Any, str]]]:
-    """Return (key, default, words) of every setting, section by section."""
-    sections: dict[str, list[tuple[str, Any, str]]] = {}
-    words = {"": described(Recipe), **{name: described(group) for name, group in SECTIONS.items()}}
-    for key, default in Recipe().flat().items():
-        section, _, name = key.rpartition(".")
-        sections.setdefault(section, []).append((key, default, words[section][name]))
+def rows() -> dict[str, list[Explained]]:
+    """Return every setting in words, section by section."""
+    sections: dict[str, list[Explained]] = {}
+    for setting in explained():
+        sections.setdefault(setting.key.rpartition(".")[0], []).append(setting)
     return sections
 
 
@@ -44,11 +28,11 @@ class RecipeSettings(Directive):
             group = SECTIONS.get(section, Recipe)
             title = f"``{section}``" if section else "The run"
             text += ["", f".. rubric:: {title}", "", (group.__doc__ or "").splitlines()[0], ""]
-            text += [".. list-table::", "   :header-rows: 1", "   :widths: 26 18 56", ""]
-            for key, default, words in [("setting", None, "meaning"), *settings]:
-                shown = "default" if key == "setting" else f"``{default if default != '' else repr('')}``"
-                name = key if key == "setting" else f"``{key}``"
-                text += [f"   * - {name}", f"     - {shown}", f"     - {words}"]
+            text += [".. list-table::", "   :header-rows: 1", "   :widths: 22 14 26 38", ""]
+            text += ["   * - setting", "     - default", "     - takes", "     - meaning"]
+            for one in settings:
+                text += [f"   * - ``{one.key}``", f"     - ``{one.default}``"]
+                text += [f"     - {one.takes}", f"     - {one.meaning}"]
         block = nodes.Element()
         self.state.nested_parse(StringList(text, source="visus.core.recipe"), 0, block)
         return block.children

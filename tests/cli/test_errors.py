@@ -27,10 +27,12 @@ def shaped(said):
         (["train", "PHOTOS", "--stepz", "3"], "did you mean '--steps'?"),
         (["trian", "PHOTOS"], "Did you mean 'train'?"),
         (["train"], "visus train --help"),
-        (["train", "PHOTOS", "--steps", "many"], "'--steps'"),
+        (["train", "PHOTOS", "--steps", "many"], "steps = many: it takes a whole number above 0"),
+        (["train", "PHOTOS", "--bogus"], "visus train --help"),
+        (["train", "PHOTOS", "--out", "PHOTOS/run"], "the run would be written into the data"),
         (["train", "PHOTOS", "--set", "optim.lrr=1"], "did you mean 'optim.lr'?"),
         (["train", "PHOTOS", "--set", "batch"], "there is no '='"),
-        (["train", "PHOTOS", "--set", "batch=many"], "batch = 'many'"),
+        (["train", "PHOTOS", "--set", "batch=many"], "batch = many: it takes a whole number above 0"),
         (["train", "PHOTOS", "--set", "batch=-1"], "batch = -1"),
         (["train", "PHOTOS", "--set", "optim.betas=[0.9"], "the value is no YAML"),
         (["train", "PHOTOS", "--steps", "3", "--epochs", "2"], "epochs and steps are given"),
@@ -73,6 +75,20 @@ def test_an_error_is_also_a_document_where_one_was_asked_for(visus, photos):
     assert told["exit"] == said.code == 2
     assert told["error"]["code"] == "USE-001" and told["error"]["fix"] == "did you mean 'optim.lr'?"
     assert shaped(said)
+
+
+def test_a_file_in_the_place_of_the_run_folder_is_said_so(visus, photos, tmp_path):
+    (tmp_path / "run").write_text("mine")
+    for out in (tmp_path / "run", tmp_path / "run" / "deeper"):
+        said = visus("train", photos, "--steps", 1, "--out", out, *BRIEFLY)
+        assert said.code == 2 and shaped(said) and "is a file, not a folder" in said.err
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_a_wrong_setting_is_told_before_the_run_folder_and_the_data_are_looked_at(visus, trained, tmp_path):
+    for wrong in ("batch=no", "optim.name=adm", "model=resnet_smal", "loss=focl", "task=no", "schedule=no", "epochs=3"):
+        said = visus("train", tmp_path / "nowhere", "--steps", 1, "--out", trained, "--set", wrong)
+        assert said.code == 2 and "error[RUN" not in said.err and "error[DATA" not in said.err, said.err
 
 
 def test_a_folder_that_holds_a_run_ends_with_2_and_says_how_to_go_on(visus, photos, trained):

@@ -14,6 +14,7 @@ from visus.core.recipe import (
     DataSettings,
     Draft,
     Recipe,
+    explained,
     keys,
     parse_option,
     parse_set,
@@ -101,6 +102,65 @@ def test_a_value_out_of_its_range_is_refused_with_the_place_it_came_from(said):
 
 
 @pytest.mark.parametrize(
+    "said", ["optim.lr=true", "batch=true", "epochs=false", "augment.crop=[true, true]", "optim.betas=[0.9, false]"]
+)
+def test_a_switch_is_no_number(said):
+    with pytest.raises(UsageError, match="true and false are no numbers"):
+        Draft([parse_set(said)])
+
+
+@pytest.mark.parametrize("said", ["seed=4294967296", "data.workers=257", "size=16385", "threads=1025"])
+def test_a_number_beyond_any_use_is_refused(said):
+    with pytest.raises(UsageError) as refused:
+        Draft([parse_set(said)])
+    assert refused.value.code == "USE-003"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("optim.lr=-3", "optim.lr = -3: it takes a number above 0, or auto"),
+        ("optim.lr=fast", "optim.lr = fast: it takes a number above 0, or auto"),
+        ("epochs=abc", "epochs = abc: it takes a number above 0, or null"),
+        ("size=40by24", "input.size = 40by24: it takes one side, or HEIGHTxWIDTH, in pixels from 1 to 16,384"),
+        ("ema=1", "ema = 1: it takes a number from 0 to below 1"),
+        ("data.cache=of", "data.cache = of: it takes auto, off, memory or disk"),
+        ("augment.crop=2", "augment.crop = 2: it takes two numbers above 0 up to 1"),
+        ("flips=perhaps", "flips = perhaps: it takes true or false"),
+        ("batch=1.5", "batch = 1.5: it takes a whole number above 0"),
+    ],
+)
+def test_a_refused_value_is_answered_with_what_the_setting_takes(said, told):
+    with pytest.raises(UsageError) as refused:
+        Draft([parse_set(said)])
+    assert refused.value.what.startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("typed", "fix"),
+    [("augment.foo", "visus list settings augment shows what there is"),
+     ("augment.foo.bar", "visus list settings augment shows what there is"),
+     ("zebra", "visus list settings shows what there is")],
+)  # fmt: skip
+def test_an_unknown_setting_that_is_like_none_is_not_guessed_at(typed, fix):
+    with pytest.raises(UsageError) as refused:
+        parse_set(f"{typed}=1")
+    assert refused.value.fix == fix
+
+
+def test_every_setting_says_what_it_means_and_takes():
+    for one in explained():
+        assert one.meaning and one.takes and "Annotated" not in one.takes, one
+
+
+@pytest.mark.parametrize(("place", "told"), [("nosuch.yaml", "there is no such file"), (".", "is a folder")])
+def test_a_recipe_file_that_is_none_is_said_so(tmp_path, place, told):
+    with pytest.raises(UsageError, match=told) as refused:
+        read_settings(tmp_path / place)
+    assert refused.value.fix
+
+
+@pytest.mark.parametrize(
     "said",
     ["batch", "", "=3", "batch=[1", "batch={", "batch=" + "[" * 20_000, "batch=" + "9" * 10_000,
      "batch=!!python/name:os.x", "batch=!!python/object/apply:os.system ['true']", "batch=*a", "batch=\0"],
@@ -180,7 +240,7 @@ def test_an_option_has_any_name_and_a_value_in_yaml():
 def test_what_the_user_fixed_is_told_to_the_task():
     draft = Draft([parse_set("loss=focal"), parse_set("size=32")])
     draft.choose(Choice("batch", 8, "few images"))
-    assert draft.wanted() == {"loss.name": "focal", "input.size": 32}
+    assert draft.wanted() == {"loss.name": "focal", "input.size": [32, 32]}
 
 
 def test_every_setting_has_an_origin_and_the_recipe_shows_one_line_for_each():

@@ -6,7 +6,7 @@ from torch import nn
 
 from tests.engine.toy import network, recipe, train
 from visus.core.errors import UsageError
-from visus.engine.optim import OWN, build, names
+from visus.engine.optim import OWN, build, described
 
 ALL = {"model": ""}
 PLAIN = {
@@ -40,7 +40,7 @@ def test_our_names_are_pytorchs_own_optimisers(name):
     assert torch.allclose(descend(ours, build(ours, chosen, ALL)["model"]), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", list(OWN))
 def test_every_name_of_ours_descends(name):
     model = network(dropout=0.0)
     x = torch.randn(32, 6, generator=torch.Generator().manual_seed(1))
@@ -81,7 +81,7 @@ def test_a_player_without_a_parameter_is_refused():
 
 
 def test_names_are_ours_and_timms():
-    assert {*OWN, "lion", "lamb", "adopt"} <= set(names())
+    assert {*OWN, "lion", "lamb", "adopt"} <= set(described())
 
 
 @pytest.mark.parametrize("name", ["adahessian", "fusedadam", "bnbadamw", "kron"])

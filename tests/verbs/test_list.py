@@ -21,14 +21,26 @@ def test_every_list_has_rows_of_its_columns(what):
     assert table.rows and all(len(row) == len(table.columns) for row in table.rows)
 
 
-@pytest.mark.parametrize("what", ["formats", "losses", "tasks"])
+@pytest.mark.parametrize("what", ["formats", "losses", "optimisers", "schedules", "settings", "tasks"])
 def test_every_name_says_what_it_is(what):
-    assert all(len(row[-1]) > 10 for row in visus.list(what).rows)
+    said = [row[-1] for row in visus.list(what).rows]
+    assert all(len(words) > 10 for words in said) and len(set(said)) == len(said)
 
 
 def test_every_setting_is_listed_with_its_default():
-    rows = dict(visus.list("settings").rows)
-    assert rows.keys() == Recipe().flat().keys() and rows["batch"] == "64"
+    rows = {row[0]: row for row in visus.list("settings").rows}
+    assert rows.keys() == Recipe().flat().keys()
+    assert rows["batch"] == ("batch", "64", "images a step, over all ranks. Takes a whole number above 0.")
+
+
+def test_optimisers_that_cannot_be_used_are_not_listed():
+    listed = {row[0] for row in visus.list("optimisers", "*").rows}
+    assert {"lion", "adamw"} <= listed and not {"bnbadam", "fusedadam", "adahessian"} & listed
+
+
+def test_a_part_of_no_name_is_an_error():
+    with pytest.raises(UsageError, match="no settings with 'zebra'"):
+        visus.list("settings", "zebra")
 
 
 def test_a_part_of_a_name_is_enough():

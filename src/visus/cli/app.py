@@ -14,7 +14,7 @@ from typer.main import get_command
 from visus import __version__
 from visus.cli import adopt, compare, demo, evaluate, info, predict, resume, train
 from visus.cli import list as list_verb
-from visus.core.errors import BUG, OK, SIGINT, UsageError, VisusError, did_you_mean
+from visus.core.errors import BUG, OK, SIGINT, UsageError, VisusError, nearest
 
 _WRONG_WORDS: type[Exception] = typer.BadParameter.__mro__[2]
 """What Typer raises for arguments it cannot make sense of: a class of a library that it carries under another name."""
@@ -107,8 +107,9 @@ def _misused(error: Exception) -> VisusError:
     command = context.command_path if context is not None else "visus"
     option, fix = getattr(error, "option_name", ""), ""
     if option and context is not None:
-        known = {name for parameter in context.command.params for name in parameter.opts}
-        fix = did_you_mean(option, {*known, "--help"})
+        known = {name.lstrip("-") for parameter in context.command.params for name in parameter.opts}
+        near = nearest(option.lstrip("-"), {*known, "help"})
+        fix = f"did you mean '--{near}'?" if near else f"{command} --help"
         return UsageError("USE-000", f"there is no option {option}", where=command, fix=fix)
     what = str(error.format_message()) if hasattr(error, "format_message") else str(error)
     return UsageError("USE-000", what[:1].lower() + what[1:].rstrip("."), fix=f"{command} --help")

@@ -14,7 +14,7 @@ def list(
         str, typer.Argument(help="formats, losses, models, optimisers, schedules, settings or tasks.")
     ] = "",
     pattern: Annotated[
-        str, typer.Argument(help="Part of a name; models: '*' lists timm's and torchvision's too.")
+        str, typer.Argument(help="Part of a name; '*' also lists timm's and torchvision's models, timm's optimisers.")
     ] = "",
     json: Json = False,
 ) -> None:

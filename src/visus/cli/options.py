@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,15 +29,14 @@ Network = Annotated[
     ),
 ]
 
-SHORT = {
-    "lr": "optim.lr",
-    "batch": "batch",
-    "size": "input.size",
-    "cache": "data.cache",
-    "workers": "data.workers",
-    "tensorboard": "tensorboard",
-}
-"""Option -> the setting it is short for."""
+
+def Number(help: str) -> Any:  # noqa: N802  # reads as an annotation, like the others here
+    """Return an option whose number the recipe reads, so that every fault of a setting is told in the same words."""
+    return typer.Option(metavar="NUMBER", help=help)
+
+
+SHORT = {"lr": "optim.lr", "size": "input.size", "cache": "data.cache", "workers": "data.workers"}
+"""Option -> the setting it is short for, where that has another name."""
 
 
 def settings(sets: list[str], **options: object) -> list[Choice]:
@@ -52,5 +51,9 @@ def settings(sets: list[str], **options: object) -> list[Choice]:
     """
     from visus.core.recipe import Choice, parse_set
 
-    given = [Choice(SHORT[name], value, f"--{name} {value}") for name, value in options.items() if value is not None]
+    given = [
+        Choice(SHORT.get(name, name), value, f"--{name} {value}")
+        for name, value in options.items()
+        if value is not None
+    ]
     return [*map(parse_set, sets), *given]

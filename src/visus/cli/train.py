@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from visus.cli.options import Download, Json, Quiet, settings
+from visus.cli.options import Download, Json, Number, Quiet, settings
 
 
 def train(
@@ -15,17 +15,20 @@ def train(
     task: Annotated[str | None, typer.Option(help="classify, regress; found from what the data knows.")] = None,
     model: Annotated[str | None, typer.Option(help="A name from visus list models, or FILE.py:Class.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME-N by default.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Bound of the whole command.")] = None,
-    epochs: Annotated[float | None, typer.Option(help="Times the training part is seen.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of the optimiser.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
-    set: Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be repeated.")] = [],  # noqa: B006  # Typer copies it
-    recipe: Annotated[Path | None, typer.Option(help="A YAML file with settings.")] = None,
-    lr: Annotated[str | None, typer.Option(help="Learning rate, or auto for a range test.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images a step.")] = None,
-    size: Annotated[str | None, typer.Option(help="Of the network's input: 96, or 224x320 (height x width).")] = None,
+    minutes: Annotated[str | None, Number("Minutes the whole command may take, report included.")] = None,
+    epochs: Annotated[str | None, Number("How often each training picture is seen.")] = None,
+    steps: Annotated[str | None, Number("Steps of the optimiser. At most one of these three.")] = None,
+    seed: Annotated[str | None, Number("From which everything random derives.")] = None,
+    set: Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of visus list settings; may be repeated."),
+    ] = [],  # noqa: B006  # Typer copies it
+    recipe: Annotated[Path | None, typer.Option(help="A YAML file with settings, such as a run's recipe.yaml.")] = None,
+    lr: Annotated[str | None, Number("Learning rate, or auto for a range test.")] = None,
+    batch: Annotated[str | None, Number("Images a step.")] = None,
+    size: Annotated[str | None, Number("Of the network's input: 96, or 224x320 (height x width).")] = None,
     cache: Annotated[str | None, typer.Option(help="Of decoded pictures: auto, off, memory or disk.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that read; the result does not depend on it.")] = None,
+    workers: Annotated[str | None, Number("Processes that read; the result does not depend on it.")] = None,
     tensorboard: Annotated[bool | None, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = None,
     print_recipe: Annotated[
         bool, typer.Option("--print-recipe", help="Show every setting with its origin, and stop.")
@@ -47,17 +50,17 @@ def train(
     from visus.cli.progress import Progress
     from visus.verbs.train import plan
 
-    chosen = settings(set, lr=lr, batch=batch, size=size, cache=cache, workers=workers, tensorboard=tensorboard)
+    chosen = settings(
+        set, minutes=minutes, epochs=epochs, steps=steps, seed=seed, lr=lr, batch=batch, size=size, cache=cache,
+        workers=workers, tensorboard=tensorboard,
+    )  # fmt: skip
     if print_recipe:
-        settled = plan(
-            data, task=task, model=model, minutes=minutes, epochs=epochs, steps=steps, seed=seed, set=chosen,
-            recipe=recipe, download=download,
-        )  # fmt: skip
+        settled = plan(data, task=task, model=model, set=chosen, recipe=recipe, download=download)
         print_json(settled.model_dump(mode="json")) if json else print(settled.show())
         return
     with Progress(quiet=quiet) as progress:
         run = visus.train(
-            data, task=task, model=model, out=out, minutes=minutes, epochs=epochs, steps=steps, seed=seed, set=chosen,
-            recipe=recipe, download=download, allow_leak=allow_leak, watch=progress, started=STARTED,
+            data, task=task, model=model, out=out, set=chosen, recipe=recipe, download=download,
+            allow_leak=allow_leak, watch=progress, started=STARTED,
         )  # fmt: skip
     print_run(run, json=json)

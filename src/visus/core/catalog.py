@@ -47,6 +47,12 @@ class Catalog(Mapping[str, T], Generic[T]):
             return loaded
         raise UnknownName("USE-004", f"there is no {self.kind} named {name!r}", fix=did_you_mean(name, self))
 
+    def about(self, name: str) -> str:
+        """Return what the module that offers ``name`` says of itself: the first line of its docstring."""
+        offered = {point.name: point.module for point in entry_points(group=self.package)}
+        module = importlib.import_module(offered.get(name, f"{self.package}.{name}"))
+        return (module.__doc__ or "").strip().partition("\n")[0].replace("``", "")
+
     def __contains__(self, name: object) -> bool:
         return name in set(self)
 

@@ -92,7 +92,7 @@ class Interrupted(VisusError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known name most like ``name``, or an empty string when none is close."""
     by_lower = {k.lower(): k for k in known}
-    found = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.55)
+    found = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.65)
     return by_lower[found[0]] if found else ""
 
 

@@ -14,9 +14,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
 
-from visus.core.errors import UsageError, did_you_mean
+from visus.core.errors import UsageError, nearest
+from visus.core.wording import accepted, described
 
 Scalar: TypeAlias = bool | int | float | str | None
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -33,12 +44,17 @@ def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
 def _pair(value: object) -> object:
     """Accept one number for a square, and "224x320" for (height, width)."""
     if isinstance(value, str):
-        sides = [int(side) for side in value.split("x")]
+        sides = value.split("x")
         value = sides[0] if len(sides) == 1 else sides
-    return (value, value) if isinstance(value, int) else value
+    return (value, value) if isinstance(value, int | str) else value
 
 
-Size = Annotated[tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]], BeforeValidator(_pair)]
+_Side = Annotated[int, Field(gt=0, le=16_384)]
+Size = Annotated[
+    tuple[_Side, _Side],
+    BeforeValidator(_pair),
+    Field(description="one side, or HEIGHTxWIDTH, in pixels from 1 to 16,384: 96, 224x320"),
+]
 
 _Positive = Annotated[float, Field(gt=0)]
 _Share = Annotated[float, Field(gt=0, le=1)]
@@ -51,12 +67,22 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_switch_for_a_number(cls, value: object, about: ValidationInfo) -> object:
+        """Refuse true and false where a setting is no switch: Python would take them for 1 and 0."""
+        parts = value if isinstance(value, list | tuple) else (value,)
+        is_switch = cls.model_fields[str(about.field_name)].annotation is bool
+        if not is_switch and any(isinstance(part, bool) for part in parts):
+            raise ValueError("true and false are no numbers")
+        return value
+
 
 class ModelSettings(Settings):
     """Which network, from which weights, and what of it is trained.
 
     Attributes:
-        name: a file of ``models/backbones``, a timm name, ``torchvision:NAME`` or ``FILE.py:Class``.
+        name: a name of ``visus list models``, any of timm's, ``torchvision:NAME`` or ``FILE.py:Class``.
         weights: ``default`` (what the name carries offline), ``none``, or a file.
         options: keyword arguments of the network: ``{"widths": [32, 64]}``.
         freeze: prefixes of parameters that stay as they are; ``["backbone"]`` means all but the last layer.
@@ -76,7 +102,7 @@ class LossSettings(Settings):
     """Which loss, and its numbers.
 
     Attributes:
-        name: a file of ``losses``.
+        name: a name of ``visus list losses``.
         smoothing: share of the target spread evenly over the classes (cross entropy).
         class_weights: ``none``, ``balanced`` (inverse frequency), or one number a class.
         gamma: focusing power of the focal loss.
@@ -99,10 +125,10 @@ class OptimSettings(Settings):
         name: ``sgd``, ``momentum``, ``nesterov``, ``rmsprop``, ``adam``, ``adamw``, ``muon``, ``gd`` (full batch), or
             any timm name.
         lr: learning rate of a step, or ``auto`` for a range test.
-        momentum: of the optimisers that have one.
+        momentum: share of the last step that is kept, of the optimisers that have one.
         betas: decay of the two moments of Adam's family.
-        eps: added to denominators.
-        weight_decay: decoupled where the optimiser's is; norms and biases are spared.
+        eps: added to denominators, so that none is zero.
+        weight_decay: pull of the weights towards zero, decoupled where the optimiser's is; norms and biases are spared.
         clip: largest L2 norm of the gradient; 0 for no clipping.
     """
 
@@ -122,10 +148,10 @@ class ScheduleSettings(Settings):
         name: ``constant``, ``step``, ``cosine``, ``one_cycle`` or ``linear``; a run bounded in minutes decays by the
             same curve over its last part, see ``decay``.
         warmup: fraction of the run over which the rate rises from ``start``.
-        start: share of the rate at step 0.
+        start: share of the rate at the first step.
         final: share of the rate at the last step.
-        milestones: fractions of the run at which ``step`` multiplies the rate by ``factor``.
-        factor: see ``milestones``.
+        milestones: fractions of the run at which the schedule ``step`` multiplies the rate by ``factor``.
+        factor: by which the schedule ``step`` multiplies the rate at each of ``milestones``.
         decay: fraction of a budget in minutes over which the rate decays.
     """
 
@@ -145,15 +171,23 @@ class AugmentSettings(Settings):
         crop: share of the picture's area a random crop keeps, from and to; (1, 1) for none.
         ratio: width over height of a random crop, from and to.
         pad: pixels by which a picture is reflected outward before a random crop of its own size.
-        flip: chance of a left-right flip.  flip_vertical: of an upside-down one.
-        rotate: largest angle, radians.  shear: largest, radians.  perspective: largest corner shift, share of the side.
+        flip: chance of a left-right flip.
+        flip_vertical: chance of an upside-down flip.
+        rotate: largest angle, in radians, to either side.
+        shear: largest angle by which a picture is slanted, in radians.
+        perspective: largest shift of a corner, as a share of the side.
         scale: zoom, from and to.
-        brightness, contrast, saturation: largest relative change.  hue: largest shift, in turns.
+        brightness: largest relative change of the brightness.
+        contrast: largest relative change of the contrast.
+        saturation: largest relative change of the saturation.
+        hue: largest shift of the hue, in turns.
         policy: ``none``, ``randaugment`` or ``trivialaugment``, before the others.
-        operations, magnitude: of RandAugment; magnitude 0 to 30.
+        operations: how many operations RandAugment applies to a picture.
+        magnitude: how strong RandAugment's operations are.
         erase: chance that a rectangle is filled with the mean colour.
-        erase_area: share of the area it takes, from and to.
-        mixup, cutmix: alpha of the Beta distribution; 0 for none.  Where both are given, each batch row tosses a coin.
+        erase_area: share of the area that the erased rectangle takes, from and to.
+        mixup: alpha of MixUp's Beta distribution; 0 for none.
+        cutmix: alpha of CutMix's Beta distribution; 0 for none.  Where both are given, each picture tosses a coin.
     """
 
     crop: ShareRange = (1.0, 1.0)
@@ -186,12 +220,13 @@ class InputSettings(Settings):
         channels: 1 grey, 3 RGB, or as many as the data has.
         fit: ``squash`` to the size, ``crop`` the middle at the right shape, or ``pad`` to it.
         margin: with ``crop``, share of the shorter side that is kept when judging.
-        mean, std: of each channel, for pixels in [0, 1].
+        mean: of each channel, for pixels in [0, 1]; it is subtracted.
+        std: of each channel, for pixels in [0, 1]; it divides.
         interpolation: ``bilinear`` or ``bicubic``; antialiased when shrinking.
     """
 
     size: Size = (224, 224)
-    channels: Annotated[int, Field(gt=0)] = 3
+    channels: Annotated[int, Field(gt=0, le=1024)] = 3
     fit: Literal["squash", "crop", "pad"] = "crop"
     margin: Annotated[float, Field(gt=0, le=1)] = 1.0
     mean: tuple[float, ...] = (0.5,)
@@ -203,7 +238,7 @@ class DataSettings(Settings):
     """How the data is read and split.
 
     Attributes:
-        format: a file of ``data/formats``, or ``auto`` to recognise it.
+        format: a name of ``visus list formats``, or ``auto`` to recognise it.
         validation: share of the training part carved out where the data has no validation part.
         test: share carved out where it has no test part.
         cache: ``off``, ``memory``, ``disk``, or ``auto`` for what pays.
@@ -219,7 +254,7 @@ class DataSettings(Settings):
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
     test: Annotated[float, Field(ge=0, lt=1)] = 0.2
     cache: Literal["auto", "off", "memory", "disk"] = "auto"
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=256)] = 0
     stored: Annotated[int, Field(ge=0)] = 0
     max_bad: Fraction = 0.01
     max_pixels: Annotated[int, Field(gt=0)] = 100_000_000
@@ -236,7 +271,8 @@ class TargetSettings(Settings):
     Attributes:
         column: of the data: ``label``, ``labels``, ``numbers``; empty for the task's usual one.
         counts: training pictures that show each class; ``balanced`` class weights are made from them.
-        mean, std: of each number over the training part; numbers are learned standardised by them.
+        mean: of each number over the training part; numbers are learned standardised by it.
+        std: standard deviation of each number over the training part; numbers are learned standardised by it.
     """
 
     column: str = ""
@@ -249,12 +285,15 @@ class Recipe(Settings):
     """All that is needed to repeat a run, except the data and the code.
 
     Attributes:
-        task: a file of ``tasks``.
+        task: a name of ``visus list tasks``.
         seed: from which every random number of the run derives.
         batch: images a step, over all ranks.
         micro: images a forward pass; 0 for the whole batch.  Smaller ones accumulate the exact gradient of the batch.
-        minutes, epochs, steps: length of the run; exactly one is set.
-        evaluate_every: epochs between validations; 0 for about ten in a run.
+        minutes: length of the run by the clock, for the whole command; only one of minutes, epochs and steps is set.
+        epochs: length of the run in looks at each training picture.
+        steps: length of the run in steps of the optimiser.
+        evaluate_every: epochs between validations; 0 for at most ten in a run, one an epoch, and about a tenth of
+            the time.
         patience: validations without a better score after which training ends; 0 for never.
         score: the score that picks the best weights; empty for the task's own.
         ema: decay of the averaged weights a step; 0 for none.
@@ -272,7 +311,7 @@ class Recipe(Settings):
     """
 
     task: str = "classify"
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     minutes: Annotated[float, Field(gt=0)] | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
     steps: Annotated[int, Field(gt=0)] | None = None
@@ -293,7 +332,7 @@ class Recipe(Settings):
     score: str = ""
     precision: Literal["float32", "bfloat16"] = "float32"
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
-    threads: Annotated[int, Field(gt=0)] = 1
+    threads: Annotated[int, Field(gt=0, le=1024)] = 1
     device: Literal["cpu", "cuda", "mps"] = "cpu"
     save_every: Annotated[float, Field(ge=0)] = 60.0
     log_every: Annotated[int, Field(gt=0)] = 1
@@ -412,8 +451,9 @@ class Draft:
                 self._chosen[key] = Choice(key, {**value, **settled.value}, f"{settled.why}; {choice.why}")
 
     def wanted(self) -> dict[str, Any]:
-        """Return what the user fixed."""
-        return {key: self._chosen[key].value for key in self._stands}
+        """Return what the user fixed, as the recipe holds it: numbers as numbers, however they were written."""
+        settled = self.finish().flat()
+        return {key: settled[key] for key in self._stands}
 
     def finish(self) -> Recipe:
         """Return the recipe with an origin for every key.
@@ -433,7 +473,8 @@ class Draft:
         except ValidationError as error:
             key = ".".join(str(part) for part in error.errors()[0]["loc"][:2])
             choice_of = self._chosen.get(key) or self._chosen.get(key.partition(".")[0])
-            raise _refused(error, choice_of.why if choice_of else "settings") from error
+            said = (choice_of.why, choice_of.value) if choice_of else ("settings",)
+            raise _refused(error, *said) from error
         origins = {key: self._chosen[key].why if key in self._chosen else "default" for key in recipe.flat()}
         return recipe.model_copy(update={"origins": origins})
 
@@ -474,6 +515,9 @@ def read_settings(path: Path) -> list[Choice]:
     Raises:
         UsageError: the file is missing, is no YAML mapping, or names an unknown key.
     """
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "there is no such file"
+        raise UsageError("USE-003", f"{path}: {what}", fix="a recipe is a YAML file, such as a run's recipe.yaml")
     try:
         loaded = _read_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -489,6 +533,26 @@ def read_settings(path: Path) -> list[Choice]:
 def keys() -> list[str]:
     """Return every dotted key of a recipe."""
     return list(Recipe().flat())
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A setting in words: its dotted key, the default, which values it takes, and what it means."""
+
+    key: str
+    default: str
+    takes: str
+    meaning: str
+
+
+def explained() -> list[Explained]:
+    """Return every setting in words, in the order of the recipe."""
+    words = {"": described(Recipe), **{name: described(group) for name, group in SECTIONS.items()}}
+    rows = []
+    for key, default in Recipe().flat().items():
+        section, _, name = key.rpartition(".")
+        rows.append(Explained(key, _one_line(default), accepted(_field(key)), words[section][name]))
+    return rows
 
 
 def _expand(key: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -520,28 +584,40 @@ _KNOWN = frozenset(keys())
 
 
 def _closest(key: str) -> str:
-    """Return a fix line: a key with the same last name, else the nearest one."""
+    """Return a fix line: a key with the same last name, else the nearest one, of its section where that is known."""
+    section, _, name = key.partition(".")
     same = sorted(known for known in _KNOWN if known.rpartition(".")[2] == key.rpartition(".")[2])
-    return f"did you mean {same[0]!r}?" if same else did_you_mean(key, _KNOWN)
+    if not same and name and section in SECTIONS:
+        near = nearest(name, SECTIONS[section].model_fields)
+        return f"did you mean '{section}.{near}'?" if near else f"visus list settings {section} shows what there is"
+    near = same[0] if same else nearest(key, _KNOWN)
+    return f"did you mean {near!r}?" if near else "visus list settings shows what there is"
 
 
-def _refused(error: Exception, where: str) -> UsageError:
+def _field(key: str) -> FieldInfo:
+    section, _, name = key.rpartition(".")
+    return SECTIONS[section].model_fields[name] if section else Recipe.model_fields[name]
+
+
+def _refused(error: Exception, where: str, given: object = None) -> UsageError:
+    """Return what to say of a recipe that does not hold; ``given`` is the value that was said, where it is known."""
     if not isinstance(error, ValidationError):
         return UsageError("USE-003", f"{where} is no YAML", where=str(error).splitlines()[0])
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     if not path:
-        return UsageError("USE-003", f"{where}: a recipe is a mapping of settings", fix=_SHOWN)
+        return UsageError("USE-003", f"{where}: a recipe is a mapping of settings", fix="visus list settings")
     if first["type"] == "extra_forbidden":
         return UsageError(
             "USE-001", f"there is no setting {'.'.join(path)!r}", where=where, fix=_closest(".".join(path))
         )
-    key = next((known for known in (".".join(path[:2]), path[0]) if known in _KNOWN), ".".join(path))
-    fault = first["msg"].lower().removeprefix("value error, ")
-    return UsageError("USE-003", f"{key} = {_short(repr(first['input']))}: {fault}", where=where, fix=_SHOWN)
-
-
-_SHOWN = "visus train DATA --print-recipe shows every setting with its value"
+    key = next((known for known in (".".join(path[:2]), path[0]) if known in _KNOWN), "")
+    if not key:
+        return UsageError("USE-003", f"{path[0]} is a section of settings", where=where, fix=_closest(path[0] + ".x"))
+    said, takes = _short(str(first["input"] if given is None else given)), accepted(_field(key))
+    why = first["msg"].removeprefix("Value error, ") if first["type"] == "value_error" else ""
+    what = f"{key} = {said}: it takes {takes}" + (f"; {why}" if why else "")
+    return UsageError("USE-003", what, where=where, fix=f"visus list settings {key} tells what it means")
 
 
 class _Reader(yaml.SafeLoader):

@@ -10,10 +10,20 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from visus.core.errors import UsageError, did_you_mean
+from visus.core.errors import UsageError, nearest
 from visus.core.recipe import OptimSettings
 
-OWN = ("gd", "sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw", "muon")
+OWN = {
+    "adam": "steps scaled by running moments of the gradient (Kingma and Ba 2015)",
+    "adamw": "adam with decoupled weight decay (Loshchilov and Hutter 2019)",
+    "gd": "gradient descent: every training picture at each step",
+    "momentum": "sgd with a running mean of past gradients",
+    "muon": "momentum whose matrices are made orthogonal, adamw for the rest (Jordan 2024)",
+    "nesterov": "momentum that looks a step ahead",
+    "rmsprop": "steps divided by the running size of the gradient",
+    "sgd": "stochastic gradient descent, without momentum",
+}
+"""Optimiser of PyTorch's that visus sets up itself -> what it does."""
 
 
 def build(
@@ -55,11 +65,29 @@ def build(
     return optimisers
 
 
-def names() -> list[str]:
-    """Return every optimiser's name; asks timm, so it is not free."""
+def described() -> dict[str, str]:
+    """Return {name: what it does} of every optimiser that can be used; tries all of timm's, so it is not free."""
     from timm.optim import list_optimizers  # type: ignore[attr-defined]
 
-    return sorted({*OWN, *map(str, list_optimizers())})
+    theirs = cast(list[tuple[str, str]], list_optimizers(with_description=True))
+    return {name: words for name, words in theirs if name not in OWN and _usable(name)} | OWN
+
+
+def check(settings: OptimSettings) -> None:
+    """Refuse an optimiser that does not exist, or that the loop cannot use: before anything is built or read.
+
+    Raises:
+        UsageError: that is so.
+    """
+    _make(settings, [{"params": [nn.Parameter(torch.zeros(2, 2))]}])
+
+
+def _usable(name: str) -> bool:
+    try:
+        check(OptimSettings(name=name))
+    except UsageError:
+        return False
+    return True
 
 
 def _make(settings: OptimSettings, groups: list[dict[str, Any]]) -> Optimizer:
@@ -82,6 +110,13 @@ def _make(settings: OptimSettings, groups: list[dict[str, Any]]) -> Optimizer:
     return _from_timm(settings, groups, lr)
 
 
+def _meant(name: str) -> str:
+    from timm.optim import list_optimizers  # type: ignore[attr-defined]
+
+    guess = nearest(name, {*OWN, *map(str, list_optimizers())})
+    return f"did you mean {guess!r}?" if guess else "visus list optimisers"
+
+
 def _from_timm(settings: OptimSettings, groups: list[dict[str, Any]], lr: float) -> Optimizer:
     from timm.optim import create_optimizer_v2, get_optimizer_info  # type: ignore[attr-defined]
 
@@ -89,7 +124,7 @@ def _from_timm(settings: OptimSettings, groups: list[dict[str, Any]], lr: float)
         info = get_optimizer_info(settings.name)
     except (ValueError, KeyError) as error:
         raise UsageError(
-            "USE-004", f"there is no optimiser named {settings.name!r}", fix=did_you_mean(settings.name, names())
+            "USE-004", f"there is no optimiser named {settings.name!r}", fix=_meant(settings.name)
         ) from error
     if isinstance(info.opt_class, str):  # timm knows it by its import path alone
         package = info.opt_class.partition(".")[0]
@@ -97,7 +132,8 @@ def _from_timm(settings: OptimSettings, groups: list[dict[str, Any]], lr: float)
                          fix="--set optim.name=adamw")  # fmt: skip
     accepted = inspect.signature(cast(Callable[..., Any], info.opt_class)).parameters
     given: dict[str, Any] = {"eps": settings.eps} if info.has_eps and settings.name != "muon" else {}
-    if settings.name != "muon" and "betas" in accepted and len(accepted["betas"].default) == len(settings.betas):
+    usual = accepted["betas"].default if "betas" in accepted else None
+    if settings.name != "muon" and isinstance(usual, tuple) and len(usual) == len(settings.betas):
         given["betas"] = settings.betas
     try:
         made: Optimizer = create_optimizer_v2(

@@ -34,7 +34,14 @@ def shape(settings: ScheduleSettings, progress: float) -> float:
 
 
 RISE = 0.3
-SHAPES = ("constant", "step", "cosine", "one_cycle", "linear")
+SHAPES = {
+    "constant": "the same rate from the warm-up to the end",
+    "cosine": "falls along half a cosine: slowly, fast, slowly",
+    "linear": "falls along a straight line",
+    "one_cycle": "rises over the first 30 % of the run, then falls, both along half a cosine",
+    "step": "falls by schedule.factor at each of schedule.milestones",
+}
+"""Schedule -> what it does with the learning rate."""
 
 
 @dataclass

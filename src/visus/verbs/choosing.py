@@ -14,10 +14,14 @@ from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.recipe import Choice, Draft, Facts, Recipe
 from visus.data.dataset import ArrayImages, Dataset, FileImages, Images
 from visus.data.decode import peek
+from visus.data.formats import FORMATS
 from visus.engine import device as hardware
+from visus.engine import optim
 from visus.engine.schedule import SHAPES
+from visus.losses import LOSSES
 from visus.models.building import check_outputs
 from visus.models.dense import is_dense, unsafe_channels_last
+from visus.models.origins import origin_of
 from visus.tasks import TASKS
 from visus.verbs.assembly import GIVEN, network
 
@@ -40,11 +44,7 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
     """
     draft = Draft(wanted)
     said = draft.wanted()
-    lengths = [key for key in LENGTHS if said.get(key) is not None]
-    if len(lengths) > 1:
-        raise UsageError(
-            "USE-008", f"a run has one length, but {' and '.join(lengths)} are given", fix="leave one of them out"
-        )
+    lengths = _lengths(said)
     if given is not None:
         draft.choose(Choice("model.name", GIVEN + type(given).__name__, "the module that was given"))
         draft.choose(Choice("model.weights", "none", "the module comes with its own"))
@@ -60,7 +60,42 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
             draft.choose(choice)
     for choice in _what_follows(draft.finish(), dataset, known, given):
         draft.choose(choice)
-    return _checked(draft.finish())
+    return draft.finish()
+
+
+def check_wishes(wanted: Sequence[Choice]) -> Recipe:
+    """Return what was said as a recipe, after every check that needs no data: what is misspelt is told at once.
+
+    Raises:
+        UsageError: an unknown key or name, a wrong value, or two lengths at once.
+    """
+    draft = Draft(wanted)
+    said, recipe = draft.wanted(), draft.finish()
+    _lengths(said)
+    for kind, key, known in (("task", "task", TASKS), ("loss", "loss.name", LOSSES), ("format", "data.format", FORMATS),
+                             ("schedule", "schedule.name", SHAPES)):  # fmt: skip
+        name = said.get(key)
+        if name is not None and name not in known and name != "auto":
+            raise UsageError("USE-004", f"there is no {kind} named {name!r}", fix=did_you_mean(name, known))
+    if "optim.name" in said:
+        optim.check(recipe.optim)
+    if "model.name" in said and not said["model.name"].startswith(GIVEN):
+        origin_of(said["model.name"])
+    return recipe
+
+
+def _lengths(said: Mapping[str, Any]) -> list[str]:
+    """Return which length the user gave, if any.
+
+    Raises:
+        UsageError: more than one.
+    """
+    lengths = [key for key in LENGTHS if said.get(key) is not None]
+    if len(lengths) > 1:
+        raise UsageError(
+            "USE-008", f"a run has one length, but {' and '.join(lengths)} are given", fix="leave one of them out"
+        )
+    return lengths
 
 
 def task_for(dataset: Dataset, wanted: str) -> str:
@@ -120,18 +155,6 @@ def _what_follows(recipe: Recipe, dataset: Dataset, known: Facts, given: nn.Modu
         yield Choice("precision", "bfloat16", "this processor multiplies it faster, and the network is dense")
     if dense and not (known.device == "cpu" and unsafe_channels_last(model)):
         yield Choice("memory_format", "channels_last", "dense convolutions run faster in it")
-
-
-def _checked(recipe: Recipe) -> Recipe:
-    """Refuse what no single setting shows to be wrong.
-
-    Raises:
-        UsageError: a schedule that does not exist.
-    """
-    name = recipe.schedule.name
-    if name not in SHAPES:
-        raise UsageError("USE-004", f"there is no schedule named {name!r}", fix=did_you_mean(name, SHAPES))
-    return recipe
 
 
 def _targets(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from fnmatch import fnmatchcase
 
 from visus.core.errors import UsageError, did_you_mean
 from visus.core.figures import Table
@@ -14,16 +14,19 @@ def list(what: str = "", pattern: str = "") -> Table:
     Args:
         what: ``formats``, ``losses``, ``models``, ``optimisers``, ``schedules``, ``settings`` or ``tasks``; empty for
             this list.
-        pattern: part of a name; for models ``*`` also lists timm's and torchvision's.
+        pattern: part of a name; for models and optimisers ``*`` also lists those of timm and torchvision.
 
     Raises:
-        UsageError: there is no such list.
+        UsageError: there is no such list, or nothing of that name in it.
     """
     if not what:
-        return Table("visus list WHAT", ("what",), [(kind,) for kind in _LISTS])
+        return Table("visus list WHAT", ("what", "shows"), [(kind, words) for kind, (_, words) in _LISTS.items()])
     if what not in _LISTS:
         raise UsageError("USE-004", f"there is no list of {what!r}", fix=did_you_mean(what, _LISTS))
-    return _LISTS[what](pattern)
+    table = _LISTS[what][0](pattern)
+    if not table.rows:
+        raise UsageError("USE-004", f"no {what} with {pattern!r} in the name", fix=f"visus list {what}")
+    return table
 
 
 def _models(pattern: str) -> Table:
@@ -38,56 +41,55 @@ def _models(pattern: str) -> Table:
 def _tasks(pattern: str) -> Table:
     from visus.tasks import TASKS
 
-    rows = [(name, ", ".join(TASKS[name].reads), _first_line(TASKS[name])) for name in TASKS if pattern in name]
+    rows = [(name, " or ".join(TASKS[name].reads), TASKS.about(name)) for name in TASKS if pattern in name]
     return Table("tasks", ("name", "reads", "what"), rows)
 
 
 def _losses(pattern: str) -> Table:
-    from visus.losses import LOSSES
+    from visus.losses import LOSSES, reads
 
-    return Table("losses", ("name", "what"), [(n, _first_line(LOSSES[n])) for n in LOSSES if pattern in n])
+    rows = [(name, reads(name), LOSSES.about(name)) for name in LOSSES if pattern in name]
+    return Table("losses", ("name", "reads", "what"), rows)
 
 
 def _formats(pattern: str) -> Table:
     from visus.data.formats import FORMATS
 
-    return Table("formats", ("name", "what"), [(n, _first_line(FORMATS[n])) for n in FORMATS if pattern in n])
+    return Table("formats", ("name", "what"), [(n, FORMATS.about(n)) for n in FORMATS if pattern in n])
 
 
 def _optimisers(pattern: str) -> Table:
-    from visus.engine.optim import OWN, names
+    from visus.engine.optim import OWN, described
 
-    rows = [(name, "visus" if name in OWN else "timm") for name in names() if pattern in name]
-    return Table("optimisers", ("name", "from"), rows)
+    known = described() if pattern else OWN
+    found = [name for name in sorted(known) if fnmatchcase(name, f"*{pattern}*")]
+    rows = [(name, "visus" if name in OWN else "timm", known[name]) for name in found]
+    note = "" if pattern else "timm's: visus list optimisers '*', or a part of the name"
+    return Table("optimisers", ("name", "from", "what"), rows, note)
 
 
 def _schedules(pattern: str) -> Table:
     from visus.engine.schedule import SHAPES
 
-    return Table("schedules", ("name",), [(name,) for name in SHAPES if pattern in name])
+    return Table("schedules", ("name", "learning rate"), [(n, what) for n, what in SHAPES.items() if pattern in n])
 
 
 def _settings(pattern: str) -> Table:
-    from visus.core.recipe import Recipe
+    from visus.core.recipe import explained
 
-    rows = [(key, str(value)) for key, value in Recipe().flat().items() if pattern in key]
-    return Table("settings", ("key", "default"), rows, "visus train DATA --print-recipe shows what your data would get")
+    rows = [
+        (s.key, s.default, f"{s.meaning} Takes {s.takes}.".replace("``", "")) for s in explained() if pattern in s.key
+    ]
+    note = "visus train DATA --print-recipe shows what your data would get"
+    return Table("settings", ("key", "default", "what"), rows, note)
 
 
 _LISTS = {
-    "formats": _formats,
-    "losses": _losses,
-    "models": _models,
-    "optimisers": _optimisers,
-    "schedules": _schedules,
-    "settings": _settings,
-    "tasks": _tasks,
+    "formats": (_formats, "how data may lie on disk; which one it is, is recognised"),
+    "losses": (_losses, "--set loss=NAME"),
+    "models": (_models, "--model NAME"),
+    "optimisers": (_optimisers, "--set optim=NAME"),
+    "schedules": (_schedules, "--set schedule=NAME: how the learning rate goes through a run"),
+    "settings": (_settings, "--set KEY=VALUE: every setting with its default and meaning"),
+    "tasks": (_tasks, "--task NAME: what can be learned from pictures"),
 }
-
-
-def _first_line(thing: Any) -> str:
-    import inspect
-    import sys
-
-    doc = inspect.getdoc(thing) if callable(thing) else sys.modules[type(thing).__module__].__doc__
-    return (doc or "").strip().splitlines()[0] if doc else ""

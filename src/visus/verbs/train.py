@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import DataError, UsageError, quoted
 from visus.core.files import write_json, write_text
-from visus.core.recipe import Choice, Draft, Recipe, read_settings
+from visus.core.recipe import Choice, Recipe, read_settings
 from visus.verbs.runs import Run, leads
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from visus.engine.folder import RunFolder
     from visus.verbs.assembly import Tell
 
+
+RUNS = Path("runs")
+"""Where runs are kept that nobody named."""
 
 BEGINNING = ("recipe.yaml", "data.json", "environment.json", "decisions.jsonl", ".lock")
 """What a run folder holds before the first step."""
@@ -68,6 +72,7 @@ def train(
         BadDataLimit, ResourceError, DivergedError, Interrupted: the run stopped, with what it had reached kept.
     """
     from visus.engine.device import opened
+    from visus.verbs.choosing import check_wishes
     from visus.verbs.environment import environment
     from visus.verbs.session import complete
 
@@ -76,12 +81,13 @@ def train(
     wanted, given = wishes(
         task=task, model=model, minutes=minutes, epochs=epochs, steps=steps, seed=seed, set=set, recipe=recipe
     )
+    check_wishes(wanted)
+    _check_outside(Path(out or RUNS), Path(data))
     if out is not None and leads():
         _check_free(Path(out))
     settled, dataset = prepare(data, wanted, given=given, download=download, allow_leak=allow_leak, tell=tell)
     with opened(settled) as device:
         folder = Path(out) if out is not None else Path(device.agreed(str(_free(data))))
-        _check_outside(folder, Path(data))
         with _begun(folder, device) as held:
             settled = _with_rate(settled, dataset, given, device, tell)
             if held.leader:
@@ -147,9 +153,9 @@ def prepare(
         DataError: data that cannot be read, or that leaks from one split into another.
     """
     from visus.data.reading import open_data
-    from visus.verbs.choosing import resolve
+    from visus.verbs.choosing import check_wishes, resolve
 
-    said = Draft(wanted).finish()  # a misspelt setting is told before any picture is read
+    said = check_wishes(wanted)  # a misspelt setting is told before any picture is read
     dataset = open_data(data, said.data, seed=said.seed, download=download)
     tell({"note": f"{dataset.name}: {dataset.format}, {dataset.evidence}"})
     for note in dataset.notes:
@@ -181,14 +187,22 @@ def _check_leaks(dataset: Dataset, allowed: bool, tell: Tell) -> None:
 
 
 def _check_free(folder: Path) -> None:
-    """Refuse a folder in which a run has begun.
+    """Refuse a folder in which a run has begun, or that cannot become one.
 
     Raises:
         LockedError: that run goes on at this moment.
-        UsageError: it stopped, or ended.
+        UsageError: it stopped, or ended; there is a file in its place, or the place cannot be written to.
     """
     from visus.engine.folder import RunFolder
 
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError(
+            "RUN-002", f"{there}: is a file, not a folder", fix="--out takes a folder that is free: --out runs/mine"
+        )
+    if not os.access(there, os.W_OK):
+        raise UsageError("RUN-002", f"{there}: cannot be written to", where=f"the run would lie in {folder}",
+                         fix="choose a folder of your own: --out DIR")  # fmt: skip
     if (folder / "recipe.yaml").exists():
         with RunFolder(folder):
             _check_empty(folder)
@@ -239,7 +253,7 @@ def _begun(folder: Path, device: Device) -> Iterator[RunFolder]:
         raise
 
 
-def _free(data: str | Path, base: Path = Path("runs")) -> Path:
+def _free(data: str | Path, base: Path = RUNS) -> Path:
     """Return a run folder that does not exist yet: ``runs/NAME-1``."""
     stem = Path(str(data).rpartition(":")[2]).resolve().name.removesuffix(".csv").removesuffix(".tsv") or "run"
     number = 1
