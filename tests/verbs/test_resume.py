@@ -180,6 +180,44 @@ def test_data_that_changed_meanwhile_is_not_trained_on_unless_that_is_wanted(tmp
     assert ended.steps == 30 and "names, labels, splits" in ended.report.read_text(encoding="utf-8")
 
 
+@pytest.fixture
+def stopped_on_files(tmp_path):
+    """Return the folders of a run that was stopped early, and of its pictures."""
+    data = write_classes(tmp_path / "photos", each=20)
+    watch = stopping(signal.SIGINT, lambda row: row.get("step", 0) >= 3 and "loss" in row)
+    with pytest.raises(Interrupted):
+        train(data, tmp_path / "run", watch=watch)
+    return tmp_path / "run", data
+
+
+def test_a_picture_that_changed_while_its_size_did_not_is_found(stopped_on_files):
+    run, data = stopped_on_files
+    picture = next((data / "one").iterdir())
+    picture.write_bytes(picture.read_bytes()[:-1] + b"!")
+    with pytest.raises(IntegrityError) as caught:
+        visus.resume(run)
+    assert caught.value.where == "changed: what is in the files; their names and sizes are the same"
+
+
+def test_files_that_were_written_anew_with_the_same_bytes_are_no_change(stopped_on_files):
+    run, data = stopped_on_files
+    for file in data.rglob("*.png"):
+        os.utime(file, ns=(1, 1))
+    said = []
+    assert visus.resume(run, watch=said.append).steps == 30
+    assert not any("changed since" in row.get("note", "") for row in said)
+
+
+def test_of_more_data_than_is_hashed_it_is_said_that_files_were_written_anew(stopped_on_files):
+    run, data = stopped_on_files
+    about = json.loads((run / "data.json").read_text())
+    (run / "data.json").write_text(json.dumps({**about, "contents": ""}))
+    os.utime(next((data / "one").iterdir()), ns=(1, 1))
+    said = []
+    assert visus.resume(run, watch=said.append).steps == 30
+    assert any("were written anew; if a picture changed" in row.get("note", "") for row in said)
+
+
 def test_another_environment_is_named_and_only_accepted_when_that_is_wanted(stopped):
     told = json.loads((stopped / "environment.json").read_text())
     (stopped / "environment.json").write_text(json.dumps({**told, "torch": "1.0.0"}))

@@ -31,6 +31,7 @@ from visus.core.errors import DataError, ResourceError, UsageError, VisusError
 from visus.core.files import digest, replacing, sweep
 from visus.data.dataset import ArrayImages, Dataset, FileImages
 from visus.data.pixels import LARGE, Beat, Pictures, Taken, pictures, shrunk, tensor_of, together
+from visus.data.stamps import stamp
 from visus.data.workers import Condemned, Pool, Processes, Threads, cores
 
 Mode: TypeAlias = Literal["off", "memory", "disk"]
@@ -460,19 +461,10 @@ def _key(plan: Plan, dataset: Dataset, indices: NDArray[np.int64]) -> str:
     if isinstance(dataset.images, FileImages):
         hasher.update(os.fsencode(dataset.images.root.resolve()) + b"%d" % dataset.images.max_pixels)
         for name in dataset.images.paths.take(indices):
-            hasher.update(os.fsencode(name) + _stamp(dataset.images.root / name))
+            hasher.update(os.fsencode(name) + stamp(dataset.images.root / name))
     else:
         hasher.update(dataset.fingerprint().encode())
     return hasher.hexdigest()[:32]
-
-
-def _stamp(path: Path) -> bytes:
-    """Return size and time of change of a file, which a repaired or replaced one does not share."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return b"\0gone"
-    return b"\0%d %d\0" % (found.st_size, found.st_mtime_ns)
 
 
 @contextmanager

@@ -139,7 +139,7 @@ class Dataset:
         return next(iter(self.columns), "")
 
     def fingerprint(self) -> str:
-        """Return a hash of names, labels, splits, and each picture's bytes, or its file's size."""
+        """Return a hash of names, labels, splits, and each picture's pixels, or its file's size; see ``stamps``."""
         if not self._fingerprint:
             hasher = sha256()
             for name in sorted(self.columns):

@@ -89,20 +89,29 @@ def _check_code(recipe: Recipe, folder: Path) -> None:
 
 
 def _changes_of_data(dataset: Dataset, source: Mapping[str, Any], *, accept: bool) -> list[str]:
-    """Return how the data differs from what the run began with, as far as its fingerprint tells.
+    """Return how the data differs from what the run began with.
 
     Raises:
-        IntegrityError: it differs, and ``accept`` is false.
+        IntegrityError: it is known to differ, and ``accept`` is false.
     """
-    if dataset.fingerprint() == source["fingerprint"]:
+    from visus.data.stamps import contents, stamps
+
+    if dataset.fingerprint() != source["fingerprint"]:
+        what = "names, labels, splits or sizes of files"
+    elif source["contents"]:
+        if contents(dataset) == source["contents"]:
+            return []
+        what = "what is in the files; their names and sizes are the same"
+    elif stamps(dataset) == source["stamps"]:
         return []
+    else:  # it is more than is hashed, so whether a picture changed is not known
+        return [f"files in {source['data']} were written anew; if a picture changed, this is another run from here on"]
     if not accept:
         raise IntegrityError(
-            "RUN-008", f"{source['data']}: the data is not what the run began with",
-            where="names, labels, splits or sizes of files changed",
+            "RUN-008", f"{source['data']}: the data is not what the run began with", where=f"changed: {what}",
             fix="put it back, or --accept-changes to go on all the same",
         )  # fmt: skip
-    return [f"names, labels, splits or sizes of files in {source['data']}"]
+    return [f"{what}, in {source['data']}"]
 
 
 def _silent(row: Mapping[str, Any]) -> None:

@@ -71,6 +71,7 @@ def train(
         LockedError: another run holds the folder.
         BadDataLimit, ResourceError, DivergedError, Interrupted: the run stopped, with what it had reached kept.
     """
+    from visus.data.stamps import contents, stamps
     from visus.engine.device import opened
     from visus.verbs.choosing import check_wishes
     from visus.verbs.environment import environment
@@ -91,9 +92,10 @@ def train(
         with _begun(folder, device) as held:
             settled = _with_rate(settled, dataset, given, device, tell)
             if held.leader:
-                source = {"data": _place(data), "fingerprint": dataset.fingerprint(), "download": download}
+                known = {"fingerprint": dataset.fingerprint(), "stamps": stamps(dataset), "contents": contents(dataset)}
+                source = {"data": _place(data), **known, "download": download, "command": _command(data)}
                 write_json(folder / "environment.json", environment(settled, device.world))
-                write_json(folder / "data.json", {**source, "command": _command(data)})
+                write_json(folder / "data.json", source)
                 write_text(folder / "recipe.yaml", settled.write())  # last: with it, this is a run
             tell({"recipe": settled, "folder": folder})
             return complete(settled, dataset, held, device, given=given, started=started, tell=tell)
