@@ -103,6 +103,14 @@ def test_a_schedule_that_does_not_exist_is_answered_with_the_nearest(photos):
         plan(photos, set={"schedule.name": "cosin"})
 
 
+@pytest.mark.parametrize("settings", [{"input.size": 16_000, "batch": 4096}, {"batch": 10**10}])
+def test_a_batch_that_cannot_fit_in_memory_is_refused_before_anything_is_built(photos, tmp_path, settings):
+    with pytest.raises(UsageError, match="do not fit in memory") as caught:
+        train(photos, tmp_path / "run", settings={"model.options.flatten": True, **settings})
+    assert caught.value.exit == 2 and "GB are free" in caught.value.where and not (tmp_path / "run").exists()
+    assert "--batch" in caught.value.fix and "--size" in caught.value.fix
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_same_recipe_gives_the_same_bits_however_the_data_is_read(run, photos, tmp_path, workers):
     again = train(photos, tmp_path / "again", settings={"data.workers": workers, "data.cache": "memory"})

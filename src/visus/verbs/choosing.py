@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.recipe import Choice, Draft, Facts, Recipe
+from visus.data.cache import free_memory
 from visus.data.dataset import ArrayImages, Dataset, FileImages, Images
 from visus.data.decode import peek
 from visus.data.formats import FORMATS
@@ -58,6 +60,7 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
     for choice in TASKS[task].defaults(known):
         if not (choice.key in LENGTHS and lengths):
             draft.choose(choice)
+    _check_memory(draft.finish())
     for choice in _what_follows(draft.finish(), dataset, known, given):
         draft.choose(choice)
     return draft.finish()
@@ -155,6 +158,23 @@ def _what_follows(recipe: Recipe, dataset: Dataset, known: Facts, given: nn.Modu
         yield Choice("precision", "bfloat16", "this processor multiplies it faster, and the network is dense")
     if dense and not (known.device == "cpu" and unsafe_channels_last(model)):
         yield Choice("memory_format", "channels_last", "dense convolutions run faster in it")
+
+
+def _check_memory(recipe: Recipe) -> None:
+    """Refuse a batch whose pictures alone, before any network, do not fit in the memory of this machine.
+
+    Raises:
+        UsageError: they do not.
+    """
+    height, width = recipe.input.size
+    each, free = 4 * recipe.input.channels * height * width, free_memory()  # float32, as the network reads them
+    rows = -(-recipe.batch // int(os.environ.get("WORLD_SIZE", "1")))
+    if each * rows > free:
+        fits = f"--batch {free // (4 * each)}, or " if free // (4 * each) else ""
+        raise UsageError(
+            "USE-035", f"{rows:,} pictures of {width:,} x {height:,} pixels do not fit in memory",
+            where=f"they take {each * rows / 1e9:,.1f} GB; {free / 1e9:,.1f} GB are free", fix=f"{fits}--size SMALLER",
+        )  # fmt: skip
 
 
 def _targets(
