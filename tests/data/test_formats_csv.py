@@ -57,6 +57,44 @@ def test_headers_are_known_by_their_usual_names(header: str, root: Path):
     assert read(table(root, header, "a.png,x", "b.png,y")).columns["label"].tolist() == [0, 1]
 
 
+def test_a_table_as_excel_writes_it_in_many_languages_is_read(root: Path):
+    dataset = read(table(root, '\ufeffpath;labels;"note"', "a.png;cat,dog;x, y", "b.png;;", 'c.png;"owl,cat";z\r'))
+    assert dataset.classes == ("cat", "dog", "owl")
+    assert dataset.columns["labels"].tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 1]]
+    assert dataset.evidence == "labels.csv with the columns path, labels, note between semicolons"
+
+
+@pytest.mark.parametrize(("delimiter", "between"), [(";", "|"), (";", ","), ("\t", ","), ("\t", ";"), (",", ";")])
+def test_the_classes_of_a_row_stand_between_something_else_than_the_columns(delimiter: str, between: str, root: Path):
+    rows = (("path", "tags"), ("a.png", f"cat{between}dog"), ("b.png", "dog"))
+    assert read(table(root, *map(delimiter.join, rows))).columns["labels"].tolist() == [[1, 1], [0, 1]]
+
+
+def test_a_comma_is_part_of_a_class_where_others_stand_between_bars(root: Path):
+    assert read(table(root, "path\ttags", "a.png\tlion, king|cat", "b.png\tcat")).classes == ("cat", "lion, king")
+
+
+def test_numbers_have_decimal_commas_where_columns_stand_between_semicolons(root: Path):
+    dataset = read(table(root, "path;age;mass", "a.png;3;1,5", "b.png;4;-,25", "c.png;;2"))
+    np.testing.assert_array_equal(dataset.columns["numbers"], [[3, 1.5], [4, -0.25], [np.nan, 2]])
+    assert dataset.notes == ("decimal commas are read in mass of labels.csv",)
+
+
+def test_targets_with_decimal_commas_are_numbers(root: Path):
+    dataset = read(table(root, "path;target", "a.png;3", "b.png;1,5", "c.png;2"))
+    assert dataset.numbers == ("target",) and dataset.columns["numbers"].ravel().tolist() == [3, 1.5, 2]
+
+
+def test_decimal_commas_and_points_in_one_column_are_refused(root: Path):
+    error = refused(table(root, "path;age", "a.png;1.234", "b.png;1,5"))
+    assert error.code == "DATA-142" and error.where == "1,5 and 1.234" and "'age'" in error.what
+
+
+def test_a_decimal_comma_between_commas_is_a_field_too_many(root: Path):
+    error = refused(table(root, "path,age", "a.png,1,5"))
+    assert "row 2 has 3 fields, the header has 2" in error.what and "between commas" in error.fix
+
+
 def test_a_tsv_is_separated_by_tabs(root: Path):
     dataset = read(table(root, "path\tlabel", "a.png\tx, y", name="labels.tsv"))
     assert dataset.classes == ("x, y",)
@@ -159,7 +197,7 @@ def test_one_file_with_two_labels_names_both_rows(root: Path):
     (("",), "DATA-140", "the table is empty"),
     (("path",  "a.png"), "DATA-141", "no column names a label"),
     (("label", "x"), "DATA-141", "no column names a path"),
-    (("path;label", "a.png;x"), "DATA-141", "separated by semicolons"),
+    (("path:label", "a.png:x"), "DATA-141", "no column names a path"),
     (("path,file,label", "a.png,b.png,x"), "DATA-141", "both name a path"),
     (("path,x,x", "a.png,1.5,2"), "DATA-141", "the column 'x' is there twice"),
     (("path,label,tags", "a.png,x,y;z"), "DATA-141", "a label column and a labels column"),
@@ -242,6 +280,8 @@ def test_the_odd_tables_get_the_answers_they_should(bad_inputs: Path, tmp_path: 
             answer = "refuse"
             assert path.name in str(error)
         wanted = expected[f"csv/{path.name}"]["expect"]
+        if path.name == "semicolon.csv":  # refused by readers that know only commas; here its separator is recognised
+            wanted = "ok"
         if answer != {"escape": "ok"}.get(wanted, wanted):  # escaping is for whoever writes a table
             wrong[path.name] = (wanted, answer)
     assert wrong == {}

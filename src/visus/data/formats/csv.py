@@ -5,13 +5,16 @@ column     headers, in any case
 =========  =============================================================================================================
 path       path, file, filename, file_name, filepath, file_path, image, image_path, image_file, img, picture, photo
 label      label, class, category, class_name, label_name, target: one class a row; numbers with a fraction are numbers
-labels     labels, classes, categories, tags: several classes a row, between ; or |; an empty field shows none
+labels     labels, classes, categories, tags: several classes a row, between ; or |, or between commas where the columns
+           are not; an empty field shows none
 split      split, set, subset, partition: train, val or test (and training, valid, validation, dev, testing)
 group      group, group_id, person, subject, patient, scene, video, sequence: what must not be torn apart
 numbers    without label or labels, every other column whose first value is a number; an empty field is unknown
 =========  =============================================================================================================
 
-Two or more columns of nothing but 0 and 1 are several classes a row.  Paths are relative to the table's folder.  A
+Columns are separated by commas, semicolons or tabs, whichever makes sense of the header; with semicolons, as Excel
+writes them in many languages, numbers may have decimal commas.  Two or more columns of nothing but 0 and 1 are several
+classes a row.  Paths are relative to the table's folder.  A
 folder is read by its labels.csv, by train.csv, val.csv and test.csv, or by the only table in it.
 """
 
@@ -22,7 +25,7 @@ import io
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,9 +50,11 @@ HEADERS = {
     "group": "group group_id person subject patient scene video sequence",
 }
 _ROLE = {header: role for role, headers in HEADERS.items() for header in headers.split()}
+_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 _SEPARATORS = re.compile(r"[;|]")
 _MEASURED = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)  # "nan" and "inf" name classes
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
+_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _MOST_BYTES = 1 << 30
 
 
@@ -59,18 +64,18 @@ def sniff(path: Path) -> Evidence | None:
         tables = _tables(path)
         if not tables:
             return None
-        header: list[str] = []
+        header, delimiter = list[str](), ","
         for table, _ in tables:
-            header = _header(table)
+            header, delimiter = _header(table)
             if "path" not in {_ROLE.get(_plain(name)) for name in header}:
                 if path == table:
                     return Evidence(0.1, f"{table.name}, which names no path column", 1)
                 return Evidence(0.0, f"{table.name} has no path column, only {', '.join(header[:5])}")
     except DataError as error:
         return Evidence(0.0, error.what)
-    return Evidence(
-        0.95, f"{', '.join(table.name for table, _ in tables)} with the columns {', '.join(header[:6])}", len(tables)
-    )
+    between = "" if delimiter == "," else f" between {_DELIMITERS[delimiter]}"
+    named = ", ".join(table.name for table, _ in tables)
+    return Evidence(0.95, f"{named} with the columns {', '.join(header[:6])}{between}", len(tables))
 
 
 def read(path: Path, settings: DataSettings) -> Dataset:
@@ -141,13 +146,17 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Table:
-    """A table as it was read: ``at`` says which column has which role, ``lines`` the line each row starts on."""
+    """A table as it was read: ``at`` says which column has which role, ``lines`` the line each row starts on.
+
+    ``between`` separates the classes of one row.
+    """
 
     path: Path
     split: int | None
     header: list[str]
     lines: list[tuple[int, list[str]]]
     at: dict[str, int]
+    between: re.Pattern[str] = _SEPARATORS
 
     @property
     def role(self) -> str:
@@ -185,7 +194,7 @@ def _tables(path: Path) -> list[tuple[Path, int | None]]:
 
 def _read_rows(paths: Sequence[tuple[Path, int | None]], notes: list[str]) -> tuple[str, tuple[str, ...], list[_Row]]:
     """Return what the tables know of a picture (label, labels or numbers), the names of the numbers, and the rows."""
-    tables = [_table(path, split) for path, split in paths]
+    tables = [_table(path, split, notes) for path, split in paths]
     kind, names = _kind(tables)
     for table in tables:
         used = {*names, *(table.header[i] for role, i in table.at.items() if role not in {"label", "labels"})}
@@ -198,8 +207,8 @@ def _read_rows(paths: Sequence[tuple[Path, int | None]], notes: list[str]) -> tu
     return kind, names, rows
 
 
-def _table(path: Path, split: int | None) -> _Table:
-    header, lines = _parse(path)
+def _table(path: Path, split: int | None, notes: list[str]) -> _Table:
+    header, lines, delimiter = _parse(path)
     at: dict[str, int] = {}
     for i, name in enumerate(header):
         if name in header[:i]:
@@ -217,7 +226,34 @@ def _table(path: Path, split: int | None) -> _Table:
         raise _no_column(table, "path")
     if "label" in at and "labels" in at:
         raise DataError("DATA-141", f"{shown(path)}: it has a label column and a labels column", fix="rename one")
+    if delimiter == ";":
+        _read_decimal_commas(table, notes)
+    if delimiter != "," and "labels" in at and not any(map(_SEPARATORS.search, table.values(at["labels"]))):
+        return replace(table, between=re.compile(","))
     return table
+
+
+def _read_decimal_commas(table: _Table, notes: list[str]) -> None:
+    """Write numbers with decimal commas as those with points; both in one column may be thousands, and are refused."""
+    written = []
+    for column, name in enumerate(table.header):
+        fields = [field.strip() for field in table.values(column)]
+        commas, points = ([f for f in fields if kind.fullmatch(f)] for kind in (_COMMA, _MEASURED))
+        role = next((role for role, at in table.at.items() if at == column), "")
+        texts = len(commas) + len(points) < len(fields)
+        if not commas or role not in {"", "label"} or (role and texts):
+            continue
+        if fractions := [f for f in points if not _WHOLE.fullmatch(f)]:
+            raise DataError(
+                "DATA-142", f"{shown(table.path)}: column {shown(name)!r} has decimal commas and decimal points",
+                where=f"{commas[0]} and {fractions[0]}", fix="write all of its numbers in one way",
+            )  # fmt: skip
+        for _, line in table.lines:
+            if _COMMA.fullmatch(line[column].strip()):
+                line[column] = line[column].replace(",", ".")
+        written.append(name)
+    if written:
+        notes.append(f"decimal commas are read in {', '.join(map(shown, written))} of {shown(table.path.name)}")
 
 
 def _kind(tables: Sequence[_Table]) -> tuple[str, tuple[str, ...]]:
@@ -238,15 +274,17 @@ def _kind(tables: Sequence[_Table]) -> tuple[str, tuple[str, ...]]:
         name = first.header[first.at[role]]
         if all(name in table.header for table in tables):
             return "numbers", (name,)
-    if role == "labels" and all(fields) and not any(_SEPARATORS.search(field) for field in fields):
+    several = any(table.between.search(field) for table in tables for field in table.values(table.at.get(role, 0)))
+    if role == "labels" and all(fields) and not several:
         return "label", ()  # a column named labels that never holds several is a column of classes
     return role, ()
 
 
-def _parse(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Return the header and the other rows, each with the line it starts on."""
+def _parse(table: Path) -> tuple[list[str], list[tuple[int, list[str]]], str]:
+    """Return the header, the other rows, each with the line it starts on, and what separates their fields."""
     text = _text(table)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(table, text), strict=True)
+    delimiter = _delimiter(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     lines: list[tuple[int, list[str]]] = []
     begins = 1
     try:
@@ -269,9 +307,10 @@ def _parse(table: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         if len(line) != len(header):
             raise DataError(
                 "DATA-140", f"{shown(table)}: row {number} has {len(line)} fields, the header has {len(header)}",
-                where=shown(",".join(line))[:100], fix='put a field that holds a comma between quotation marks: "a, b"',
+                where=shown(delimiter.join(line))[:100],
+                fix=f'columns stand between {_DELIMITERS[delimiter]}; a field that holds one needs quotation marks',
             )  # fmt: skip
-    return header, lines[1:]
+    return header, lines[1:], delimiter
 
 
 def _text(table: Path) -> str:
@@ -294,17 +333,23 @@ def _text(table: Path) -> str:
     return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
 
 
-def _header(table: Path) -> list[str]:
-    """Return the names in a table's first line alone."""
+def _header(table: Path) -> tuple[list[str], str]:
+    """Return the names in a table's first line alone, and what separates them."""
     with open_regular(table) as file:
         start = file.read(1 << 16).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     line = next((part for part in start.splitlines() if part.strip()), "")
-    return [name.strip().strip('"') for name in line.split(_delimiter(table, line))]
+    return _names(line, _delimiter(line)), _delimiter(line)
 
 
-def _delimiter(table: Path, text: str) -> str:
+def _names(line: str, delimiter: str) -> list[str]:
+    return [name.strip().strip('"') for name in line.split(delimiter)]
+
+
+def _delimiter(text: str) -> str:
+    """Return what separates the columns: what makes a path column stand in the header, or else the most columns."""
     first = next((part for part in text[: 1 << 16].splitlines() if part.strip()), "")
-    return "\t" if "\t" in first and ("," not in first or table.suffix.lower() == ".tsv") else ","
+    split = {delimiter: _names(first, delimiter) for delimiter in _DELIMITERS}
+    return max(split, key=lambda d: ("path" in {_ROLE.get(_plain(name)) for name in split[d]}, len(split[d])))
 
 
 def _plain(name: str) -> str:
@@ -313,11 +358,6 @@ def _plain(name: str) -> str:
 
 def _no_column(table: _Table, role: str) -> DataError:
     header = table.header
-    if len(header) == 1 and ";" in header[0]:
-        return DataError(
-            "DATA-141", f"{shown(table.path)}: its columns are separated by semicolons", where=shown(header[0])[:100],
-            fix="save it with commas, or with tabs as .tsv",
-        )  # fmt: skip
     wanted = HEADERS[role].split()
     close = next((f"rename {name!r} to {guess!r}" for name in header if (guess := nearest(_plain(name), wanted))), "")
     what = f"{shown(table.path)}: no column names a {role}" + (", and none holds numbers" if role == "label" else "")
@@ -351,7 +391,7 @@ def _rows(table: _Table, kind: str, names: Sequence[str]) -> Iterator[_Row]:
             if not known[0]:
                 raise fault(label, "the label is empty", "name a class, or remove the row")
         elif kind == "labels":
-            known = tuple(sorted({part.strip() for part in _SEPARATORS.split(text(label)) if part.strip()}))
+            known = tuple(sorted({part.strip() for part in table.between.split(text(label)) if part.strip()}))
         else:
             known = tuple(line[column].strip() for column in columns)
             for column, value in zip(columns, known, strict=True):
