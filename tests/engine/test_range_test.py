@@ -71,6 +71,40 @@ def test_a_loss_that_never_falls_is_refused():
     assert "no learning rate at which the loss falls" in str(error.value)
 
 
+def test_what_the_run_holds_is_held_here_too():
+    model = network(norm=True)
+    seen = []
+
+    class Looking(Toy):
+        def losses(self, model, batch, player, step):
+            seen.append((model[0].weight.detach().clone(), model[1].training, model[1].running_mean.clone()))
+            return super().losses(model, batch, player, step)
+
+    frozen = frozenset({"0.weight", "0.bias", "1.weight", "1.bias"})
+    range_test(Looking(), model, Points(), recipe(), CPU, frozen=frozen, still=[model[1]])
+    assert all(torch.equal(weight, model[0].weight) and not training for weight, training, _ in seen)
+    assert torch.equal(seen[-1][2], model[1].running_mean)
+
+
+def test_layers_move_by_the_factors_of_the_run():
+    """With the first layer at a hundredth of the rate, its weights move about a hundredth as far."""
+    moved = {}
+    for decay in (1.0, 0.01):
+        model = network(dropout=0.0)
+
+        class Looking(Toy):
+            def losses(self, copy, batch, player, step, model=model, decay=decay):
+                if step == 1:
+                    moved[decay] = [float((copy[i].weight - model[i].weight).norm().detach()) for i in (0, 3)]
+                return super().losses(copy, batch, player, step)
+
+        settings = recipe(**SGD, **{"model.layer_decay": decay})
+        layers = [["0.weight", "0.bias"], ["3.weight", "3.bias"]]
+        range_test(Looking(), model, Points(), settings, CPU, layers=layers, low=1e-2)
+    assert moved[0.01][0] == pytest.approx(0.01 * moved[1.0][0], rel=1e-2)
+    assert moved[0.01][1] == pytest.approx(moved[1.0][1], rel=1e-4)
+
+
 class Scarce(Toy):
     def __init__(self, rows):
         self.rows = rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,9 +39,23 @@ class Tested:
 
 
 def range_test(
-    task: Task, model: nn.Module, feed: Feed, recipe: Recipe, device: Device, *, low: float = 1e-6, high: float = 10.0
+    task: Task,
+    model: nn.Module,
+    feed: Feed,
+    recipe: Recipe,
+    device: Device,
+    *,
+    frozen: frozenset[str] = frozenset(),
+    still: Sequence[nn.Module] = (),
+    layers: Sequence[Sequence[str]] = (),
+    low: float = 1e-6,
+    high: float = 10.0,
 ) -> Tested:
     """Raise the rate by a constant factor a step, from ``low`` to ``high``; the model itself is left as it was.
+
+    Args:
+        frozen: names of parameters, and ``still``: modules, that the run begins by holding as they are.
+        layers: parameter names from the input to the output, for layer-wise rates.
 
     The rate returned is the geometric mean of the one at which the smoothed loss falls fastest and a tenth of the one
     at which it is lowest: the first is cautious, the second is near the edge.
@@ -54,9 +68,12 @@ def range_test(
         Smith, Cyclical Learning Rates for Training Neural Networks, WACV 2017, sec. 3.3.
     """
     recipe = recipe.model_copy(update={"optim": recipe.optim.model_copy(update={"lr": low}), "ema": 0.0})
-    state = new_state(copy.deepcopy(model), recipe, task.players)
+    model, held = copy.deepcopy((model, list(still)))
+    state = new_state(model, recipe, task.players, layers, frozen)
     state.flat.attach(frozenset())
-    state.model.train()
+    model.train()
+    for module in held:
+        module.eval()
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
@@ -119,7 +136,7 @@ def _gradient(
         total = torch.zeros((), dtype=torch.float64, device=device.device)
         failed = ""
         try:
-            for part in batch.split(max(1, micro)) if len(batch) else ():
+            for part in batch.split(max(1, micro), max(1, task.group)) if len(batch) else ():
                 part = part.to(device.device, device.memory_format)
                 device.seed(seed_of(batch, player, task))
                 with rows_of(part, batch, device.world), device.autocast():

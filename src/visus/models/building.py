@@ -67,7 +67,11 @@ def architecture_of(settings: ModelSettings, outputs: int) -> Architecture:
     """Return what a model file says of the network; of the user's own code, its place and the hash of its source."""
     source, digest = user_code.source_of(settings.name) if user_code.is_code(settings.name) else ("", "")
     return Architecture(
-        name=settings.name, options=dict(settings.options), outputs=outputs, source=source, source_sha256=digest
+        name=source or settings.name,
+        options=dict(settings.options),
+        outputs=outputs,
+        source=source,
+        source_sha256=digest,
     )
 
 

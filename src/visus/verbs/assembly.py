@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,9 @@ from visus.engine.schedule import Horizon, Minutes, Steps
 from visus.engine.state import new_state
 from visus.models.building import architecture_of
 from visus.models.freezing import frozen, layers, still
+from visus.models.origins.user_code import GIVEN
 from visus.models.weights import card_of
 from visus.tasks import TASKS
-
-GIVEN = "given:"
-"""Before the class name of a module that came as an object, in ``model.name``."""
 
 USUAL_PASSES = 10.0
 """How often a picture is read in a run whose length is not known beforehand."""
@@ -65,9 +64,8 @@ def assemble(
     """
     task = task_of(recipe, dataset)
     model = hardware.placed(network(recipe, task, given), device)
-    held_back = frozenset(frozen(model, recipe.model.freeze))
+    held_back, order = frozen_and_stages(model, recipe)
     forever = held_back if recipe.model.unfreeze >= 1 else frozenset[str]()
-    order = layers(model) if recipe.model.layer_decay < 1 else ()
     state = new_state(model, recipe, task.players, order, forever)
     cache = decoded(dataset, recipe, tell)
     train = feed(dataset, dataset.indices("train"), task, recipe, device, train=True, cache=cache)
@@ -78,6 +76,11 @@ def assemble(
         horizon=horizon(recipe, train, held), card=describer(recipe, dataset), pictures=len(dataset),
         frozen=held_back - forever, still=tuple(still(model, held_back)), watch=tell, started=started,
     )  # fmt: skip
+
+
+def frozen_and_stages(model: nn.Module, recipe: Recipe) -> tuple[frozenset[str], Sequence[Sequence[str]]]:
+    """Return what is held as it is at first, and the stages of the network where each has a rate of its own."""
+    return frozenset(frozen(model, recipe.model.freeze)), layers(model) if recipe.model.layer_decay < 1 else ()
 
 
 def task_of(recipe: Recipe, dataset: Dataset) -> Task:
@@ -155,13 +158,15 @@ def describer(recipe: Recipe, dataset: Dataset) -> Callable[[int, Mapping[str, f
         licences[f"weights {start.name}"] = start.licence
     if dataset.licence:
         licences["data"] = dataset.licence
+    architecture = _architecture(recipe, len(classes))
+    settings = recipe.flat() | {"model.name": architecture.name, "model.weights": Path(recipe.model.weights).name}
     card = Card(
         visus=__version__,
         task=recipe.task,
-        architecture=_architecture(recipe, len(classes)),
+        architecture=architecture,
         classes=classes,
         input=recipe.input,
-        recipe=recipe.flat(),
+        recipe=settings,  # which of the user's folders its files lay in is nobody's business
         weights=start.name if start is not None else "",
         licences=licences,
         data={"name": dataset.name, "format": dataset.format, "fingerprint": dataset.fingerprint(),
@@ -181,8 +186,10 @@ def rate_by_range_test(recipe: Recipe, dataset: Dataset, given: nn.Module | None
     """Return what a range test on the training part says of the learning rate."""
     task = task_of(recipe, dataset)
     model = hardware.placed(network(recipe, task, given), device)
+    held, order = frozen_and_stages(model, recipe)
+    held = held if recipe.model.unfreeze > 0 else frozenset()
     with feed(dataset, dataset.indices("train"), task, recipe, device, train=True) as train:
-        return range_test(task, model, train, recipe, device)
+        return range_test(task, model, train, recipe, device, frozen=held, still=still(model, held), layers=order)
 
 
 def _architecture(recipe: Recipe, outputs: int) -> Architecture:

@@ -24,8 +24,9 @@ from visus.losses import LOSSES
 from visus.models.building import check_outputs
 from visus.models.dense import is_dense, unsafe_channels_last
 from visus.models.origins import origin_of
+from visus.models.origins.user_code import GIVEN
 from visus.tasks import TASKS
-from visus.verbs.assembly import GIVEN, network
+from visus.verbs.assembly import network
 
 LENGTHS = ("minutes", "epochs", "steps")
 USUAL_EPOCHS = 10.0

@@ -111,13 +111,14 @@ def network_of(card: Card, model: str | nn.Module | None) -> nn.Module:
         UsageError: the network is the user's own and was not given.
     """
     from visus.models.building import rebuild
+    from visus.models.origins.user_code import GIVEN
 
     name = card.architecture.name
     if model is not None and not isinstance(model, str):
         return model
-    if name.startswith("given:"):
+    if name.startswith(GIVEN):
         raise UsageError(
-            "USE-009", f"the network is a module of your own ({name.removeprefix('given:')})",
+            "USE-009", f"the network is a module of your own ({name.removeprefix(GIVEN)})",
             fix="from Python: visus.load(path, model=module)",
         )  # fmt: skip
     return rebuild(card.architecture, card.input.channels, card.input.size, model or "")

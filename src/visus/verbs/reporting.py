@@ -37,7 +37,7 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
         result: scores, and what could not be read.
     """
     told = Story(
-        title=f"{run.recipe.model.name} on {dataset.name}",
+        title=f"{card.architecture.name} on {dataset.name}",
         command=read_document(run.folder.path / "data.json").get("command", ""),
         task=run.recipe.task,
         score=run.task.score,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import IntegrityError, UsageError
 from visus.core.recipe import Recipe
-from visus.verbs.runs import Run, ended, leads, read_document, read_recipe
+from visus.verbs.runs import Run, ended, leads, read_document, read_recipe, silent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,7 +50,7 @@ def resume(
 
     started = time.perf_counter() if started is None else started
     folder = run.folder if isinstance(run, Run) else Path(run)
-    tell = watch or _silent
+    tell = watch or silent
     recipe = read_recipe(folder)
     with RunFolder(folder, leader=leads()) as held:
         done = ended(folder)
@@ -112,7 +112,3 @@ def _changes_of_data(dataset: Dataset, source: Mapping[str, Any], *, accept: boo
             fix="put it back, or --accept-changes to go on all the same",
         )  # fmt: skip
     return [f"{what}, in {source['data']}"]
-
-
-def _silent(row: Mapping[str, Any]) -> None:
-    """Tell nobody."""

@@ -14,8 +14,8 @@ from visus.core.errors import IntegrityError, UsageError, quoted
 from visus.core.recipe import Recipe
 from visus.core.scores import Score
 
-ROUTINE = ("mark", "segment")
-"""Decisions that a run bounded in minutes takes as a matter of course."""
+ROUTINE = ("mark", "segment", "condemned")
+"""Decisions that a run bounded in minutes takes as a matter of course, and those that another one tells of as well."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,10 @@ def sentence(decision: Mapping[str, Any]) -> str:
     known = {k: v for k, v in decision.items() if k not in ("kind", "step", "at", "why") and v not in ("", [], None)}
     told = ", ".join(f"{name} {', '.join(map(str, v)) if isinstance(v, list) else v}" for name, v in known.items())
     return " - ".join(part for part in (str(decision.get("why") or ""), told) if part)
+
+
+def silent(row: Mapping[str, Any]) -> None:
+    """Tell nobody what happens."""
 
 
 def leads() -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from visus.core.errors import DataError, UsageError, quoted
 from visus.core.files import write_json, write_text
 from visus.core.recipe import Choice, Recipe, read_settings
-from visus.verbs.runs import Run, leads
+from visus.verbs.runs import Run, leads, silent
 
 if TYPE_CHECKING:
     from torch import nn
@@ -78,7 +78,7 @@ def train(
     from visus.verbs.session import complete
 
     started = time.perf_counter() if started is None else started
-    tell = watch or _silent
+    tell = watch or silent
     wanted, given = wishes(
         task=task, model=model, minutes=minutes, epochs=epochs, steps=steps, seed=seed, set=set, recipe=recipe
     )
@@ -118,7 +118,7 @@ def plan(
     wanted, given = wishes(
         task=task, model=model, minutes=minutes, epochs=epochs, steps=steps, seed=seed, set=set, recipe=recipe
     )
-    return prepare(data, wanted, given=given, download=download, allow_leak=True, tell=_silent)[0]
+    return prepare(data, wanted, given=given, download=download, allow_leak=True, tell=silent)[0]
 
 
 def wishes(
@@ -163,7 +163,16 @@ def prepare(
     for note in dataset.notes:
         tell({"note": note})
     _check_leaks(dataset, allow_leak, tell)
-    return resolve(dataset, wanted, given), dataset
+    return _anchored(resolve(dataset, wanted, given)), dataset
+
+
+def _anchored(recipe: Recipe) -> Recipe:
+    """Return the recipe with the user's files by absolute path, so that a resume finds them from another folder."""
+    from visus.models.origins.user_code import anchored
+
+    name, weights = anchored(recipe.model.name), recipe.model.weights
+    weights = weights if weights in ("none", "default") else str(Path(weights).resolve())
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": name, "weights": weights})})
 
 
 def _check_leaks(dataset: Dataset, allowed: bool, tell: Tell) -> None:
@@ -287,7 +296,3 @@ def _command(data: str | Path) -> str:
     if Path(sys.argv[0]).name in ("visus", "visus.exe", "__main__.py"):
         return shlex.join(["visus", *sys.argv[1:]])
     return f"visus.train({str(data)!r}, ...)"
-
-
-def _silent(row: Mapping[str, Any]) -> None:
-    """Tell nobody."""

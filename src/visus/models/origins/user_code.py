@@ -35,6 +35,15 @@ def is_code(name: str) -> bool:
     return name.startswith((HUB, GIVEN)) or ".py:" in name
 
 
+def anchored(name: str) -> str:
+    """Return a network's name so that it is found from any working folder: its file, if it is one, by absolute path."""
+    if name.startswith(GIVEN) or not is_code(name):
+        return name
+    before = HUB if name.startswith(HUB) else ""
+    path, _, entry = name.removeprefix(before).rpartition(":")
+    return f"{before}{Path(path).resolve()}:{entry}" if path else name
+
+
 def network(name: str, outputs: int, channels: int, size: tuple[int, int], options: Mapping[str, Any]) -> nn.Module:
     """Return what the class or function gives when it is called by its signature.
 
