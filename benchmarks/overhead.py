@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from visus.core.modelfile import Architecture, Card
 from visus.core.recipe import Choice, Draft, InputSettings, Recipe
-from visus.core.task import Batch, Term
+from visus.core.task import Batch, Condemned, Term
 from visus.engine.device import opened
 from visus.engine.folder import RunFolder
 from visus.engine.loop import Run, fit
@@ -45,6 +45,7 @@ class Fixed:
     waiting = 0.0
 
     def __init__(self) -> None:
+        self.condemned: dict[int, Condemned] = {}
         generator = torch.Generator().manual_seed(1)
         images = torch.randn(BATCH, 16, generator=generator)
         labels = torch.randint(CLASSES, (BATCH,), generator=generator)

@@ -67,3 +67,19 @@ def test_a_batch_moves_with_its_targets_and_takes_the_memory_format():
 def test_a_batch_moves_to_the_accelerator_whole():
     moved = batch().to(torch.device("cuda"))
     assert {tensor.device.type for tensor in (*moved.inputs, moved.targets["label"])} == {"cuda"}
+
+
+@pytest.mark.parametrize("rows", range(2, 40))
+@pytest.mark.parametrize("most", [3, 4, 7, 16])
+def test_no_part_is_a_single_row_and_none_is_too_large(rows, most):
+    sizes = [len(part) for part in batch(rows).split(most)]
+    assert sum(sizes) == rows
+    assert 2 <= min(sizes) <= max(sizes) <= most
+
+
+@pytest.mark.parametrize("rows", [4, 12, 30, 32])
+def test_parts_are_whole_groups_but_for_what_is_left_over(rows):
+    sizes = [len(part) for part in batch(rows).split(12, group=4)]
+    assert sum(sizes) == rows
+    assert max(sizes) <= 12
+    assert all(size % 4 == 0 for size in sizes[:-1])

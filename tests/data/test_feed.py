@@ -24,7 +24,7 @@ from tests.data.plain import Brighten, collate, in_folder, odd_sizes, of_array, 
 from visus.core.errors import DataError, UsageError
 from visus.core.files import alive
 from visus.core.seeds import Draws, permutation
-from visus.core.task import Batch
+from visus.core.task import Batch, Condemned
 from visus.data.cache import Plan, build
 from visus.data.dataset import Dataset, FileImages, Images, Strings
 from visus.data.feed import Feed
@@ -547,3 +547,32 @@ class Fitting(Brighten):
 
     def _one(self, samples, draws):
         return torch.stack([image.float().mean((1, 2)) for image in samples.images])
+
+
+@posix
+def test_another_feed_that_is_told_who_is_condemned_shows_the_same_and_loses_no_process(tmp_path):
+    data = of_array()
+    with feed(data) as fresh:
+        culprit = int(fresh.batch(3).indices[2])
+        earlier = [step for step in range(3, 20) if culprit in fresh.batch(step).indices.tolist()][1]
+    deadly = data.with_(images=Deadly(data.images, culprit, tmp_path, 3, signal.SIGKILL))
+    with feed(deadly, workers=1) as first:
+        first.batch(3)
+        condemned, shown = dict(first.condemned), [first.batch(step) for step in range(20)]
+    with feed(data, workers=1) as other:
+        other.condemned.update(condemned)
+        assert all(same(other.batch(step), shown[step]) for step in range(20))
+        assert other.events == []
+    assert condemned[culprit].since == 3
+    assert culprit not in shown[earlier].indices.tolist()
+
+
+def test_steps_before_a_picture_was_condemned_show_it_and_sweeps_do_not():
+    data = of_array()
+    with feed(data) as fresh, feed(data) as told:
+        culprit = int(fresh.batch(0).indices[0])
+        told.condemned[culprit] = Condemned(1, str(culprit), "gone")
+        assert same(told.batch(0), fresh.batch(0))
+        assert all(culprit not in told.batch(step).indices.tolist() for step in range(1, 12))
+        swept = [i for batch in told.sweep() for i in batch.indices.tolist()]
+        assert sorted([*swept, culprit]) == [i for batch in fresh.sweep() for i in batch.indices.tolist()]

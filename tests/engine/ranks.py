@@ -34,7 +34,7 @@ class Unreadable(Points):
 def exercise(folder: Path, trouble: str, rank: int, world: int) -> None:
     """Train; write the gradient of step 0, the final weights and the final buffers."""
     folder.mkdir(parents=True, exist_ok=True)
-    gradient = loop._gradient
+    gradient = loop.gradient
 
     def noted(run: Run, batch, counts, player, step):  # type: ignore[no-untyped-def]
         found = gradient(run, batch, counts, player, step)
@@ -42,13 +42,13 @@ def exercise(folder: Path, trouble: str, rank: int, world: int) -> None:
             save_file({"gradient": run.state.flat.gradients.clone()}, folder / f"gradient-{rank}.safetensors")
         return found
 
-    loop._gradient = noted
+    loop.gradient = noted
     task = {"hungry": Hungry(3) if rank == 1 else Toy(), "sick": Sick(sample=3)}.get(trouble, Toy())
     batch = 1 if trouble == "small" else 15
     feed = Unreadable(batch=15, rank=rank, world=world) if trouble == "unreadable" else None
     settings = recipe(steps=12, batch=batch, **{"data.max_bad": 0.5})
     run = train(folder / "run", settings, model=network(norm=trouble == "norm"), task=task, feed=feed)
-    loop._gradient = gradient
+    loop.gradient = gradient
     kept = {"weights": run.state.flat.weights, **{f"buffer{i}": b for i, b in enumerate(run.state.buffers)}}
     save_file({name: tensor.clone() for name, tensor in kept.items()}, folder / f"weights-{rank}.safetensors")
 

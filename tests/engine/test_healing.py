@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -134,9 +135,34 @@ def test_a_bad_running_statistic_never_reaches_a_file_or_an_evaluation(tmp_path,
     assert (
         "1.running_mean" in first(tmp_path, "rolled_back")["why"] or "buffer" in first(tmp_path, "rolled_back")["why"]
     )
-    assert first(tmp_path, "rolled_back")["step"] <= 8
+    assert first(tmp_path, "rolled_back")["step"] == AT + 1
     assert run.state.finite()
     all_saved_are_finite(tmp_path)
+
+
+class Huge(Toy):
+    """One sample so large, in one step, that its variance overflows while every output stays finite."""
+
+    def losses(self, model, batch, player, step):
+        if step == AT:
+            points = batch.inputs[0].clone()
+            points[0] = 1e30
+            batch = replace(batch, inputs=(points,))
+        return super().losses(model, batch, player, step)
+
+
+def test_a_statistic_that_a_finite_step_breaks_is_named_the_same_step_and_put_back(tmp_path):
+    kept = {}
+
+    def change(run):
+        at_step(run, AT, lambda batch: kept.update(before=run.state.model[1].running_var.clone()))
+        at_step(run, AT + 1, lambda batch: kept.update(after=run.state.model[1].running_var.clone()))
+
+    run = train(tmp_path, recipe(save_every=1000.0), model=network(norm=True), task=Huge(), change=change)
+    found = first(tmp_path, "skipped")
+    assert (found["step"], found["cause"], found["module"]) == (AT, "statistic", "1.running_var")
+    assert torch.equal(kept["before"], kept["after"])
+    assert run.state.finite()
 
 
 @pytest.mark.parametrize("bad", NOT_FINITE)

@@ -1,6 +1,10 @@
 """A step is a function of (state, number, seed): repeated, resumed, retried and rolled back alike."""
 
 import json
+import os
+import signal
+import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +12,7 @@ import torch
 from tests.engine.toy import Points, Toy, network, recipe, train
 from visus.core.errors import DivergedError, Interrupted, ResourceError
 from visus.core.modelfile import read_model
-from visus.core.task import Term
+from visus.core.task import Condemned, Term
 from visus.engine import loop
 from visus.engine.state import Generations
 
@@ -39,9 +43,6 @@ def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(tmp_path, at):
 
         def batch_or_stop(step, without=frozenset()):
             if step == at:
-                import os
-                import signal
-
                 os.kill(os.getpid(), signal.SIGTERM)
             return batch(step, without)
 
@@ -56,6 +57,27 @@ def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(tmp_path, at):
     assert torch.equal(whole.state.average, parts.state.average)
     assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
     assert (tmp_path / "whole/best.safetensors").read_bytes() == (tmp_path / "parts/best.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_sent_twice_stops_at_once_with_its_own_exit_code(tmp_path, number):
+    whole = train(tmp_path / "whole")
+
+    def stop_twice(run):
+        batch = run.train.batch
+
+        def batch_or_stop(step, without=frozenset()):
+            for _ in range(2 * (step == 5)):
+                os.kill(os.getpid(), number)
+            return batch(step, without)
+
+        run.train.batch = batch_or_stop
+
+    with pytest.raises(Interrupted) as stopped:
+        train(tmp_path / "parts", change=stop_twice)
+    assert stopped.value.exit == 128 + number
+    assert "at once" in str(stopped.value)
+    assert torch.equal(whole.state.flat.weights, train(tmp_path / "parts").state.flat.weights)
 
 
 @pytest.mark.parametrize("name", ["momentum", "nesterov", "rmsprop", "adam", "muon", "lamb"])
@@ -265,9 +287,7 @@ def test_frozen_parameters_stay_until_they_are_freed(tmp_path):
 
     def both(run):
         freeze(run)
-        log = loop._log
         run.watch = lambda row: seen.setdefault(row.get("step"), run.state.flat.parameters["0.weight"].clone())
-        assert log
 
     train(tmp_path / "half", half, change=both)
     run = train(
@@ -324,3 +344,96 @@ def test_a_run_in_minutes_that_was_stopped_late_ends_all_the_same(tmp_path):
     run = train(tmp_path, settings, seconds=1.5)
     assert run.state.progress.finished
     assert [d for d in decisions(tmp_path) if d["kind"] in ("mark", "segment")][: len(marks)] == marks
+
+
+def test_a_skip_whose_step_is_done_again_after_a_resume_is_written_down_once(tmp_path):
+    settings = recipe(steps=16, save_every=1000.0, evaluate_every=100.0)
+
+    def killed(run):
+        batch = run.train.batch
+
+        def batch_or_die(step, without=frozenset()):
+            if step == 12:
+                raise KeyboardInterrupt
+            return batch(step, without)
+
+        run.train.batch = batch_or_die
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", settings, task=Sick(sample=3), change=killed)
+    before = decisions(tmp_path / "parts")
+    assert {d["kind"] for d in before} == {"skipped", "quarantined"}
+    resumed = train(tmp_path / "parts", settings, task=Sick(sample=3))
+    whole = train(tmp_path / "whole", settings, task=Sick(sample=3))
+    assert decisions(tmp_path / "parts") == before
+    assert torch.equal(whole.state.flat.weights, resumed.state.flat.weights)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "parts")
+    assert len(list((tmp_path / "parts/bundles").iterdir())) == 2
+
+
+def test_a_damaged_state_that_a_run_goes_back_over_is_told_and_written_down(tmp_path):
+    told = []
+
+    def damage(run):
+        run.watch = told.append
+        batch = run.train.batch
+
+        def damaged(step, without=frozenset()):
+            if step == 5:
+                run.generations.wait()
+                newest = tmp_path / f"state/{5:010d}.safetensors"
+                newest.write_bytes(newest.read_bytes()[:-1])
+                run.state.flat.weights[0] = float("nan")
+            return batch(step, without)
+
+        run.train.batch = damaged
+
+    train(tmp_path, change=damage)
+    written = [d for d in decisions(tmp_path) if d["kind"] == "damaged"]
+    assert "state 5 is damaged" in written[0]["why"]
+    assert any(row.get("event") == "damaged" for row in told)
+
+
+@pytest.mark.parametrize("size", ["too_many", "enough"])
+def test_a_budget_of_few_steps_is_told_of(tmp_path, size):
+    def slow(run):
+        batch = run.train.batch
+
+        def slowly(step, without=frozenset()):
+            time.sleep(0.2 if size == "too_many" else 0.0)
+            return batch(step, without)
+
+        run.train.batch = slowly
+
+    run = train(tmp_path, recipe(minutes=1, steps=None), seconds=0.9, change=slow)
+    few = [d for d in decisions(tmp_path) if d["kind"] == "few_steps"]
+    assert len(few) == (size == "too_many")
+    assert all("--minutes" in d["why"] and d["steps"] < 10 for d in few)
+    assert run.state.progress.finished
+
+
+def test_a_condemned_picture_is_left_out_of_the_same_steps_by_a_resumed_run(tmp_path):
+    """The feed finds out at step 4; after a resume from the start, another feed is told before it could find out."""
+    seen = []
+
+    def condemning(find):
+        def change(run):
+            batch = run.train.batch
+
+            def without_it(step, without=frozenset()):
+                if find and step == 4:
+                    run.train.condemned[7] = Condemned(4, "point 7", "every process that read it was ended")
+                    return replace(batch(step, without), bad=(("point 7", "every process that read it was ended"),))
+                return batch(step, without)
+
+            run.train.batch = without_it
+            seen.append(dict(run.train.condemned))
+
+        return change
+
+    settings = recipe(save_every=1000.0, **{"data.max_bad": 0.5})
+    train(tmp_path, settings, change=condemning(True))
+    (tmp_path / "state").rename(tmp_path / "gone")
+    train(tmp_path, settings, change=condemning(False))
+    assert seen == [{}, {7: Condemned(4, "point 7", "every process that read it was ended")}]
+    assert [d["kind"] for d in decisions(tmp_path)] == ["condemned", "unreadable"]

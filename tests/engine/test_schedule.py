@@ -1,6 +1,5 @@
 """Rates against PyTorch's own schedulers; runs in minutes against simulated clocks."""
 
-import math
 from itertools import pairwise
 
 import pytest
@@ -161,9 +160,52 @@ def test_costly_validations_wait_for_the_end():
     assert sum(values["judge"] for _, _, values in simulate(CLOCKS["fast"], cost=1.0)[2]) == 3
 
 
-def test_a_budget_of_a_few_steps_still_decays():
-    steps, elapsed, written, told = simulate(lambda step, at: 100.0)
-    assert steps >= SEGMENTS
-    assert told[-1] < 1
-    assert math.isfinite(elapsed)
-    assert written
+def test_a_budget_of_a_few_steps_still_decays_and_is_kept():
+    steps, elapsed, _, told = simulate(lambda step, at: 100.0)
+    assert (steps, elapsed) == (6, 600.0)
+    assert told[-1] < 0.5
+
+
+@pytest.mark.parametrize("seconds_of_step", [55.0, 59.0, 130.0, 250.0, 301.0, 599.0, 10_000.0])
+def test_no_step_begins_that_the_budget_does_not_hold_but_the_first(seconds_of_step):
+    steps, elapsed, written, _ = simulate(lambda step, at: seconds_of_step)
+    assert steps == max(1, SECONDS // seconds_of_step)
+    assert elapsed <= max(SECONDS, seconds_of_step)
+    assert len([kind for kind, *_ in written if kind == "segment"]) == SEGMENTS
+
+
+def fits(seconds_of_step, elapsed=0.0):
+    """Return at which step a horizon tells how many steps it will have, and how many those are."""
+    horizon = Minutes(recipe(minutes=10, steps=None), SECONDS, 5, lambda kind, step, values: None)
+    for step in range(20):
+        told = horizon.decide(step, elapsed)
+        if told is not None or horizon.ended(step):
+            return step, told
+        elapsed += seconds_of_step(step)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [
+        (lambda step: 100.0, (2, 6)),
+        (lambda step: 50.0, (2, 12)),
+        (lambda step: 60.0 if step == 0 else 1.0, (2, 541)),  # the first step is no measure
+        (lambda step: 601.0, (1, 1)),
+    ],
+)
+def test_how_many_steps_a_budget_holds_is_told_by_the_second(clock, expected):
+    assert fits(clock) == expected
+
+
+def test_a_budget_that_is_gone_before_the_first_step_is_told_at_once():
+    assert fits(lambda step: 1.0, elapsed=SECONDS + 1) == (0, 1)
+
+
+def test_decisions_of_a_run_that_went_back_are_taken_in_the_order_of_their_steps():
+    marks = [("mark", 80, {"share": 0.25, "judge": True}), ("mark", 61, {"share": 0.5, "judge": False})]
+    horizon = Minutes(recipe(minutes=10, steps=None), SECONDS, 5, lambda *decision: None, marks)
+    for step in range(62):
+        horizon.decide(step, 0.0)
+    assert horizon.progress(61) == 0.5
+    assert not horizon.evaluates(61)

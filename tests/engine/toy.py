@@ -15,7 +15,7 @@ from visus.core.modelfile import Architecture, Card
 from visus.core.recipe import Choice, Draft, InputSettings, Recipe
 from visus.core.scores import Score
 from visus.core.seeds import derive, permutation
-from visus.core.task import Batch, Term
+from visus.core.task import Batch, Condemned, Term
 from visus.engine.device import opened
 from visus.engine.folder import RunFolder
 from visus.engine.loop import Run, fit
@@ -91,6 +91,7 @@ class Points:
         self.x = torch.randn(n, FEATURES, generator=generator, dtype=torch.float64).to(dtype)
         self.y = (self.x[:, 0] > 0).long() + (self.x[:, 1] > 0.3).long()
         self.y[::5] = -1
+        self.condemned: dict[int, Condemned] = {}
         self.batch_size, self.size, self.seed, self.rank, self.world = batch, n, seed, rank, world
 
     def _rows(self, at: np.ndarray, step_seed: int, start: int, whole: int) -> Batch:

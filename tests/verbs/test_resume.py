@@ -156,7 +156,11 @@ def test_a_damaged_state_is_passed_over_for_the_one_before_and_it_is_said(stoppe
     newest.write_bytes(rotten)
     said = []
     ended = visus.resume(stopped, watch=said.append)
-    assert any("is damaged" in row.get("note", "") and "the one before it was used" in row["note"] for row in said)
+    (told,) = [row["why"] for row in said if row.get("event") == "damaged"]
+    assert "is damaged" in told and "the one before it was used" in told
+    assert any(
+        row.get("why") == told for row in map(json.loads, (stopped / "decisions.jsonl").read_text().splitlines())
+    )
     assert same_bits(uninterrupted.folder, ended.folder)
 
 
@@ -280,3 +284,33 @@ def test_a_run_that_writes_events_goes_on_writing_them(photos, tmp_path):
     visus.resume(tmp_path / "run")
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("loss")] == list(range(1, 21))
+
+
+OWN = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, outputs, channels):
+        super().__init__(nn.Conv2d(channels, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(outputs))
+"""
+
+
+def test_code_and_weights_named_from_one_folder_are_found_from_another(photos, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("own.py").write_text(OWN)
+    plain = {key: value for key, value in SETTINGS.items() if not key.startswith("model.")} | {"input.size": 16}
+    first = visus.train(photos, out=tmp_path / "first", steps=4, model="own.py:Net", set=plain)
+    Path("start.safetensors").write_bytes(first.best.read_bytes())
+    watch = stopping(signal.SIGINT, lambda row: row.get("step", 0) >= 2 and "loss" in row)
+    again = {**plain, "model.weights": "start.safetensors", "save_every": 0.0}
+    with pytest.raises(Interrupted):
+        visus.train(photos, out=tmp_path / "run", steps=40, model="own.py:Net", set=again, watch=watch)
+    monkeypatch.chdir(tmp_path / "there")
+    ended = visus.resume(tmp_path / "run")
+    assert ended.steps == 40
+    for file in (ended.best, ended.folder / "last.safetensors"):
+        assert str(tmp_path).encode() not in file.read_bytes()
+    assert b"own.py:Net" in ended.best.read_bytes()
+    assert len(visus.predict(ended.best, photos / "test" / "six", network=str(tmp_path / "here/own.py:Net"))) == 30

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -74,9 +75,17 @@ class Batch:
             start=self.start + start,
         )
 
-    def split(self, n: int) -> list[Batch]:
-        """Return parts of at most ``n`` rows, in order."""
-        return [self] if n >= len(self) else [self.rows(i, min(i + n, len(self))) for i in range(0, len(self), n)]
+    def split(self, n: int, group: int = 1) -> list[Batch]:
+        """Return parts of at most ``n`` rows in order, as even as whole groups of ``group`` rows allow.
+
+        Even, lest the last one be a single row, of which a normalisation could make no statistic.
+        """
+        if n >= len(self):
+            return [self]
+        groups = -(-len(self) // group)
+        parts = -(-groups // (n // group))
+        ends = [min(len(self), groups * i // parts * group) for i in range(parts + 1)]
+        return [self.rows(start, end) for start, end in pairwise(ends)]
 
     def to(self, device: torch.device, memory_format: torch.memory_format = torch.contiguous_format) -> Batch:
         """Return the batch on a device; 4-d inputs take the memory format."""
@@ -111,13 +120,23 @@ class Transform(Protocol):
         ...
 
 
+class Condemned(NamedTuple):
+    """A picture that ends every process which reads it: left out of steps from ``since`` on, and of every sweep."""
+
+    since: int
+    id: str
+    why: str
+
+
 class Feed(Protocol):
     """Turns a step number into a batch.  It holds no state: the same step gives the same bits, whoever asks and when.
 
-    ``waiting`` is the seconds that ``batch`` has kept its caller waiting.
+    ``waiting`` is the seconds that ``batch`` has kept its caller waiting, ``condemned`` what it has found out about
+    pictures by their index: kept elsewhere and put back here, it makes another feed show the same.
     """
 
     waiting: float
+    condemned: dict[int, Condemned]
 
     @property
     def size(self) -> int:

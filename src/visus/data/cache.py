@@ -32,7 +32,7 @@ from visus.core.files import digest, replacing, sweep
 from visus.data.dataset import ArrayImages, Dataset, FileImages
 from visus.data.pixels import LARGE, Beat, Pictures, Taken, pictures, shrunk, tensor_of, together
 from visus.data.stamps import stamp
-from visus.data.workers import Condemned, Pool, Processes, Threads, cores
+from visus.data.workers import Lethal, Pool, Processes, Threads, cores
 
 Mode: TypeAlias = Literal["off", "memory", "disk"]
 
@@ -414,7 +414,7 @@ def _decoded(
                 pool.submit(job)
             try:
                 yield pool.result(jobs[0])
-            except Condemned as error:
+            except Lethal as error:
                 condemned[error.picture] = error.how
                 continue
             at += 1

@@ -6,6 +6,7 @@ for at any time, by any rank, from any number of workers, and has the same bits.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -20,11 +21,11 @@ from torch import Tensor
 from visus.core.errors import DataError, UsageError
 from visus.core.sample import Samples
 from visus.core.seeds import Draws, derive, permutation
-from visus.core.task import Batch, Transform
+from visus.core.task import Batch, Condemned, Transform
 from visus.data.cache import Cache
 from visus.data.dataset import Dataset, Strings
 from visus.data.pixels import Beat, Pictures, Taken, frames, pictures
-from visus.data.workers import Condemned, Loss, Pool, Processes, Threads, cores
+from visus.data.workers import Lethal, Loss, Pool, Processes, Threads, cores
 
 Indices: TypeAlias = NDArray[np.int64]
 
@@ -60,6 +61,7 @@ class Feed:
     Attributes:
         waiting: seconds that ``batch`` kept its caller waiting, altogether.
         bad: reason by id of the pictures that could not be read so far.
+        condemned: by index, pictures that end every process which reads them: from which step on they are left out.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class Feed:
         self._plan = _Plan(np.asarray(indices, dtype=np.int64), batch, seed, train, rank, world)
         work = _Work(self._plan, source, dataset.ids, dataset.columns, transform, collate)
         self._pool: Pool[_Job, Batch] = Processes(work, workers) if workers else Threads(work, min(THREADS, cores()))
-        self._condemned: dict[int, str] = {}
+        self.condemned: dict[int, Condemned] = {}
         self.waiting = 0.0
         self.bad: dict[str, str] = {}
 
@@ -154,16 +156,22 @@ class Feed:
     def _next(self, jobs: list[_Job]) -> Batch:
         """Return the first job's batch while the others are prepared."""
         while True:
-            known = [replace(job, condemned=tuple(self._condemned.items())) for job in jobs]
+            known = [replace(job, condemned=self._condemned_at(job)) for job in jobs]
             for job in known:
                 self._pool.submit(job)
             try:
                 batch = self._pool.result(known[0])
-            except Condemned as error:
-                self._condemned[error.picture] = f"every process that read it {error.how}"
+            except Lethal as error:
+                since, why = jobs[0].number if jobs[0].kind == "step" else 0, f"every process that read it {error.how}"
+                self.condemned[error.picture] = Condemned(since, self._ids[error.picture], why)
                 continue
             self.bad.update(batch.bad)
             return batch
+
+    def _condemned_at(self, job: _Job) -> tuple[tuple[int, str], ...]:
+        """Return the pictures that a job does without: a step before their time read them, and its bits stand."""
+        step = job.number if job.kind == "step" else math.inf
+        return tuple((index, said.why) for index, said in sorted(self.condemned.items()) if said.since <= step)
 
     def _sentence(self, loss: Loss) -> str:
         doing = f" while reading {self._ids[loss.picture]}" if loss.picture >= 0 else ""

@@ -51,7 +51,7 @@ class Loss:
     how: str
 
 
-class Condemned(Exception):
+class Lethal(Exception):
     """A picture that ended every process that read it."""
 
     def __init__(self, picture: int, how: str) -> None:
@@ -78,7 +78,7 @@ class Pool(Protocol[Job, Result_co]):
         """Return what a job gives, and forget it; whatever the function raised is raised here.
 
         Raises:
-            Condemned: three processes in a row ended over the same picture.
+            Lethal: three processes in a row ended over the same picture.
             ResourceError: five processes in a row ended over this job.
         """
         ...
@@ -264,7 +264,7 @@ class Processes(Generic[Job, Result]):
         deaths.append(picture)
         error: Exception | None = None
         if picture >= 0 and deaths[-_CONDEMNED:] == [picture] * _CONDEMNED:
-            error = Condemned(picture, how)
+            error = Lethal(picture, how)
         elif len(deaths) >= _GIVE_UP:
             error = ResourceError(
                 "DATA-033", f"{_GIVE_UP} worker processes in a row were lost over one batch", where=f"the last {how}",

@@ -18,6 +18,7 @@ from visus.core.files import write_bytes, write_text
 from visus.core.task import Batch, Task
 from visus.engine.device import Device, out_of_memory
 from visus.engine.splitting import rows_of, seed_of
+from visus.engine.state import statistics
 
 FOLDER = "bundles"
 """Of a run, where steps that failed can be seen again."""
@@ -28,8 +29,9 @@ class Cause:
     """Why a step was not finite.
 
     Attributes:
-        kind: the first that is so: ``weight``, ``buffer``, ``input``, ``target``, ``forward``, ``loss``, ``backward``;
-            ``sum`` where each part was finite when it was looked at again, and only all of them together were not.
+        kind: the first that is so: ``weight``, ``buffer``, ``input``, ``target``, ``forward``, ``loss``, ``statistic``
+            (of what a normalisation gathers), ``backward``; ``sum`` where each part was finite when it was looked at
+            again, and only all of them together were not.
         module: the first module whose output (or gradient) is not finite, or the weight's name.
         term: the loss term.
         ids: of the samples that are not finite by themselves; empty when none or nearly all are, so no one is to blame.
@@ -73,7 +75,7 @@ def locate(task: Task, model: nn.Module, batch: Batch, player: str, step: int, d
     if guilty:
         return Cause(*guilty[:3], *_named(batch, guilty[3]))
     kind = module = term = ""
-    parts = [part for part in batch.split(micro) if len(part)]
+    parts = [part for part in batch.split(micro, max(1, task.group)) if len(part)]
     while parts and not kind:
         try:
             kind, module, term = _watched(task, model, parts[0], batch, player, step, device)
@@ -168,6 +170,9 @@ def _watched(
             return ("forward", seen[0], broken[0]) if seen else ("loss", "", broken[0])
         if seen:
             return "forward", seen[0], ""
+        gathered = [name for name, buffer in statistics(model).items() if not _all_finite(buffer)]
+        if gathered:
+            return "statistic", gathered[0], ""
         inputs = [p for p in model.parameters() if p.requires_grad]
         for name, term in terms.items():
             if not term.sum.requires_grad:

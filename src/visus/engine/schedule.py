@@ -59,7 +59,7 @@ class Steps:
     epoch: float
 
     def decide(self, step: int, elapsed: float) -> None:
-        """Nothing is open: every step follows from its number."""
+        """Decide nothing: every step follows from its number."""
 
     def progress(self, step: int) -> float:
         """Return the share of the run that lies behind ``step`` steps."""
@@ -92,8 +92,8 @@ class Minutes:
     """A run bounded by the clock, whose every decision is written down before it acts and never revisited.
 
     The rate is constant, then decays over the last ``schedule.decay`` of the time.  The decay is cut into SEGMENTS
-    equal parts; at the start of each, the speed measured so far fixes how many steps it has.  A resume reads the
-    decisions and looks at no clock until they are used up.
+    equal parts; at the start of each, the speed measured so far fixes how many steps it has: none, where no more fits.
+    One step is always made.  A resume reads the decisions and looks at no clock until they are used up.
 
     Args:
         recipe: its schedule and minutes.
@@ -122,27 +122,28 @@ class Minutes:
         self.segments: list[tuple[int, int]] = []
         self.judged: set[int] = set()
         self.passed: list[tuple[int, float]] = []
-        self.pending = [d for d in self.decisions if d[0] in ("mark", "segment")]
+        timed = (d for d in self.decisions if d[0] in ("mark", "segment"))
+        self.pending = sorted(timed, key=lambda decision: decision[1])  # a run that went back wrote on from there
         self.since: tuple[int, float] | None = None
+        self.first: tuple[int, float] | None = None
+        self.told = False
 
-    def decide(self, step: int, elapsed: float) -> None:
-        """Take the decisions due before ``step``: those written down at their step, else by the clock."""
+    def decide(self, step: int, elapsed: float) -> int | None:
+        """Take the decisions due before ``step``: those written down at their step, else by the clock.
+
+        Returns:
+            About how many steps the run will have, once, as soon as that shows; else None.
+        """
         if self.since is None:
             self.since = step, elapsed
-        while True:
-            if self.pending:
-                kind, at, values = self.pending[0]
-                if at > step:
-                    return
-                self.pending.pop(0)
-                self._take(kind, at, values)
-                continue
-            decision = self._due(step, elapsed)
-            if decision is None:
-                return
-            kind, values = decision
-            self.write(kind, step, values)
-            self._take(kind, step, values)
+        while self.pending and self.pending[0][1] <= step:
+            self._take(*self.pending.pop(0))
+        while not self.pending and (decision := self._due(step, elapsed)) is not None:
+            self.write(decision[0], step, decision[1])
+            self._take(decision[0], step, decision[1])
+        fits = None if self.told else self._fits(step, elapsed)
+        self.told = fits is not None or self.told
+        return fits
 
     def progress(self, step: int) -> float:
         """Return the share of the run behind ``step`` steps, as far as it has been decided."""
@@ -152,7 +153,7 @@ class Minutes:
             i = min(bisect_right(ends, step) - 1, len(self.segments) - 1)
             if i >= 0:
                 start, steps = self.segments[i]
-                within = min(1.0, (step - start) / steps)
+                within = min(1.0, (step - start) / steps) if steps else 1.0
                 return constant + self.recipe.schedule.decay * (i + within) / SEGMENTS
         return max([share for at, share in self.passed if at <= step], default=0.0)
 
@@ -192,15 +193,28 @@ class Minutes:
             return None
         left = max(0.0, available - elapsed) / (SEGMENTS - len(self.segments))
         judge = len(self.segments) in (0, SEGMENTS // 2) and self._affordable()
-        return "segment", {"steps": max(1, int(left * self._speed(step, elapsed))), "judge": judge}
+        return "segment", {"steps": int(left * self._speed(step, elapsed) + 1e-6), "judge": judge}
 
     def _affordable(self) -> bool:
         return self.cost <= AFFORDABLE * self.seconds
 
     def _speed(self, step: int, elapsed: float) -> float:
-        """Return steps a second, all included, since this process began to train."""
+        """Return steps a second, all included, since this process began to train, or else since the run did."""
         assert self.since is not None
-        return (step - self.since[0]) / max(1e-9, elapsed - self.since[1]) if step > self.since[0] else 1.0
+        begun = self.since if step > self.since[0] else (0, 0.0)
+        return (step - begun[0]) / max(1e-9, elapsed - begun[1])
+
+    def _fits(self, step: int, elapsed: float) -> int | None:
+        """Return how many steps the run will have in all, once two of them or the end of its time show it."""
+        left = self.seconds - self.reserve - elapsed
+        if left <= 0 or self.ended(step):
+            return max(1, step)
+        if self.since is None or step == self.since[0]:
+            return None
+        if self.first is None or step == self.first[0]:  # the first step is slower than any other
+            self.first = step, elapsed
+            return None
+        return step + int(left * (step - self.first[0]) / max(1e-9, elapsed - self.first[1]))
 
     def _take(self, kind: str, step: int, values: dict[str, Any]) -> None:
         if kind == "segment":

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, resolve_name
 
 from visus.core.seeds import derive
 from visus.core.task import Batch, Task
@@ -21,32 +21,41 @@ class Rows(TorchFunctionMode):
 
     The generator must stand at the same seed before every part.  Covered are ``F.dropout`` and its kin and the
     in-place ``bernoulli_`` by which drop-path is written everywhere; a first axis that is a multiple of the part
-    (windows) is cut in proportion.  Attention dropout happens inside a fused kernel and is not covered: ``uncovered``
-    names the models that have it.
+    (windows) is cut in proportion.  Whatever else moves the generator is not: dropout inside the fused kernel of
+    attention, noise that a network draws itself.
 
     Args:
         rows: of this part.  start: first of them in the whole batch.  whole: rows of the whole batch.
+        drawn: collects, in words, which functions drew random numbers that are not covered; looking costs time, so
+            None does not.
     """
 
-    def __init__(self, rows: int, start: int, whole: int) -> None:
+    def __init__(self, rows: int, start: int, whole: int, drawn: set[str] | None = None) -> None:
         super().__init__()
-        self.rows, self.start, self.whole = rows, start, whole
+        self.rows, self.start, self.whole, self.drawn = rows, start, whole, drawn
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Redirect random masks; everything else passes."""
         kwargs = dict(kwargs or {})
-        if func in _DROPOUTS:
+        if func in _DROPOUTS and self._cuttable(args[0] if args else kwargs["input"]):
             return self._dropout(func, *args, **kwargs)
         if func is Tensor.bernoulli_ and self._cuttable(args[0]):
             return args[0].copy_(self._cut(self._whole(args[0]).bernoulli_(*args[1:], **kwargs)))
-        return func(*args, **kwargs)
+        if self.drawn is None:
+            return func(*args, **kwargs)
+        before = _generators()
+        result = func(*args, **kwargs)
+        if _generators() != before:
+            name = resolve_name(func) or getattr(func, "__name__", "a function")
+            self.drawn.add(f"{name} draws random numbers for each part on its own")
+        return result
 
     def _dropout(
         self, func: Callable[..., Tensor], input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
     ) -> Tensor:
-        if not training or p == 0 or not self._cuttable(input):
+        if not training or p == 0:
             return func(input, p, training, inplace)
         if func in {F.alpha_dropout, F.feature_alpha_dropout}:
             padded = self._whole(input.detach()).zero_()
@@ -73,11 +82,11 @@ class Rows(TorchFunctionMode):
         return whole[self.start * share : self.start * share + self.rows * share]
 
 
-def rows_of(part: Batch, batch: Batch, world: int) -> Rows:
+def rows_of(part: Batch, batch: Batch, world: int, drawn: set[str] | None = None) -> Rows:
     """Return the place of a part in the step's batch of all ranks, or in this process's batch where it is alone."""
     if world > 1:
-        return Rows(len(part), part.start, batch.whole)
-    return Rows(len(part), part.start - batch.start, len(batch))
+        return Rows(len(part), part.start, batch.whole, drawn)
+    return Rows(len(part), part.start - batch.start, len(batch), drawn)
 
 
 def seed_of(batch: Batch, player: str, task: Task) -> int:
@@ -86,19 +95,14 @@ def seed_of(batch: Batch, player: str, task: Task) -> int:
 
 
 def uncovered(model: nn.Module) -> list[str]:
-    """Return, in words, what makes this model's gradient depend on how a batch is split; empty when nothing does."""
-    found: list[str] = []
+    """Return, in words, which modules make this model's gradient depend on how a batch is split, whatever they draw."""
     norms = [n for n, m in model.named_modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
-    if norms:
-        found.append(f"batch normalisation ({len(norms)} layers, first {norms[0]}) uses the statistics of each part")
-    for name, module in model.named_modules():
-        rate = module.dropout if isinstance(module, nn.MultiheadAttention) else _attention_dropout(module)
-        if module.training and rate > 0:
-            found.append(f"attention dropout in {name or type(module).__name__} draws its masks inside a fused kernel")
-            break
-    return found
+    if not norms:
+        return []
+    return [f"batch normalisation ({len(norms)} layers, first {norms[0]}) uses the statistics of each part"]
 
 
-def _attention_dropout(module: nn.Module) -> float:
-    drop = getattr(module, "attn_drop", None)
-    return drop.p if isinstance(drop, nn.Dropout) else float(drop) if isinstance(drop, float) else 0.0
+def _generators() -> list[bytes]:
+    """Return where the generators of processor and GPUs stand."""
+    made = [torch.default_generator, *torch.cuda.default_generators]  # none before CUDA is used
+    return [generator.get_state().numpy().tobytes() for generator in made]

@@ -111,6 +111,7 @@ class State:
         average: EMA of ``flat.weights``, or None.
         average_buffers: EMA of the floating buffers, in the order of ``buffers``.
         progress: what is no tensor.
+        statistics, average_statistics: what holds the floating buffers, and their EMA, one tensor a type.
     """
 
     model: nn.Module
@@ -124,17 +125,19 @@ class State:
         averaged = statistics(self.model)
         self.buffers = list(averaged.values())
         self.counters = [b for name, b in self.model.named_buffers() if name not in averaged]
-        self._before = [torch.empty_like(b) for b in (*self.buffers, *self.counters)]
+        self.statistics, self.average_statistics = together(self.buffers), together(self.average_buffers)
+        self._now = [*self.statistics, *together(self.counters)]
+        self._before = [torch.empty_like(b) for b in self._now]
 
     def remember_buffers(self) -> None:
         """Copy the buffers before a forward pass that may have to be undone."""
         if self._before:
-            torch._foreach_copy_(self._before, [*self.buffers, *self.counters])
+            torch._foreach_copy_(self._before, self._now)
 
     def restore_buffers(self) -> None:
         """Put the remembered buffers back."""
         if self._before:
-            torch._foreach_copy_([*self.buffers, *self.counters], self._before)
+            torch._foreach_copy_(self._now, self._before)
 
     def swap_average(self) -> None:
         """Exchange the weights and their average; twice is nothing."""
@@ -203,6 +206,20 @@ class State:
         return ""
 
 
+def together(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Move tensors, in place, into one buffer for each type, and return these: one kernel then copies or checks all."""
+    kinds: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for tensor in tensors:
+        kinds.setdefault((tensor.dtype, tensor.device), []).append(tensor)
+    buffers = []
+    for (dtype, device), alike in kinds.items():
+        sizes = [-(-tensor.numel() // ALIGN) * ALIGN for tensor in alike]
+        buffers.append(torch.zeros(sum(sizes), dtype=dtype, device=device))
+        for tensor, room in zip(alike, torch.split(buffers[-1], sizes), strict=True):
+            tensor.data = room[: tensor.numel()].view(tensor.shape).copy_(tensor)
+    return buffers
+
+
 def statistics(model: nn.Module) -> dict[str, Tensor]:
     """Return the floating buffers that training gathers and a model file keeps.
 
@@ -243,6 +260,11 @@ class Snapshot:
     tensors: dict[str, Tensor]
     scalars: dict[str, Any]
     progress: dict[str, Any]
+
+
+def copied(state: State) -> Snapshot:
+    """Return a copy of a state as it is now, in memory of its own."""
+    return Snapshot({n: t.clone() for n, t in state.tensors().items()}, state.scalars(), asdict(state.progress))
 
 
 class Generations:

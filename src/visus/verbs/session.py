@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import torch
 
-from visus.core.errors import Interrupted, quoted
+from visus.core.errors import quoted
 from visus.core.files import write_json, write_text
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import Recipe
@@ -26,7 +22,7 @@ from visus.engine.device import Device, short_of_memory
 from visus.engine.evaluate import answers, judge
 from visus.engine.folder import RunFolder
 from visus.engine.schedule import Minutes
-from visus.engine.splitting import uncovered
+from visus.engine.signals import stopping_at_once
 from visus.verbs.assembly import Tell, assemble, feed
 from visus.verbs.runs import Run
 
@@ -65,13 +61,12 @@ def complete(
         ResourceError, DivergedError: as ``loop.fit``.
     """
     lean = f"visus resume {quoted(held.path)}, with less else running, or --set size=SMALLER"
-    with _stoppable(held.path), short_of_memory("what was saved is kept", lean), ExitStack() as stack:
+    with stopping_at_once(held.path), short_of_memory("what was saved is kept", lean), ExitStack() as stack:
         reading = time.perf_counter() - started
         run = assemble(recipe, dataset, held, device, given=given, started=started, tell=tell)
         stack.callback(run.train.close)
         if run.validation is not None:
             stack.callback(run.validation.close)
-        _note_what_splitting_changes(run)
         _go_on(run)
         _note_unusable(run, dataset)
         if recipe.tensorboard and held.leader:
@@ -93,8 +88,7 @@ def _go_on(run: loop.Run) -> None:
     """Take up the newest complete state, where an earlier sitting left one."""
     if not run.generations.steps():
         return
-    for warning in run.generations.load(run.state):
-        run.watch({"note": warning})
+    run.load()
     progress = run.state.progress
     run.spent = progress.elapsed
     run.folder.cut(progress.step, progress.evaluated)
@@ -123,7 +117,7 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float]) -> Run
         metric, bad = judge(task, model, final, device)
     seconds |= {"training": run.seconds["steps"] - run.train.waiting, "waiting for data": run.train.waiting,
                 "validation": run.seconds["validation"], "saving": run.seconds["saving"]}  # fmt: skip
-    loop.note_bad(run, bad, run.state.progress.step, split)
+    run.note_bad(bad, run.state.progress.step, split)
     scores = metric.compute()
     seconds[split] = time.perf_counter() - began
     unusable = tuple({**dict(dataset.bad), **run.bad}.items())
@@ -134,7 +128,7 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float]) -> Run
         write_model(result.best, tensors, told)
         result = _report(run, dataset, metric, told, result)
     device.most([0])  # no rank leaves before the leader has written
-    if error := loop.too_many_bad(run, f"the model and {result.report}, which lists them, are written"):
+    if error := run.too_many_bad(f"the model and {result.report}, which lists them, are written"):
         raise error
     return result
 
@@ -162,13 +156,6 @@ def _note_unusable(run: loop.Run, dataset: Dataset) -> None:
             run.event("unusable", run.state.progress.step, id=name, why=why)
 
 
-def _note_what_splitting_changes(run: loop.Run) -> None:
-    """Say what makes the gradient depend on how a batch is split, where it will be."""
-    if run.micro(0) < run.recipe.batch or run.device.world > 1:
-        for why in uncovered(run.state.model.train()):
-            run.watch({"note": f"splitting the batch is not exact here: {why}"})
-
-
 def _seconds_to_judge(run: loop.Run, dataset: Dataset, pictures: int) -> float:
     """Return about how long reading and judging a number of pictures takes: timed on a batch of the validation part."""
     seconds = 0.0
@@ -188,26 +175,3 @@ def _seconds_to_judge(run: loop.Run, dataset: Dataset, pictures: int) -> float:
             answering.append(time.perf_counter() - began)
         seconds = (reading + 1.3 * min(answering)) * pictures / len(batch) if len(batch) else 0.0
     return float(run.device.share_(torch.tensor(seconds, dtype=torch.float64, device=run.device.device)))
-
-
-@contextmanager
-def _stoppable(folder: Path) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into ``Interrupted`` wherever the loop does not listen for them itself."""
-
-    def stop(number: int, frame: object) -> NoReturn:
-        begun = any((folder / "state").glob("*.json"))
-        raise Interrupted(
-            number, f"stopped by {signal.Signals(number).name}",
-            done="the last state is saved, nothing is lost" if begun else "no step was taken yet",
-            fix=f"visus resume {quoted(folder)}",
-        )  # fmt: skip
-
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals; its owner decides what they do
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,0 +1,175 @@
+"""The exact gradient of a step: of every part of its batch, on every rank, in parts that fit in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from visus.core.errors import ResourceError, UsageError, quoted
+from visus.core.task import Batch
+from visus.engine.device import memory_failure, out_of_memory
+from visus.engine.recovery import save
+from visus.engine.run import Run
+from visus.engine.splitting import rows_of, seed_of, uncovered
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a player's gradient looked like.
+
+    Attributes:
+        loss: of the whole batch; ``terms``: its parts.
+        norm: L2, before clipping.
+        gathered: a number that is finite where all that normalisations gathered is.
+    """
+
+    loss: float
+    norm: float
+    gathered: float
+    terms: dict[str, float]
+
+    @property
+    def finite(self) -> bool:
+        """Whether loss, gradient and gathered statistics are numbers."""
+        return math.isfinite(self.loss) and math.isfinite(self.norm) and math.isfinite(self.gathered)
+
+
+def gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, step: int) -> Found:
+    """Leave a player's gradient of the whole batch, over all ranks, in the buffer; split further as memory runs out."""
+    state, flat = run.state, run.state.flat
+    if len(run.task.players) > 1:
+        prefix = run.task.players[player]
+        flat.attach(frozenset(n for n in flat.place if not n.startswith(prefix)) | (run.held or frozenset()))
+    state.remember_buffers()
+    drawn: set[str] | None = None if run.split_before else set()
+    while True:
+        micro, failed, fatal = run.micro(step), "", False
+        total, terms = torch.zeros_like(flat.gradients[0]), dict[str, Tensor]()
+        try:
+            total, terms = _accumulate(run, batch, counts, player, step, micro, drawn)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UsageError(
+                "FIT-010", f"batch normalisation cannot learn from a single sample (step {step})", where=str(error),
+                done="the last saved state is kept",
+                fix="--set batch and --set micro of at least 3, or a network with another normalisation",
+            ) from error  # fmt: skip
+        except (RuntimeError, MemoryError) as error:
+            if not memory_failure(error):
+                raise
+            failed, fatal = str(error).splitlines()[0] or type(error).__name__, not out_of_memory(error)
+        # every rank learns of it before any of them reduces, so that none waits for one that is splitting
+        some, hopeless = run.device.most([int(bool(failed)), int(fatal)])
+        if not some:
+            break
+        state.restore_buffers()
+        _halve(run, batch, step, micro, failed or "another rank ran out of memory", bool(hopeless))
+    run.device.sum_(flat.gradients)
+    run.device.sum_(total)
+    if run.device.world > 1:
+        _agree_on_statistics(run)
+    if drawn is not None and (micro < len(batch) or run.device.world > 1):
+        _note_what_splitting_changes(run, step, drawn)
+    norm, sums = torch.linalg.vector_norm(flat.gradients), [buffer.sum() for buffer in state.statistics]
+    values = torch.stack([norm, total, *terms.values(), *sums]).tolist()
+    if not math.isfinite(values[0]) and bool(torch.isfinite(flat.gradients).all()):
+        values[0] = float(torch.linalg.vector_norm(flat.gradients.double()))  # only the sum of squares overflowed
+    gathered = sum(values[2 + len(terms) :])
+    if not math.isfinite(gathered) and all(bool(torch.isfinite(buffer).all()) for buffer in state.statistics):
+        gathered = 0.0  # only the sum overflowed
+    return Found(values[1], values[0], gathered, dict(zip(terms, values[2:], strict=False)))
+
+
+def denominators(run: Run, batch: Batch) -> dict[str, float]:
+    """Return the units of each kind in the whole step, over all ranks."""
+    counts = run.task.counts(batch)
+    if run.device.world == 1:
+        return {unit: float(count) for unit, count in counts.items()}
+    together = torch.stack([counts[unit].double() for unit in sorted(counts)]).to(run.device.device)
+    return dict(zip(sorted(counts), run.device.sum_(together).tolist(), strict=True))
+
+
+def _agree_on_statistics(run: Run) -> None:
+    """Give every rank the mean of what normalisations gathered on each: one network, not as many as there are ranks."""
+    averaged, counted = run.state.buffers, [b for b in run.state.counters if not b.is_floating_point()]
+    for buffers, share in ((averaged, 1 / run.device.world), (counted, None)):
+        if not buffers:
+            continue
+        flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
+        flat = run.device.share_(flat) if share is None else run.device.sum_(flat).mul_(share)
+        parts = torch.split(flat, [b.numel() for b in buffers])
+        for buffer, part in zip(buffers, parts, strict=True):
+            buffer.copy_(part.view(buffer.shape))
+
+
+def _accumulate(
+    run: Run,
+    batch: Batch,
+    counts: Mapping[str, float],
+    player: str,
+    step: int,
+    micro: int,
+    drawn: set[str] | None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Add up the gradients of a batch's parts; return the loss and its terms, divided by the counts of the whole."""
+    flat = run.state.flat
+    flat.gradients.zero_()
+    total = torch.zeros((), dtype=flat.gradients.dtype, device=flat.gradients.device)
+    terms: dict[str, Tensor] = {}
+    parts = [part for part in batch.split(micro, max(1, run.task.group)) if len(part)]
+    split = len(parts) > 1 or run.device.world > 1
+    seed = seed_of(batch, player, run.task)
+    for part in parts:
+        run.device.seed(seed)
+        with rows_of(part, batch, run.device.world, drawn) if split else nullcontext(), run.autocast():
+            found = run.task.losses(run.state.model, part, player, step)
+        shares = {name: term.sum / max(counts[term.unit], 1e-30) for name, term in found.items()}
+        loss = sum(shares.values(), start=torch.zeros_like(total))
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+        for name, share in shares.items():
+            terms[name] = terms[name] + share.detach() if name in terms else share.detach()
+    return total, terms
+
+
+def _halve(run: Run, batch: Batch, step: int, micro: int, why: str, fatal: bool) -> None:
+    """Write down half the rows a pass; stop where there is nothing to halve, or where this process cannot go on."""
+    rows = -(-run.train.batch_size // run.device.world)
+    smallest = run.task.group or rows
+    if min(micro, rows) <= smallest:
+        what = f"{smallest} samples" if smallest > 1 else "a single sample"
+        raise ResourceError(
+            "FIT-003", f"{what} of {_shape(batch)} does not fit in memory on {run.device.device} (step {step})",
+            where=f"{batch.ids[0] if batch.ids else 'no sample here'}: {why}", done="the last saved state is kept",
+            fix="--set size=SMALLER or --set precision=bfloat16; splitting the batch cannot help any further",
+        )  # fmt: skip
+    smaller = run.smaller(micro)
+    run.event("micro", step, micro=smaller, why=why)
+    run.micros.append((step, smaller))
+    if fatal:
+        save(run, wait=True)
+        raise ResourceError(
+            "FIT-004", f"memory ran out in a way this process cannot go on from (step {step})", where=why,
+            done=f"the state is saved, and from now on {smaller} samples are looked at at once",
+            fix=f"visus resume {quoted(run.folder.path)}",
+        )  # fmt: skip
+
+
+def _note_what_splitting_changes(run: Run, step: int, drawn: set[str]) -> None:
+    """Say, once in the life of a run, what makes the gradient depend on how a batch is split."""
+    run.split_before = True
+    known = {row["why"] for row in run.folder.decisions() if row["kind"] == "splitting_is_inexact"}
+    for why in (*uncovered(run.state.model), *sorted(drawn)):
+        if why not in known:
+            run.event("splitting_is_inexact", step, id=why, why=why)
+
+
+def _shape(batch: Batch) -> str:
+    return " x ".join(str(n) for n in batch.inputs[0].shape[1:]) if batch.inputs else "this kind"

@@ -1,0 +1,61 @@
+"""SIGINT and SIGTERM: while steps are taken a run stops between two of them, elsewhere at once; both can be resumed."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from visus.core.errors import Interrupted, quoted
+
+
+@contextmanager
+def stopping_at_once(folder: Path) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into ``Interrupted``."""
+
+    def stop(number: int) -> None:
+        begun = any((folder / "state").glob("*.json"))
+        done = "the last state is saved, nothing is lost" if begun else "no step was taken yet"
+        raise stopped(number, folder, done)
+
+    with _handled(stop):
+        yield
+
+
+@contextmanager
+def stopping_in_time(folder: Path) -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM for the caller to act on; the same one twice is not waited for.
+
+    Raises:
+        Interrupted: the second time.
+    """
+    received: list[int] = []
+
+    def note(number: int) -> None:
+        if number in received:
+            raise stopped(number, folder, "the last saved state is kept", " at once")
+        received.append(number)
+
+    with _handled(note):
+        yield received
+
+
+def stopped(number: int, folder: Path, done: str, when: str = "") -> Interrupted:
+    """Return the error by which a signal ends a run: exit code 128 and its number."""
+    what = f"stopped by {signal.Signals(number).name}{when}"
+    return Interrupted(number, what, done=done, fix=f"visus resume {quoted(folder)}")
+
+
+@contextmanager
+def _handled(act: Callable[[int], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals; its owner decides what they do
+        return
+    before = {n: signal.signal(n, lambda number, frame: act(number)) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
