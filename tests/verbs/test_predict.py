@@ -23,7 +23,7 @@ def model(run):
 
 def test_a_folder_is_looked_through_for_pictures(model, photos):
     found = visus.predict(model, photos / "test" / "six")
-    assert len(found) == 30 and found.refused == () and found.readable
+    assert len(found) == 30 and found.problems == () and found.readable
     assert sum(said.label == "six" for _, said in found) >= 28
 
 
@@ -65,7 +65,7 @@ def test_pictures_of_any_size_and_mode_are_answered(model, tmp_path):
     Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / "deep.png")
     grey.save(tmp_path / "lossy.jpg")
     found = visus.predict(model, tmp_path)
-    assert len(found) == 4 and found.refused == ()
+    assert len(found) == 4 and found.problems == ()
 
 
 def test_blue_green_red_is_told_apart_from_red_green_blue(model):
@@ -87,27 +87,46 @@ def test_what_cannot_be_read_is_named_with_its_reason_and_the_rest_is_answered(m
     (tmp_path / "torn.png").write_bytes(good.read_bytes()[:60])
     (tmp_path / "words.jpg").write_text("not a picture")
     found = visus.predict(model, [tmp_path / "torn.png", good, tmp_path / "words.jpg"])
-    assert [file for file, _ in found.refused] == [str(tmp_path / "torn.png"), str(tmp_path / "words.jpg")]
+    assert [file for file, _ in found.problems] == [str(tmp_path / "torn.png"), str(tmp_path / "words.jpg")]
     assert [said is not None for _, said in found] == [False, True, False]
     assert not found.readable
-    assert [row["file"] for row in found.json()["refused"]] == [file for file, _ in found.refused]
+    assert [row["file"] for row in found.json()["problems"]] == [file for file, _ in found.problems]
 
 
-def test_a_file_that_is_not_there_stops_before_anything_is_answered(model, photos, tmp_path):
-    with pytest.raises(DataError, match=r"nothing\.png: there is no such file"):
-        visus.predict(model, [next((photos / "test" / "two").iterdir()), tmp_path / "nothing.png"])
+def test_what_is_not_there_is_told_and_the_rest_is_answered(model, photos, tmp_path):
+    good = next((photos / "test" / "two").iterdir())
+    (tmp_path / "empty").mkdir()
+    names = [str(tmp_path / name) for name in ("nothing.png", "*.jpg", "empty")]
+    found = visus.predict(model, [names[0], good, *names[1:]])
+    reasons = ["there is no such file or folder", "no file matches this pattern", "this folder is empty"]
+    assert found.problems == tuple(zip(names, reasons, strict=True))
+    assert [said is not None for _, said in found] == [True] and not found.readable
 
 
-def test_a_folder_without_a_picture_says_so(model, tmp_path):
+def test_other_files_of_a_folder_are_noted(model, photos, tmp_path):
+    good = next((photos / "test" / "two").iterdir())
+    (tmp_path / "two.png").write_bytes(good.read_bytes())
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(DataError) as caught:
-        visus.predict(model, tmp_path)
-    assert caught.value.looked == "below it: 1 other files"
+    found = visus.predict(model, tmp_path)
+    assert len(found) == 1 and found.readable
+    assert found.notes == (f"{tmp_path}: 1 other file passed over, such as notes.txt",)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("nothing.png", "there is no such file"), ("*.jpg", "no file matches this pattern"),
+     (".", "no picture in this folder, but 1 other file")],
+)  # fmt: skip
+def test_without_one_picture_nothing_is_predicted(model, tmp_path, name, why):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(DataError, match=why) as caught:
+        visus.predict(model, tmp_path / name)
+    assert caught.value.fix and caught.value.exit == 2
 
 
 def test_a_pipe_is_not_waited_for(model, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    assert "pipe" in visus.predict(model, tmp_path / "pipe.png").refused[0][1]
+    assert "pipe" in visus.predict(model, tmp_path / "pipe.png").problems[0][1]
 
 
 def test_pictures_are_drawn_with_what_was_said(model, photos, tmp_path):
@@ -126,7 +145,7 @@ def test_every_odd_picture_is_answered_or_refused_with_a_reason(model, bad_input
 
     files = sorted(path for path in (bad_inputs / "images").iterdir() if path.stat().st_size < 100_000)
     found = visus.predict(model, files)
-    refused = dict(found.refused)
+    refused = dict(found.problems)
     assert len(files) > 150 and all(refused.values())
     for file, said in found:
         try:

@@ -31,9 +31,11 @@ def predict(
         print(found.csv(), end="")
     else:
         print_table(found.table())
-    for name, why in found.refused:
-        print(f"not read: {name}: {why}", file=sys.stderr)
+    for note in found.notes:
+        print(f"note      {note}", file=sys.stderr)
+    for name, why in found.problems:
+        print(f"not read  {name}: {why}", file=sys.stderr)
     if found.drawn:
-        print(f"{len(found.drawn):,} pictures drawn in {out}", file=sys.stderr)
+        print(f"drawn     {len(found.drawn):,} in {out}", file=sys.stderr)
     if not found.readable:
         raise typer.Exit(BAD_DATA)

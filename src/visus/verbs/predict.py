@@ -26,20 +26,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was said, file by file, and which files could not be read.
+    """What was said, file by file, and what could not be answered.
 
     Attributes:
         files: as they were named.
         predictions: one a file, None where it could not be read.
-        refused: (file, reason).
-        readable: no more were refused than the model's recipe allows.
+        problems: (what was named, reason): files that cannot be read or are not there, patterns that match nothing.
+        readable: there are no more problems than the model's recipe allows of so many files.
+        notes: what was passed over, a sentence each.
         drawn: where pictures with the answers were written.
     """
 
     files: tuple[str, ...]
     predictions: tuple[Prediction | None, ...]
-    refused: tuple[tuple[str, str], ...] = ()
+    problems: tuple[tuple[str, str], ...] = ()
     readable: bool = True
+    notes: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -49,10 +51,11 @@ class Predictions:
         return iter(zip(self.files, self.predictions, strict=True))
 
     def json(self) -> dict[str, Any]:
-        """Return ``{"predictions": [{"file", "label", "score"}], "refused": [{"file", "why"}]}``."""
+        """Return ``{"predictions": [{"file", "label", "score"}], "problems": [{"file", "why"}], "notes": []}``."""
         return {
             "predictions": [{"file": file, **said.json()} for file, said in self if said is not None],
-            "refused": [{"file": file, "why": why} for file, why in self.refused],
+            "problems": [{"file": file, "why": why} for file, why in self.problems],
+            "notes": list(self.notes),
         }
 
     def table(self) -> Table:
@@ -82,7 +85,7 @@ def predict(
     network: str | nn.Module | None = None,
     batch: int = 32,
 ) -> Predictions:
-    """Return what a model says about pictures.
+    """Return what a model says about pictures; what cannot be read or found is told, and stops nothing else.
 
     Args:
         model: a model file, a run folder, or a loaded model.
@@ -92,18 +95,19 @@ def predict(
         batch: pictures looked at at once.
 
     Raises:
-        DataError: no picture is found, or a file does not exist.
+        DataError: there is not one picture.
     """
     from visus.data.dataset import FileImages, Strings
     from visus.verbs.load import Model, load
 
+    found, missing, notes = gather([files] if isinstance(files, str | Path) else files)
     loaded = model if isinstance(model, Model) else load(model, model=network)
-    found = gather([files] if isinstance(files, str | Path) else files)
     source = FileImages(Path(), Strings(found))
     bad: dict[str, str] = {}
     said = dict(answer(loaded, source, found, batch=batch, bad=bad))
-    readable = len(bad) <= loaded.recipe.data.max_bad * len(found)
-    result = Predictions(tuple(found), tuple(said.get(name) for name in found), tuple(bad.items()), readable)
+    problems = (*bad.items(), *missing)
+    readable = len(problems) <= loaded.recipe.data.max_bad * (len(found) + len(missing))
+    result = Predictions(tuple(found), tuple(said.get(name) for name in found), problems, readable, tuple(notes))
     return _drawn(loaded, source, result, Path(out)) if out is not None else result
 
 
@@ -159,31 +163,53 @@ def _reasons(images: Images, names: Sequence[str], channels: int) -> dict[str, s
     return {names[i]: why for i, why in refused.items()}
 
 
-def gather(named: Sequence[str | Path]) -> list[str]:
+def gather(named: Sequence[str | Path]) -> tuple[list[str], list[tuple[str, str]], list[str]]:
     """Return the files behind files, folders and globs, each once, folders and globs in the order of names.
 
+    Returns:
+        The files; (what was named, reason) of names behind which there is none; notes on what was passed over.
+
     Raises:
-        DataError: nothing is there.
+        DataError: there is not one file.
     """
+    found: list[str] = []
+    missing: list[tuple[str, str]] = []
+    notes: list[str] = []
+    for item in [os.fspath(name) for name in named]:
+        files, why = _behind(item, notes)
+        found += files
+        if why:
+            missing.append((item, why))
+    if not named:
+        raise UsageError("USE-014", "no file was named", fix="visus predict MODEL FILES...")
+    if not found:
+        (first, why), more = missing[0], len(missing) - 1
+        raise DataError(
+            "DATA-095", f"{first}: {why}", where=f"so are {more:,} more of the names given" if more else "",
+            done="nothing was predicted", fix="visus predict MODEL FILES..., which are pictures, folders or '*.jpg'",
+        )  # fmt: skip
+    return list(dict.fromkeys(found)), missing, notes
+
+
+def _behind(item: str, notes: list[str]) -> tuple[list[str], str]:
+    """Return the files behind one name, or why there are none."""
     from visus.data.listing import list_pictures
 
-    found: list[str] = []
-    for item in [os.fspath(name) for name in named]:
-        if Path(item).is_dir():
-            listed = list_pictures(Path(item))
-            if not listed.pictures:
-                others = f"{len(listed.others):,} other files" if listed.others else "nothing"
-                raise DataError("DATA-095", f"{item}: no picture in this folder", looked=f"below it: {others}")
-            found += [str(Path(item, name)) for name in listed.pictures]
-        elif os.path.lexists(item):
-            found.append(item)
-        elif glob.has_magic(item) and (matched := sorted(glob.glob(item, recursive=True))):  # noqa: PTH207  # may be absolute
-            found += [name for name in matched if not Path(name).is_dir()]
-        else:
-            raise DataError("DATA-001", f"{item}: there is no such file or folder")
-    if not found:
-        raise UsageError("USE-014", "no file was named", fix="visus predict MODEL FILES...")
-    return list(dict.fromkeys(found))
+    if Path(item).is_dir():
+        listed = list_pictures(Path(item))
+        others = f"{len(listed.others):,} other file{'s' * (len(listed.others) != 1)}"
+        if not listed.pictures:
+            return [], f"no picture in this folder, but {others}" if listed.others else "this folder is empty"
+        if listed.others:
+            notes.append(f"{item}: {others} passed over, such as {listed.others[0]}")
+        return [str(Path(item, name)) for name in listed.pictures], ""
+    if os.path.lexists(item):
+        return [item], ""
+    if glob.has_magic(item):
+        matched = sorted(glob.glob(item, recursive=True))  # noqa: PTH207  # may be absolute
+        files = [name for name in matched if not Path(name).is_dir()]
+        return files, "" if files else "no file matches this pattern"
+    return [], "there is no such file or folder"
 
 
 def _drawn(model: Model, images: Images, result: Predictions, out: Path) -> Predictions:
