@@ -201,3 +201,27 @@ def test_a_place_that_is_not_there_is_said(name: str) -> None:
     with pytest.raises(UsageError) as caught:
         build(ModelSettings(name=name), 4, 3, (8, 8))
     assert caught.value.code == "MODEL-017"
+
+
+BROKEN = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.last = nn.Linear(48, classes)
+
+    def forward(self, images):
+        if images.shape[1] == 3:
+            raise KeyError("no such thing")
+        return self.last(images)
+"""
+
+
+@pytest.mark.parametrize(("channels", "said", "line"), [(3, "KeyError: 'no such", 11), (1, "RuntimeError: ", 12)])
+def test_a_fault_of_the_users_forward_names_their_line_and_not_the_size(tmp_path, channels, said, line):
+    (tmp_path / "mine.py").write_text(BROKEN)
+    with pytest.raises(UsageError) as caught:
+        build(ModelSettings(name=f"{tmp_path}/mine.py:Net"), 10, channels, (8, 8))
+    assert said in caught.value.what and caught.value.where == f"{tmp_path}/mine.py:{line} in forward"
+    assert "size" not in caught.value.fix

@@ -14,7 +14,7 @@ from typer.main import get_command
 from visus import __version__
 from visus.cli import adopt, compare, demo, evaluate, info, predict, resume, train
 from visus.cli import list as list_verb
-from visus.core.errors import BUG, OK, SIGINT, UsageError, VisusError, nearest
+from visus.core.errors import BUG, OK, SIGINT, UsageError, VisusError, nearest, users_line
 
 _WRONG_WORDS: type[Exception] = typer.BadParameter.__mro__[2]
 """What Typer raises for arguments it cannot make sense of: a class of a library that it carries under another name."""
@@ -122,7 +122,12 @@ def _stopped() -> VisusError:
 
 
 def _fault(error: Exception) -> VisusError:
-    """Return what to say of an error that nobody foresaw."""
+    """Return what to say of an error that nobody foresaw: whose it is, the user's own code's or ours."""
+    if line := users_line(error):
+        return UsageError(
+            "USE-026", f"your own code failed: {type(error).__name__}: {error}".splitlines()[0], where=line,
+            done="whatever a run had saved is kept", fix="mend that line; --debug shows how it was reached",
+        )  # fmt: skip
     at = traceback.extract_tb(error.__traceback__)[-1:]
     bug = VisusError(
         "BUG", f"{type(error).__name__}: {error}".splitlines()[0],

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import shlex
+import sysconfig
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 OK, MISSED, USAGE, BAD_DATA, RESOURCE, LOCKED, INTEGRITY, DIVERGED, BUG = 0, 1, 2, 3, 4, 5, 6, 7, 70
 SIGINT, SIGTERM = 130, 143
+
+_OURS = str(Path(__file__).parents[1])
+_INSTALLED = tuple({sysconfig.get_path(place) for place in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
 class VisusError(Exception):
@@ -110,6 +116,17 @@ def _visible(text: str) -> str:
     """Return one line in which a file name's control characters and broken bytes are spelt out, not sent."""
     line = " ".join(part.strip() for part in text.splitlines())
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+
+
+def users_line(error: BaseException) -> str:
+    """Return ``FILE:LINE in FUNCTION`` of the user's own code that was running when an error rose, or nothing.
+
+    That is the last place of the traceback, after our own, that belongs neither to visus nor to an installed package.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = max((i for i, frame in enumerate(frames) if frame.filename.startswith(_OURS)), default=len(frames))
+    own = [frame for frame in frames[ours + 1 :] if not frame.filename.startswith(("<", *_INSTALLED))]
+    return f"{own[-1].filename}:{own[-1].lineno} in {own[-1].name}" if own else ""
 
 
 def quoted(path: object) -> str:

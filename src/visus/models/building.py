@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from visus.core.errors import UsageError, VisusError
+from visus.core.errors import UsageError, VisusError, users_line
 from visus.core.modelfile import Architecture
 from visus.core.recipe import ModelSettings
 from visus.core.seeds import derive
@@ -168,6 +168,12 @@ def _dry_run(model: nn.Module, images: Tensor, name: str) -> object:
         raise
     except Exception as error:
         _, channels, height, width = images.shape
+        said = f"{type(error).__name__}: {error}".strip().splitlines()
+        if line := users_line(error):
+            raise UsageError(
+                "MODEL-022", f"{name} fails on 2 pictures of {channels} x {height} x {width}: {said[0]}", where=line,
+                done="nothing was started", fix="mend that line of your own; --debug shows how it was reached",
+            ) from error  # fmt: skip
         raise UsageError(
             "MODEL-018", f"{name} cannot read {channels} x {height} x {width} pictures: {type(error).__name__}",
             where=str(error).partition("\n")[0],
