@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from visus.core.errors import UsageError
 from visus.metrics.classification import Classification
@@ -39,7 +41,7 @@ def test_a_lead_beyond_chance_names_the_better_one(judge):
 def test_a_lead_within_chance_shows_no_difference(judge):
     found = paired(judge(coins(100, 0.85, 1)), judge(coins(100, 0.84, 2)), "accuracy", 300)
     assert found.better == ""
-    assert found.verdict.endswith(": no difference shown")
+    assert found.said == "no difference shown"
 
 
 def test_what_is_hard_for_both_cancels(judge):
@@ -61,7 +63,7 @@ def test_the_interval_is_that_of_the_paired_differences(judge):
 
 def test_a_model_against_itself_shows_no_difference(judge):
     found = paired(judge(coins(50, 0.8, 1)), judge(coins(50, 0.8, 1)), "f1_macro", 50)
-    assert found.verdict == "+0.0 +- 0.0: no difference shown"
+    assert found.verdict == "+0.0 +- 0.0: no difference shown (95 % interval +0.0 to +0.0)"
 
 
 def test_a_smaller_loss_is_better(judge):
@@ -71,10 +73,12 @@ def test_a_smaller_loss_is_better(judge):
 @pytest.mark.parametrize(
     ("score", "numbers", "said"),
     [
-        ("accuracy", (0.006, -0.003, 0.015), "+0.6 +- 0.9: no difference shown"),
-        ("accuracy", (-0.02, -0.03, -0.01), "-2.0 +- 1.0: A is better"),
-        ("accuracy", (0.0004, 0.0002, 0.0006), "+0.04 +- 0.02: B is better"),
-        ("mae/width", (-3.0, -4.0, -2.0), "-3.0 +- 1.0: B is better"),
+        ("accuracy", (0.006, -0.003, 0.015), "+0.6 +- 0.9: no difference shown (95 % interval -0.3 to +1.5)"),
+        ("accuracy", (-0.02, -0.03, -0.01), "-2.0 +- 1.0: A is better (95 % interval -3.0 to -1.0)"),
+        ("accuracy", (0.0004, 0.0002, 0.0006), "+0.04 +- 0.02: B is better (95 % interval +0.02 to +0.06)"),
+        ("mae/width", (-3.0, -4.0, -2.0), "-3.0 +- 1.0: B is better (95 % interval -4.0 to -2.0)"),
+        ("accuracy", (-0.019, -0.0385, -0.0001), "-1.90 +- 1.89: A is better (95 % interval -3.85 to -0.01)"),
+        ("accuracy", (0.019, -0.0001, 0.04), "+1.9 +- 1.9: no difference shown (95 % interval -0.0 to +4.0)"),
     ],
 )
 def test_the_verdict_is_one_line(score, numbers, said):
@@ -102,6 +106,24 @@ def test_numbers_are_compared_too(batch_of):
         metrics[-1].update({"predictions": numbers + noise}, batch_of(numbers=numbers))
     assert paired(*metrics, "mae", 100).better == "A"
     assert paired(*metrics, "r2", 100).better == "A"
+
+
+@given(
+    low=st.integers(-50_000, 50_000),
+    width=st.integers(0, 50_000),
+    at=st.floats(0, 1),
+    score=st.sampled_from(["accuracy", "rmse"]),
+)
+def test_the_verdict_and_the_printed_numbers_agree(low, width, at, score):
+    found = Difference(score, 0.0, 0.0, (low + at * width) / 1e5, low / 1e5, (low + width) / 1e5, n=10)
+    middle, reach = map(float, found.change.split(" +- "))
+    ends = [float(end) for end in found.interval.split(" to ")]
+    if found.better:
+        assert ends[0] > 0 or ends[1] < 0
+        assert abs(middle) >= reach
+    else:
+        assert ends[0] <= 0 <= ends[1]
+        assert abs(middle) <= reach
 
 
 def test_the_document_holds_every_number_and_the_verdict(judge):

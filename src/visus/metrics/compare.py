@@ -43,13 +43,37 @@ class Difference:
         return "B" if (self.value > 0) != (self._kind in SMALLER_IS_BETTER) else "A"
 
     @property
+    def change(self) -> str:
+        """``+0.6 +- 0.9``: the difference, and how far its interval reaches from there towards zero.
+
+        Shares are in hundredths, other scores in their own unit.  So what is added or taken away changes the sign
+        exactly where the interval holds zero, as ``better`` says, be the interval as lopsided as it may.
+        """
+        towards_zero = self.value - self.low if self.value > 0 else self.high - self.value
+        return f"{self._written(self.value)} +- {self._written(towards_zero).removeprefix('+')}"
+
+    @property
+    def interval(self) -> str:
+        """``-0.3 to +1.5``, in the unit of ``change``."""
+        return f"{self._written(self.low)} to {self._written(self.high)}"
+
+    @property
+    def said(self) -> str:
+        """``B is better``, or ``no difference shown``."""
+        return f"{self.better} is better" if self.better else "no difference shown"
+
+    @property
     def verdict(self) -> str:
-        """``+0.6 +- 0.9: no difference shown``; shares in hundredths, other scores in their own unit."""
+        """``+0.6 +- 0.9: no difference shown (95 % interval -0.3 to +1.5)``."""
+        return f"{self.change}: {self.said} (95 % interval {self.interval})"
+
+    def _written(self, value: float) -> str:
+        """Return a signed number with the digits that its interval deserves, and that keep both its ends off zero."""
         unit = 1 if self._kind in _WITH_UNIT else 100
-        half = unit * (self.high - self.low) / 2
-        digits = max(1, -math.floor(math.log10(half))) if half > 0 else 1
-        said = f"{self.better} is better" if self.better else "no difference shown"
-        return f"{unit * self.value:+.{digits}f} +- {half:.{digits}f}: {said}"
+        sizes = [self.high - self.low, *(abs(end) for end in (self.low, self.high) if self.better)]
+        smallest = min((unit * size for size in sizes if size > 0), default=0.0)
+        digits = min(6, max(1, -math.floor(math.log10(smallest)))) if smallest > 0 else 1
+        return f"{unit * value:+.{digits}f}"
 
     @property
     def _kind(self) -> str:

@@ -58,12 +58,13 @@ class Comparison:
         }  # fmt: skip
 
     def table(self) -> Table:
-        """Return a line a score: of A, of B, and the verdict on their difference."""
+        """Return a line a score: of A, of B, their difference with its interval, and which is better, if either is."""
         from visus.report.words import label
 
-        rows = [(label(name), d.a, d.b, d.verdict) for name, d in self.differences.items()]
+        rows = [(label(name), d.a, d.b, d.change, d.interval, d.better) for name, d in self.differences.items()]
         part = "all" if self.split == "all" else f"the {self.split} part"
-        return Table(f"A {self.a}\nB {self.b}\non {part} of {self.data}", ("score", "A", "B", "B - A"), rows)
+        title = f"A {self.a}\nB {self.b}\non {part} of {self.data}"
+        return Table(title, ("score", "A", "B", "B - A", "95 % interval", "better"), rows)
 
 
 def compare(
@@ -106,7 +107,7 @@ def compare(
     _check_parts(part_a, part_b)
     one, other = measure(first, part_a, str(data)), measure(second, part_b, str(data))
     differences = {name: paired(one.metric, other.metric, name) for name in one.scores if name in other.scores}
-    notes = tuple(dict.fromkeys(part_a.notes + part_b.notes))
+    notes = tuple(dict.fromkeys(one.notes + other.notes))
     return Comparison(
         one.model, other.model, str(data), one.split, one.score, one.scores, other.scores, differences, notes
     )
