@@ -26,6 +26,13 @@ def on_terminal(width, rows):
     return re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", sent.getvalue()).replace("\r", "\n").splitlines()
 
 
+def test_the_last_step_of_a_run_shows_the_epochs_that_were_asked_for(recipe):
+    ten = recipe.model_copy(update={"minutes": None, "epochs": 10.0})
+    last = {"step": 56, "epoch": 10.07, "validation": {"accuracy": 0.5}}
+    (line,) = [line for line in on_terminal(100, [{"recipe": ten, "folder": "run"}, last]) if "validation:" in line]
+    assert line.split("  ")[1] == "epoch 10.0 of 10"
+
+
 @pytest.fixture(scope="module")
 def recipe():
     return plan("digits", minutes=5)

@@ -80,6 +80,23 @@ def test_a_model_is_judged_each_epoch_and_at_the_end():
     assert [step for step in range(26) if horizon.evaluates(step)] == [10, 20, 25]
 
 
+def judgings(total, epoch, judged, batch=10):
+    horizon = Steps(recipe(batch=batch), total, epoch, judged)
+    return [step for step in range(1, total + 1) if horizon.evaluates(step)]
+
+
+def test_a_model_is_judged_ten_times_in_a_long_run_and_at_most_once_an_epoch():
+    assert judgings(1000, 20, 20) == list(range(100, 1001, 100))
+    assert judgings(20, 5, 5) == [5, 10, 15, 20]
+    assert judgings(30, 900, 1000) == [30]
+
+
+@pytest.mark.parametrize("judged", [10, 1000, 10_000])
+def test_judging_takes_a_tenth_of_the_time_at_most_but_for_the_last(judged):
+    often = len(judgings(1000, 10, judged)) - 1
+    assert often * judged / 3 <= 0.1 * 1000 * 10
+
+
 SECONDS = 600.0
 
 

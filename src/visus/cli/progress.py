@@ -67,7 +67,7 @@ class Progress:
             self._show_event(row)
         elif "validation" in row:
             self.judged = {k: v for k, v in row["validation"].items() if isinstance(v, float) and math.isfinite(v)}
-            self._say(f"step {row['step']:,}  epoch {row['epoch']:.1f}  validation: {self._judged(2)}")
+            self._say(f"step {row['step']:,}  {self._epoch(row)}  validation: {self._judged(2)}")
         elif "decoding" in row:
             done, of = row["decoding"], row["of"]
             self._line([bar(done / max(1, of)), f"decoding pictures {done:,} of {of:,}"])
@@ -91,9 +91,14 @@ class Progress:
             f"{self.speed:,.0f} images/s" if self.speed else "",
             f"waiting {row['waiting'] / max(seconds, 1e-9):.0%}",
             f"{row['memory'] / 1e9:.1f} GB" if row.get("memory") else "",
-            f"epoch {row['epoch']:.1f}",
+            self._epoch(row),
         ]
         return [part for part in parts if part]
+
+    def _epoch(self, row: Mapping[str, Any]) -> str:
+        """Return the epoch; the last step of a run may take a few pictures of the next one, which nobody asked for."""
+        of = self.recipe.epochs if self.recipe else None
+        return f"epoch {min(row['epoch'], of):.1f} of {of:g}" if of else f"epoch {row['epoch']:.1f}"
 
     def _left(self, row: Mapping[str, Any], seconds: float) -> str:
         if self.recipe and self.recipe.minutes:

@@ -52,11 +52,13 @@ class Steps:
         recipe: its schedule, its evaluate_every.
         total: steps of the run.
         epoch: steps of an epoch, for ``evaluate_every``.
+        judged: pictures of a validation.
     """
 
     recipe: Recipe
     total: int
     epoch: float
+    judged: int = 0
 
     def decide(self, step: int, elapsed: float) -> None:
         """Decide nothing: every step follows from its number."""
@@ -80,10 +82,16 @@ class Steps:
         return step >= self.total
 
     def evaluates(self, step: int) -> bool:
-        """Tell whether the model is judged after ``step`` steps."""
+        """Tell whether the model is judged after ``step`` steps.
+
+        Where the recipe leaves it open: ten times in a run, but at most once an epoch, and so seldom that judging takes
+        at most about CHEAP of the time, a picture that is judged costing a third of one that is learned from.  This is
+        reckoned, not measured: the same recipe gives the same bits.
+        """
         if self.ended(step):
             return True
-        every = self.recipe.evaluate_every * self.epoch or self.total / 10
+        seldom = self.judged / 3 / CHEAP / self.recipe.batch
+        every = self.recipe.evaluate_every * self.epoch or max(self.total / 10, self.epoch, seldom)
         return step > 0 and math.floor(step / every) > math.floor((step - 1) / every)
 
 
@@ -227,4 +235,5 @@ class Minutes:
 
 SEGMENTS = 8
 AFFORDABLE = 0.03
+CHEAP = 0.1
 Horizon = Steps | Minutes

@@ -73,7 +73,7 @@ def assemble(
     validation = feed(dataset, judged, task, recipe, device, train=False, cache=cache) if len(judged) else None
     return loop.Run(
         task=task, recipe=recipe, device=device, folder=held, state=state, train=train, validation=validation,
-        horizon=horizon(recipe, train, held), card=describer(recipe, dataset), pictures=len(dataset),
+        horizon=horizon(recipe, train, held, len(judged)), card=describer(recipe, dataset), pictures=len(dataset),
         frozen=held_back - forever, still=tuple(still(model, held_back)), watch=tell, started=started,
     )  # fmt: skip
 
@@ -139,14 +139,15 @@ def decoded(dataset: Dataset, recipe: Recipe, tell: Tell) -> Cache | None:
     return made
 
 
-def horizon(recipe: Recipe, train: Feed, held: RunFolder) -> Horizon:
-    """Return how long the run is; what an earlier sitting decided of its length stands."""
+def horizon(recipe: Recipe, train: Feed, held: RunFolder, judged: int) -> Horizon:
+    """Return how long the run is, and when its ``judged`` pictures are; what an earlier sitting decided stands."""
     epoch = train.size / train.batch_size
     if recipe.minutes:
         decisions = [(row["kind"], int(row["step"]), row) for row in held.decisions()]
         warm = max(1, min(500, round(recipe.schedule.warmup * 10 * epoch)))
         return Minutes(recipe, recipe.minutes * 60, warm, held.decide, decisions)
-    return Steps(recipe, recipe.steps or math.ceil((recipe.epochs or 1) * epoch), epoch)
+    steps = math.ceil(round((recipe.epochs or 1) * epoch, 6))  # 3 x 0.1 is 0.3, not a little more
+    return Steps(recipe, recipe.steps or max(1, steps), epoch, judged)
 
 
 def describer(recipe: Recipe, dataset: Dataset) -> Callable[[int, Mapping[str, float]], Card]:
