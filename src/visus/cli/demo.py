@@ -8,17 +8,20 @@ from typing import Annotated
 import typer
 
 from visus.cli.options import Json, Quiet
+from visus.core.errors import quoted
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("runs/demo"),
-    minutes: Annotated[float, typer.Option(help="Bound of the whole command.")] = 0.75,
+    minutes: Annotated[
+        float | None, typer.Option(help="Bound of the whole command; by default as long as a good model takes.")
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Do the main job on 1,797 handwritten digits.
 
-    They are real ones, which come with scikit-learn; it takes less than a minute.
+    They are real ones, which come with scikit-learn; it takes about a minute.
     """
     import visus
     from visus.cli import STARTED
@@ -27,4 +30,6 @@ def demo(
 
     with Progress(quiet=quiet) as progress:
         run = visus.demo(out=out, minutes=minutes, watch=progress, started=STARTED)
-    print_run(run, json=json)
+    print_run(run, json=json, files=quoted(out / "photos" / "test" / "3"))
+    if not json:
+        print("          visus train PHOTOS, a folder of your own with one sub-folder a class")

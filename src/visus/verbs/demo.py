@@ -12,17 +12,22 @@ from visus.verbs.runs import Run
 if TYPE_CHECKING:
     from visus.verbs.assembly import Tell
 
-MINUTES = 0.75
+EPOCHS = 40
+"""Looks at each picture: a good model whatever else the machine does meanwhile, and under a minute if it is idle."""
 
 
 def demo(
-    *, out: str | Path = "runs/demo", minutes: float = MINUTES, watch: Tell | None = None, started: float | None = None
+    *,
+    out: str | Path = "runs/demo",
+    minutes: float | None = None,
+    watch: Tell | None = None,
+    started: float | None = None,
 ) -> Run:
     """Write scikit-learn's 1,797 handwritten digits as a folder of pictures and train on it as on any other.
 
     Args:
-        out: holds ``photos/`` and ``run/``.
-        minutes: bound of the whole command.
+        out: holds ``photos/`` and ``run-1/``, the next time ``run-2/``.
+        minutes: bound of the whole command; by default as long as a good model takes.
 
     Raises:
         UsageError: ``out`` holds something else already.
@@ -39,7 +44,8 @@ def demo(
     number = 1
     while (folder / f"run-{number}").exists():
         number += 1
-    return train(photos, out=folder / f"run-{number}", minutes=minutes, watch=watch, started=started)
+    epochs = EPOCHS if minutes is None else None
+    return train(photos, out=folder / f"run-{number}", epochs=epochs, minutes=minutes, watch=watch, started=started)
 
 
 def write_digits(photos: Path) -> None:
