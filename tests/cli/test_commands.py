@@ -96,20 +96,20 @@ def test_predicting_prints_a_line_a_file(visus, trained, photos):
 
 def test_the_document_of_predictions(visus, trained, photos):
     told = visus("predict", trained, photos / "test" / "six", "--json").document
-    assert len(told["predictions"]) == 30 and told["refused"] == []
+    assert len(told["predictions"]) == 30 and told["problems"] == []
     assert {"file", "label", "score"} <= told["predictions"][0].keys()
 
 
 def test_predictions_as_csv_are_alone_on_stdout(visus, trained, photos, tmp_path):
     said = visus("predict", trained, photos / "test" / "six", "--csv", "--out", tmp_path / "drawn")
     assert len(list(csv.DictReader(io.StringIO(said.out)))) == 30
-    assert "30 pictures drawn" in said.err
+    assert "drawn     30 in" in said.err
 
 
 def test_pictures_that_cannot_be_read_are_named_and_end_the_command_with_3(visus, trained, photos, tmp_path):
     (tmp_path / "torn.png").write_bytes(b"\x89PNG\r\n")
     said = visus("predict", trained, tmp_path / "torn.png", photos / "test" / "one")
-    assert said.code == 3 and f"not read: {tmp_path / 'torn.png'}: " in said.err
+    assert said.code == 3 and f"not read  {tmp_path / 'torn.png'}: " in said.err
     assert len(said.out.splitlines()) == 31
 
 
@@ -121,7 +121,8 @@ def test_one_in_a_hundred_that_cannot_be_read_is_named_and_tolerated(visus, trai
 
 def test_comparing_a_model_with_itself_shows_no_difference(visus, trained, photos):
     said = visus("compare", trained, trained, photos)
-    assert said.code == 0 and said.out.splitlines()[-1] == "accuracy: +0.0 +- 0.0: no difference shown"
+    assert said.code == 0
+    assert said.out.splitlines()[-1].startswith("accuracy: +0.0 +- 0.0: no difference shown")
     assert visus("compare", trained, trained, photos, "--json").document["verdict"].startswith("+0.0")
 
 

@@ -11,6 +11,7 @@ from visus.core.scores import Score
 from visus.report.words import (
     decimals,
     duration,
+    few,
     interval_of,
     is_share,
     label,
@@ -116,3 +117,13 @@ def test_only_shares_of_items_are_read_in_percent():
 def test_a_half_is_rounded_alike_in_percent_and_in_decimals():
     score = Score(0.6955, 0.6751, 0.7156, 2000)
     assert value_of(score, share=True).startswith("69.6") and value_of(score) == "0.696"
+
+
+def test_few_pictures_are_warned_of_with_an_interval_that_holds_for_them():
+    told = few({"accuracy": Score(1.0, 1.0, 1.0, 2)}, "test")
+    assert told == (
+        "2 pictures in the test part: too few to judge a model by; the accuracy may as well be anything from"
+        " 34 to 100\u202f%"  # Wilson: 2 / (2 + 1.96**2) = 0.342
+    )
+    assert few({"mae": Score(1.0, 0.5, 2.0, 29)}, "val").endswith("the intervals are too narrow")
+    assert few({"accuracy": Score(1.0, 1.0, 1.0, 30)}, "test") == few({}, "test") == ""

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from visus.verbs.evaluate import Evaluation
     from visus.verbs.runs import Run
 
+NAME = 40
+"""Characters up to which the first column of a table is a name, which is not broken on a terminal."""
+
 UNBROKEN = 1000
 LISTED = 5
 """Unreadable pictures that are named; the rest are counted, and all are in the report and in ``--json``."""
@@ -28,8 +31,8 @@ def print_json(document: Mapping[str, Any]) -> None:
     print(json_text(document))
 
 
-def print_run(run: Run, *, json: bool) -> None:
-    """Print what a run came to; of several processes, only the one that leads prints."""
+def print_run(run: Run, *, json: bool, files: str = "FILES") -> None:
+    """Print what a run came to, and what to do next with which files; of several processes, only the leader prints."""
     from visus.verbs.runs import leads
 
     if not leads():
@@ -38,14 +41,15 @@ def print_run(run: Run, *, json: bool) -> None:
         print_json(run.json())
         return
     print(run.summary)
+    print_notes(run.notes)
     _print_bad(run.bad)
     code = f" --network {quoted(run.recipe.model.name)}" if ".py:" in run.recipe.model.name else ""
-    print(f"report    {run.report}\nnext      visus predict {quoted(run.folder)} FILES{code}")
+    print(f"report    {run.report}\nnext      visus predict {quoted(run.folder)} {files}{code}")
 
 
 def print_evaluation(found: Evaluation) -> None:
     """Print every score, then the five lines that matter."""
-    _out().print(found.table())
+    _print([found.table()])
     print(found.summary())
     print_notes(found.notes)
     _print_bad(found.bad)
@@ -61,16 +65,25 @@ def print_table(table: Table) -> None:
     """Print a table; columns of numbers are set to the right."""
     grid = Grid(box=None, pad_edge=False, show_header=any(table.columns), header_style="bold")
     for at, column in enumerate(table.columns):
-        numeric = bool(table.rows) and all(isinstance(row[at], int | float) for row in table.rows)
-        grid.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
+        cells = [row[at] for row in table.rows if row[at] not in ("", None)]
+        numeric = bool(cells) and all(isinstance(cell, int | float) for cell in cells)
+        a_name = at == 0 and max((len(str(cell)) for cell in cells), default=0) <= NAME
+        grid.add_column(Text(column), justify="right" if numeric else "left", overflow="fold", no_wrap=a_name)
     for row in table.rows:
         grid.add_row(*(Text(_cell(cell)) for cell in row))
-    out = _out()
-    if table.title:
-        out.print(Text(table.title, style="bold"))
-    out.print(grid)
-    if table.note:
-        out.print(Text(table.note))
+    _print([*([Text(table.title, style="bold")] if table.title else []), grid, *([table.note] if table.note else [])])
+
+
+def _print(parts: Sequence[Any]) -> None:
+    """Print parts one below the other: wrapped to a terminal's width; a pipe or a file has none, so nothing breaks."""
+    out = Console(highlight=False)
+    if out.is_terminal:
+        out.print(*parts, sep="\n")
+        return
+    wide = Console(highlight=False, soft_wrap=True, width=UNBROKEN)
+    with wide.capture() as taken:
+        wide.print(*parts, sep="\n")
+    print("\n".join(line.rstrip() for line in taken.get().splitlines()))
 
 
 def _print_bad(bad: tuple[tuple[str, str], ...]) -> None:
@@ -86,9 +99,3 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _out() -> Console:
-    """Return where results go; a pipe or a file has no width, so that no name is broken there."""
-    console = Console(highlight=False, soft_wrap=True)
-    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=UNBROKEN)

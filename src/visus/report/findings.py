@@ -11,6 +11,7 @@ from visus.report.matrix import confused, is_confusion
 from visus.report.story import Finding, Level, Story
 from visus.report.words import (
     duration,
+    few,
     interval_of,
     is_share,
     label,
@@ -40,6 +41,7 @@ def findings(story: Story) -> tuple[Finding, ...]:
         missing_in_judging,
         rare_classes,
         wide_interval,
+        few_judged,
         not_held_out,
         never_answered,
         overfitting,
@@ -169,6 +171,12 @@ def wide_interval(story: Story) -> Finding | None:
     )
     fix = "compare models on the same items, not by two such intervals: visus compare A B DATA"
     return Finding("caution" if points > 10 else "note", text, fix)
+
+
+def few_judged(story: Story) -> Finding | None:
+    """So few items were judged that not even the intervals are to be trusted."""
+    told = few(story.scores, story.split)
+    return Finding("caution", f"{told}.", "--set data.test=0.2, or collect more") if told else None
 
 
 def small_validation(story: Story) -> Finding | None:

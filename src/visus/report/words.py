@@ -39,6 +39,8 @@ _SCORES: Mapping[str, tuple[str, str]] = {
     "rmse": ("root mean squared error", f"in units of the target; {_SMALLER}"),
 }
 _TOP = re.compile(r"top(\d+)_accuracy")
+SCARCE = 30
+"""Items below which a bootstrap interval is not to be trusted."""
 _SPLITS = {"train": "training", "val": "validation"}
 _SHARES = {"accuracy", "balanced_accuracy", "subset_accuracy"}
 
@@ -55,6 +57,26 @@ def meaning(name: str) -> str:
     if top := _TOP.fullmatch(name):
         return f"share of pictures whose true class is among the {top[1]} most probable ones"
     return _SCORES[name][1] if name in _SCORES else ""
+
+
+def few(scores: Mapping[str, Score], split: str) -> str:
+    """Return what to know of scores of fewer than SCARCE items, whose bootstrap intervals are too narrow; or nothing.
+
+    Source:
+        Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927, for shares.
+    """
+    n = max((score.n for score in scores.values()), default=0)
+    if not 0 < n < SCARCE:
+        return ""
+    told = f"{plural(n, 'picture')} in the {spoken(split)} part: too few to judge a model by"
+    shares = [name for name in scores if is_share(name)]
+    if not shares:
+        return f"{told}; the intervals are too narrow"
+    share, square = scores[shares[0]].value, 1.959964**2
+    middle = (share + square / (2 * n)) / (1 + square / n)
+    half = math.sqrt(square * (share * (1 - share) / n + square / (4 * n * n))) / (1 + square / n)
+    low, high = percent(middle - half).removesuffix(f"{_NARROW}%"), percent(middle + half)
+    return f"{told}; the {label(shares[0])} may as well be anything from {low} to {high}"
 
 
 def spoken(split: str) -> str:

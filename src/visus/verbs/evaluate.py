@@ -120,6 +120,7 @@ def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
     """
     from visus.engine.device import short_of_memory
     from visus.engine.evaluate import judge
+    from visus.report.words import few
     from visus.verbs.assembly import feed
 
     dataset, split = part.dataset, part.split
@@ -136,5 +137,5 @@ def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
     return Evaluation(
         str(model.path), data, split, model.task.score, scores, figures,
         len(indices) - len(bad), (*dataset.bad, *bad), len(bad) <= recipe.data.most_bad(len(dataset)),
-        time.perf_counter() - began, metric, part.notes,
+        time.perf_counter() - began, metric, (*filter(None, [few(scores, split)]), *part.notes),
     )  # fmt: skip

@@ -54,6 +54,13 @@ class Run:
         """The page to read."""
         return self.folder / "report.html"
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be known before the scores are believed, a sentence each."""
+        from visus.report.words import few
+
+        return tuple(filter(None, [few(self.scores, self.split)]))
+
     def log(self) -> list[dict[str, Any]]:
         """Return the lines of log.jsonl."""
         return [json.loads(line) for line in (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -63,7 +70,7 @@ class Run:
         return {
             "run": str(self.folder), "model": str(self.best), "report": str(self.report), "split": self.split,
             "steps": self.steps, "scores": {name: score.json() for name, score in self.scores.items()},
-            "bad": [{"file": name, "why": why} for name, why in self.bad],
+            "bad": [{"file": name, "why": why} for name, why in self.bad], "notes": list(self.notes),
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }  # fmt: skip
 
