@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import csv
+import inspect
 import json
 import struct
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +203,107 @@ def test_what_is_no_class_of_a_set_is_left_out_with_a_note(tmp_path: Path):
     dataset = opened("Caltech101", write_tree(tmp_path, tree))
     assert dataset.classes == ("ant", "crab") and dataset.columns["label"].tolist() == [0, 0, 1, 1]
     assert "left out BACKGROUND_Google, which is no class" in dataset.notes
+
+
+def test_the_characters_of_omniglot_agree_with_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from torchvision import datasets
+
+    characters = [f"{alphabet}/character0{i}" for alphabet in ("Greek", "Latin") for i in (1, 2)]
+    write_tree(tmp_path / "omniglot-py/images_background", dict.fromkeys(characters, 3))
+    monkeypatch.setattr(datasets.Omniglot, "_check_integrity", lambda self: True)
+    dataset, theirs = opened("Omniglot", tmp_path), datasets.Omniglot(str(tmp_path))
+    assert dataset.classes == tuple(theirs._characters) and set(dataset.classes) == set(characters)
+    expected = sorted((label, np.asarray(image).tobytes()) for image, label in theirs)
+    grey = [np.asarray(Image.fromarray(dataset.images.read(i)).convert("L")).tobytes() for i in range(12)]
+    assert sorted(zip(dataset.columns["label"].tolist(), grey, strict=True)) == expected
+
+
+@pytest.mark.parametrize("validation", [True, False])
+def test_the_species_of_inaturalist_agree_with_torchvision(tmp_path: Path, validation: bool):
+    from torchvision import datasets
+
+    versions = {"train": "2021_train", **({"val": "2021_valid"} if validation else {})}
+    for version in versions.values():
+        species = {f"{version}/0000{i}_Animalia_Chordata_Aves_x_y_z_{i}": 2 for i in range(2)}
+        write_tree(tmp_path, species)
+    dataset = opened("INaturalist", tmp_path)
+    assert dataset.classes[1].startswith("00001_Animalia")
+    for split, version in versions.items():
+        theirs = datasets.INaturalist(str(tmp_path), version=version)
+        named = {f"{version}/{theirs.all_categories[label]}/{name}": label for label, name in theirs.index}
+        at = dataset.indices(split)
+        assert {dataset.ids[i]: int(dataset.columns["label"][i]) for i in at} == named
+
+
+def test_the_attributes_of_celeba_are_several_classes_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from torchvision import datasets
+
+    folder = tmp_path / "celeba"
+    names = [f"{i:06d}.jpg" for i in range(6)]
+    for i, name in enumerate(names):
+        write_picture(folder / "img_align_celeba" / name, i)
+    shown = [[1, -1], [-1, -1], [1, 1], [-1, 1], [1, -1], [1, 1]]
+    rows = {
+        "list_eval_partition.txt": [f"{name} {i // 2}" for i, name in enumerate(names)],
+        "identity_CelebA.txt": [f"{name} 1" for name in names],
+        "list_bbox_celeba.txt": ["6", "image_id x y", *(f"{name} 1 2" for name in names)],
+        "list_landmarks_align_celeba.txt": ["6", "x y", *(f"{name} 1 2" for name in names)],
+        "list_attr_celeba.txt": [
+            "6",
+            "Bald Smiling ",
+            *(f"{n} {a} {b}" for n, (a, b) in zip(names, shown, strict=True)),
+        ],
+    }
+    for name, lines in rows.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(datasets.CelebA, "_check_integrity", lambda self: True)
+    dataset = opened("CelebA", tmp_path)
+    assert dataset.classes == ("Bald", "Smiling") and dataset.column() == "labels"
+    for split, theirs in (("train", "train"), ("val", "valid"), ("test", "test")):
+        told = [label.tolist() for _, label in datasets.CelebA(str(tmp_path), split=theirs)]
+        assert dataset.columns["labels"][dataset.indices(split)].tolist() == told
+
+
+def test_pcam_agrees_with_torchvision(tmp_path: Path):
+    h5py = pytest.importorskip("h5py", reason="PCAM needs h5py")
+    from torchvision import datasets
+
+    (tmp_path / "pcam").mkdir()
+    for seed, files in enumerate(datasets.PCAM._FILES.values()):
+        random = np.random.default_rng(seed)
+        with h5py.File(tmp_path / "pcam" / files["images"][0], "w") as held:
+            held["x"] = random.integers(0, 256, (4, 96, 96, 3), dtype=np.uint8)
+        with h5py.File(tmp_path / "pcam" / files["targets"][0], "w") as held:
+            held["y"] = np.array([0, 1, 1, 0], np.uint8).reshape(4, 1, 1, 1)
+    parts = {part: datasets.PCAM(str(tmp_path), split=part) for part in ("train", "val", "test")}
+    agree(opened("PCAM", tmp_path), parts)
+
+
+def test_a_library_that_a_set_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)  # as where it is not installed
+    (tmp_path / "pcam").mkdir()
+    with pytest.raises(DataError) as caught:
+        opened("PCAM", tmp_path)
+    assert caught.value.what == "torchvision:PCAM needs the library h5py, which is not installed"
+    assert caught.value.fix == "uv pip install h5py"
+
+
+@pytest.mark.parametrize(("name", "why"), [
+    ("LFWPairs", "pairs of faces"), ("LSUN", "LMDB"), ("Flickr8k", "captions"), ("FakeData", "noise"),
+    ("CocoDetection", "not a set of pictures with classes"), ("Kinetics", "not a set of pictures with classes"),
+])  # fmt: skip
+def test_a_set_that_is_not_for_classification_is_refused_with_the_reason(name: str, why: str, tmp_path: Path):
+    with pytest.raises(UsageError, match=why) as caught:
+        opened(name, tmp_path)
+    assert caught.value.code == "DATA-170" and caught.value.what.startswith(f"torchvision:{name} is not for")
+
+
+def test_every_set_takes_the_arguments_it_is_given():
+    from torchvision import datasets
+
+    for name, source in SETS.items():
+        for arguments in source.splits.values():
+            inspect.signature(getattr(datasets, name)).bind("root", **arguments)
 
 
 def test_a_grey_picture_of_a_set_stays_grey(tmp_path: Path):

@@ -8,10 +8,10 @@ files by the decode door.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ SETS: Mapping[str, Source] = {
     "CLEVRClassification": Source("clevr/CLEVR_v1.0", _parts("train", "val")),
     "Caltech101": Source("caltech101/101_ObjectCategories", reader="folder", no_class="BACKGROUND_Google"),
     "Caltech256": Source("caltech256/256_ObjectCategories", reader="folder"),
+    "CelebA": Source("celeba", _parts("train", "valid", "test")),
     "Country211": Source("country211", _parts("train", "valid", "test"), "folder"),
     "DTD": Source("dtd/dtd", _parts("train", "val", "test")),
     "EMNIST": Source("EMNIST/raw", {split: {"split": "balanced", **switch} for split, switch in _SWITCH.items()}),
@@ -65,12 +66,15 @@ SETS: Mapping[str, Source] = {
     "Flowers102": Source("flowers-102", _parts("train", "val", "test")),
     "Food101": Source("food-101", _parts("train", test="test")),
     "GTSRB": Source("gtsrb", _parts("train", test="test")),
+    "INaturalist": Source("2021_train", {TRAIN: {"version": "2021_train"}, VAL: {"version": "2021_valid"}}),
     "ImageNet": Source("train", _parts("train", "val")),
     "Imagenette": Source("imagenette2", _parts("train", "val")),
     "KMNIST": Source("KMNIST/raw", _SWITCH, "idx"),
     "LFWPeople": Source("lfw-py", _parts("10fold")),
     "MNIST": Source("MNIST/raw", _SWITCH, "idx"),
+    "Omniglot": Source("omniglot-py"),
     "OxfordIIITPet": Source("oxford-iiit-pet", _parts("trainval", test="test")),
+    "PCAM": Source("pcam", _parts("train", "val", "test")),
     "Places365": Source("categories_places365.txt", _parts("train-standard", "val")),
     "QMNIST": Source("QMNIST/raw", _SWITCH),
     "RenderedSST2": Source("rendered-sst2", _parts("train", "val", "test")),
@@ -81,6 +85,14 @@ SETS: Mapping[str, Source] = {
     "StanfordCars": Source("stanford_cars", _parts("train", test="test")),
     "USPS": Source("usps.bz2", _SWITCH),
 }
+
+_OTHERS: Mapping[str, str] = {
+    "LFWPairs": "it holds pairs of faces to compare; torchvision:LFWPeople names the people",
+    "LSUN": "it lies in LMDB databases; write its pictures into a folder a class",
+    "FakeData": "it is noise with labels drawn by lot",
+    **dict.fromkeys(("Flickr8k", "Flickr30k", "SBU"), "it holds captions, not classes"),
+}
+"""Sets of torchvision beside classification that are asked for as if they were, and why they are refused."""
 
 
 def sniff(path: Path) -> Evidence | None:
@@ -109,10 +121,11 @@ def named(name: str, settings: DataSettings, root: Path | None, download: bool) 
         download: fetch what is not there.
 
     Raises:
-        UsageError: DATA-170, no such set.
+        UsageError: DATA-170, no such set, or one that is not of pictures with classes.
         DataError: DATA-171 its files are not there, DATA-172 torchvision cannot read or download them.
     """
     if name not in SETS:
+        _check_other(name)
         raise UsageError(
             "DATA-170", f"torchvision:{name}: there is no such image-classification set", fix=did_you_mean(name, SETS)
         )
@@ -132,6 +145,20 @@ def named(name: str, settings: DataSettings, root: Path | None, download: bool) 
         dataset = FORMATS[source.reader].read(home / source.at, settings).with_(name=name, format="torchvision")
         return _without(dataset, source.no_class) if source.no_class in dataset.classes else dataset
     return _from_class(name, source, home, settings)
+
+
+def _check_other(name: str) -> None:
+    """Refuse a set that torchvision has, but not for classification, with the reason.
+
+    Raises:
+        UsageError: that is so.
+    """
+    from torchvision import datasets
+
+    if name in datasets.__all__:
+        why = _OTHERS.get(name, "it is not a set of pictures with classes")
+        raise UsageError("DATA-170", f"torchvision:{name} is not for classification: {why}",
+                         fix="visus train torchvision:CIFAR10 shows how one is trained on")  # fmt: skip
 
 
 def _without(dataset: Dataset, name: str) -> Dataset:
@@ -183,23 +210,31 @@ def _from_class(name: str, source: Source, home: Path, settings: DataSettings) -
 
     sets = {}
     for split, arguments in source.splits.items():
+        if "version" in arguments and not (home / str(arguments["version"])).is_dir():
+            continue  # each version is a download of its own; that of training is there
         try:
             sets[split] = getattr(datasets, name)(str(home), **arguments)
         except ImportError as error:
-            raise DataError(
-                "DATA-172", f"torchvision:{name} needs another library: {error}", fix=f"uv pip install {error.name}"
-            ) from error
+            raise _no_library(name, error.name or str(error)) from error
         except (OSError, RuntimeError, ValueError, LookupError) as error:
+            if isinstance(error.__context__, ImportError):  # PCAM's class words it as a RuntimeError
+                raise _no_library(name, error.__context__.name or str(error)) from error
             raise DataError(
                 "DATA-172", f"torchvision:{name}: its files in {shown(home / source.at)} are not whole",
                 where=str(error).splitlines()[0],
                 fix=f"put them there again, or visus train torchvision:{name} --download",
             ) from error  # fmt: skip
     records = {split: _records(held) for split, held in sets.items()}
-    labels = np.concatenate([np.asarray(labels, np.int64) for _, labels in records.values()])
-    values = np.unique(labels)
+    labels = np.concatenate([labels for _, labels in records.values()])
     counts = [len(labels) for _, labels in records.values()]
     first = next(iter(records.values()))[0]
+    columns: dict[str, NDArray[np.generic]]
+    names = _names_of(next(iter(sets.values())))
+    if labels.ndim == 2:
+        columns, classes = {"labels": labels.astype(np.uint8)}, names
+    else:
+        values = np.unique(labels)
+        columns, classes = {"label": np.searchsorted(values, labels)}, _classes(names, values)
     if isinstance(first, np.ndarray):
         images: ArrayImages | FileImages = ArrayImages(
             np.concatenate([np.asarray(pixels) for pixels, _ in records.values()])
@@ -215,17 +250,31 @@ def _from_class(name: str, source: Source, home: Path, settings: DataSettings) -
         evidence=f"torchvision's {name} in {shown(home)}",
         ids=ids,
         images=images,
-        columns={"label": np.searchsorted(values, labels)},
+        columns=columns,
         split=np.repeat(np.array(list(records), np.uint8), counts),
-        classes=_classes(next(iter(sets.values())), values),
+        classes=classes,
     )
 
 
-def _records(held: Any) -> tuple[NDArray[np.generic] | list[str], list[int]]:
-    """Return (pixels or paths, labels) of a set of torchvision, whichever of its habits it follows."""
+def _no_library(name: str, library: str) -> DataError:
+    return DataError(
+        "DATA-172", f"torchvision:{name} needs the library {library}, which is not installed",
+        fix=f"uv pip install {library}",
+    )  # fmt: skip
+
+
+_Records: TypeAlias = tuple[
+    NDArray[np.generic] | list[str], NDArray[np.int64]
+]  # pixels or paths; labels, (N,) or (N, K)
+
+
+def _records(held: Any) -> _Records:
+    """Return what a set of torchvision knows of its pictures, whichever of its habits it follows."""
+    if type(held).__name__ in _HABITS:
+        return _HABITS[type(held).__name__](held)
     samples = next((getattr(held, name) for name in ("_samples", "samples", "imgs") if hasattr(held, name)), None)
     if samples:
-        first, labels = [sample[0] for sample in samples], [int(sample[1]) for sample in samples]
+        first, labels = [sample[0] for sample in samples], np.array([int(sample[1]) for sample in samples], np.int64)
         return first if isinstance(first[0], str) else np.stack([np.asarray(picture) for picture in first]), labels
     stored = next((getattr(held, name) for name in ("_image_files", "_images", "data") if hasattr(held, name)), None)
     known = next((getattr(held, name) for name in ("_labels", "targets", "labels") if hasattr(held, name)), None)
@@ -234,19 +283,71 @@ def _records(held: Any) -> tuple[NDArray[np.generic] | list[str], list[int]]:
             "DATA-172", f"torchvision's {type(held).__name__} keeps its pictures in a way visus does not know"
         )
     numbers = np.asarray(known, np.int64)
-    labels = (numbers[:, 0] if numbers.ndim == 2 else numbers).tolist()  # QMNIST tells eight numbers a picture
+    labels = numbers[:, 0] if numbers.ndim == 2 else numbers  # QMNIST tells eight numbers a picture
     if isinstance(stored, list):
         return [os.fspath(path) for path in stored], labels
     pixels = np.asarray(stored)
     return pixels.transpose(0, 2, 3, 1) if pixels.ndim == 4 and pixels.shape[1] == 3 else pixels, labels
 
 
-def _classes(held: Any, values: NDArray[np.int64]) -> tuple[str, ...]:
-    """Return the names of the labels that occur; numbers where torchvision has no names."""
-    names = getattr(held, "classes", None)
-    if names is None or len(names) <= int(values[-1]):
+def _omniglot(held: Any) -> _Records:
+    """The characters of the background alphabets; those of the evaluation alphabets are other classes."""
+    pairs = sorted((character, name) for name, character in held._flat_character_images)
+    paths = [f"{held.target_folder}/{held._characters[character]}/{name}" for character, name in pairs]
+    return paths, np.array([character for character, _ in pairs], np.int64)
+
+
+def _inaturalist(held: Any) -> _Records:
+    """Species by folder, files in the order of their names: torchvision takes them as the disk gives them."""
+    pairs = sorted(held.index)
+    paths = [f"{held.root}/{held.all_categories[species]}/{name}" for species, name in pairs]
+    return paths, np.array([species for species, _ in pairs], np.int64)
+
+
+def _celeba(held: Any) -> _Records:
+    """Forty attributes a picture, of which several hold."""
+    folder = f"{held.root}/{held.base_folder}/img_align_celeba"
+    return [f"{folder}/{name}" for name in held.filename], np.asarray(held.attr, np.int64)
+
+
+def _pcam(held: Any) -> _Records:
+    """Patches of 96 x 96 pixels in HDF5 files, 7.2 GB of them for training; all are held in memory."""
+    from visus.data.cache import free_memory
+
+    files = held._FILES[held._split]
+    with held.h5py.File(held._base_folder / files["images"][0]) as images:
+        stored = images["x"]
+        size, free = int(np.prod(stored.shape)), free_memory()
+        if 2 * size > free:  # the parts are joined, which takes them twice
+            raise DataError(
+                "DATA-173", f"torchvision:PCAM takes {2 * size / 1e9:,.1f} GB of memory to read",
+                where=f"{free / 1e9:,.1f} GB are free", fix="write its pictures into a folder a class",
+            )  # fmt: skip
+        pixels: NDArray[np.generic] = stored[:]
+    with held.h5py.File(held._base_folder / files["targets"][0]) as targets:
+        return pixels, targets["y"][:].reshape(-1).astype(np.int64)
+
+
+_HABITS: Mapping[str, Callable[[Any], _Records]] = {
+    "Omniglot": _omniglot,
+    "INaturalist": _inaturalist,
+    "CelebA": _celeba,
+    "PCAM": _pcam,
+}
+
+
+def _names_of(held: Any) -> tuple[str, ...]:
+    """Return the names of all classes of a set; nothing where torchvision has none."""
+    attributes = ("classes", "_characters", "all_categories", "attr_names")
+    names = next((getattr(held, name) for name in attributes if getattr(held, name, None)), ())
+    return tuple(name if isinstance(name, str) else name[0] for name in names if name)
+
+
+def _classes(names: Sequence[str], values: NDArray[np.int64]) -> tuple[str, ...]:
+    """Return the names of the labels that occur; numbers where there are no names."""
+    if len(names) <= int(values[-1]):
         return tuple(str(value) for value in values.tolist())
-    return tuple(name if isinstance(name, str) else name[0] for name in (names[value] for value in values.tolist()))
+    return tuple(names[value] for value in values.tolist())
 
 
 FORMAT = Format("the name torchvision:SET", sniff, read, named)
