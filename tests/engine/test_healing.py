@@ -331,3 +331,14 @@ def test_a_signal_during_an_evaluation_abandons_it_and_loses_nothing(tmp_path, n
     parts = train(tmp_path / "parts")
     assert torch.equal(whole.state.average, parts.state.average)
     assert (tmp_path / "whole/best.safetensors").read_bytes() == (tmp_path / "parts/best.safetensors").read_bytes()
+
+
+def test_a_cause_is_found_where_a_normalisation_knows_no_statistics_of_its_own(tmp_path):
+    def zero(batch):
+        batch.inputs[0][4, 0] = 0
+
+    model = network(dropout=0.0)
+    model.insert(1, torch.nn.BatchNorm1d(16, track_running_stats=False))
+    train(tmp_path, model=model, task=Odd(), change=lambda run: at_step(run, AT, zero))
+    found = first(tmp_path, "skipped")
+    assert (found["term"], found["ids"]) == ("odd", [])

@@ -168,7 +168,7 @@ def _note_what_splitting_changes(run: Run, step: int, drawn: set[str]) -> None:
     known = {row["why"] for row in run.folder.decisions() if row["kind"] == "splitting_is_inexact"}
     for why in (*uncovered(run.state.model), *sorted(drawn)):
         if why not in known:
-            run.event("splitting_is_inexact", step, id=why, why=why)
+            run.event("splitting_is_inexact", step, why=why)
 
 
 def _shape(batch: Batch) -> str:

@@ -87,7 +87,7 @@ def locate(task: Task, model: nn.Module, batch: Batch, player: str, step: int, d
             continue
         parts.pop(0)
     rows: list[int] = []
-    if kind and task.group == 1:
+    if kind and task.group == 1 and not _need_company(model):
         alone = [batch.rows(i, i + 1) for i in range(len(batch))]
         with _statistics_held(model):
             rows = [i for i, one in enumerate(alone) if _watched(task, model, one, batch, player, step, device)[0]]
@@ -185,6 +185,12 @@ def _watched(
                 first = next(n for n, g in zip(names, gradients, strict=True) if g is not None and not _all_finite(g))
                 return "backward", seen[0] if seen else first.rpartition(".")[0], name
     return "", "", ""
+
+
+def _need_company(model: nn.Module) -> bool:
+    """Tell whether a normalisation knows only the statistics of the rows it is shown, so that one alone has none."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return any(norm.running_mean is None for norm in norms)
 
 
 @contextmanager

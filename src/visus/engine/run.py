@@ -21,8 +21,8 @@ from visus.engine.state import Generations, State
 
 Watch = Callable[[Mapping[str, Any]], None]
 
-HAPPENED = ("reloaded", "damaged")
-"""Events that are new each time; every other is a decision, which stands once however often its step is done."""
+HAPPENED = ("reloaded", "damaged", "splitting_is_inexact")
+"""Events that are written whenever they come; others are decisions, written once however often their step is done."""
 
 
 @dataclass

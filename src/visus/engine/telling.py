@@ -42,13 +42,14 @@ def tell_validation(run: Run, values: Mapping[str, float], seconds: float) -> No
 
 def tell_if_short(run: Run, step: int, fits: int | None) -> None:
     """Warn, once it is known, of a budget in which no more than a few steps fit."""
-    if fits is not None and fits < FEW:
-        many = f"about {fits} steps fit" if fits > 1 else "no more than one step fits"
-        run.event(
-            "few_steps", step, steps=fits,
-            why=f"{many} into the {run.recipe.minutes:g} minutes; smaller pictures (--set size), a smaller network "
-            "(--model) or more --minutes would help",
-        )  # fmt: skip
+    if fits is None or fits >= FEW:
+        return
+    if step == 0:
+        why = "the time is over before the first step, with what judging and the report take: more --minutes would help"
+    else:
+        why = f"about {fits} fit into the time: smaller pictures (--set size), a smaller network (--model) "
+        why += "or more --minutes would help"
+    run.event("few_steps", step, steps=fits, why=why)
 
 
 FEW = 10
