@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -34,6 +35,35 @@ def test_a_run_tells_its_state_its_scores_and_every_setting(run):
 def test_data_tells_its_parts_and_classes(photos):
     told = facts(visus.info(photos))
     assert told["data"]["train"] == "180" and told["classes"] == {"one": "110", "six": "110", "two": "110"}
+
+
+def test_broken_files_of_data_are_named(photos, tmp_path):
+    data = shutil.copytree(photos, tmp_path / "photos")
+    assert facts(visus.info(data))["data"]["decoded"] == "all: 0 unreadable"
+    torn = sorted((data / "val").rglob("*.png"))[5]
+    torn.write_bytes(torn.read_bytes()[:70])
+    told = facts(visus.info(data))["data"]
+    assert told["decoded"] == "all: 1 unreadable"
+    assert told["unreadable"].startswith(f"{torn.relative_to(data)}: the file ends early")
+
+
+def test_of_much_data_a_part_is_decoded_and_it_is_said(photos, monkeypatch):
+    from visus.verbs import info
+
+    size = sum(file.stat().st_size for file in photos.rglob("*.png"))
+    monkeypatch.setattr(info, "DECODED", size // 2)
+    assert facts(visus.info(photos))["data"]["decoded"].startswith("165 of 330, evenly spread")
+
+
+def test_a_folder_of_runs_lists_them_with_their_state_and_score(run, tmp_path):
+    for name in ("run-10", "run-9"):
+        shutil.copytree(run.folder, tmp_path / name)
+    (tmp_path / "run-9" / "result.json").unlink()
+    found = visus.info(tmp_path)
+    told = facts(found)["runs"]
+    assert found.kind == "runs" and list(told) == ["run-9", "run-10"]
+    assert told["run-9"] == f"not ended; go on with: visus resume {tmp_path}/run-9"
+    assert told["run-10"].startswith(f"ended; accuracy {run.scores['accuracy'].value:.4f}")
 
 
 def test_numbers_and_several_labels_are_told_too(tmp_path):

@@ -10,7 +10,7 @@ from visus.cli.options import Json, Network
 
 
 def info(
-    path: Annotated[str, typer.Argument(help="A model file, a run folder or one of its bundles, data, or a picture.")],
+    path: Annotated[str, typer.Argument(help="A model file, a run or its bundle, a folder of runs, data, a picture.")],
     replay: Annotated[bool, typer.Option("--replay", help="Repeat the step that a bundle keeps.")] = False,
     network: Network = None,
     json: Json = False,

@@ -1,4 +1,4 @@
-"""``visus info``: what a model file, a run folder, a bundle, a data set or a picture says of itself."""
+"""``visus info``: what a model file, a run folder, a folder of runs, a bundle, a data set or a picture is."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from visus.core.figures import Table
 if TYPE_CHECKING:
     from torch import nn
 
+    from visus.data.dataset import Dataset
     from visus.engine.healing import Cause
 
 Rows = tuple[tuple[str, str], ...]
 Section = tuple[str, Rows]
+
+DECODED = 50_000_000
+"""Bytes of picture files that are decoded to see whether they can be: a few seconds."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Info:
     """Sections of named facts about one file or folder.
 
     Attributes:
-        kind: ``model``, ``run``, ``bundle``, ``data`` or ``picture``.
+        kind: ``model``, ``run``, ``runs``, ``bundle``, ``data`` or ``picture``.
         path: as it was named.
         sections: each a title and its (name, fact) rows.
     """
@@ -43,7 +47,7 @@ class Info:
 
 
 def info(path: str | Path, *, replay: bool = False, network: str | nn.Module | None = None) -> Info:
-    """Look at a model file, a run folder, a bundle of a run, a data set or a picture.
+    """Look at a model file, a run folder or a folder of runs, a bundle of a run, a data set or a picture.
 
     Args:
         path: the file or folder; a bundle is ``RUN/bundles/step-N``, which a step that was not finite leaves behind.
@@ -66,6 +70,8 @@ def info(path: str | Path, *, replay: bool = False, network: str | nn.Module | N
         return _model(place)
     if place.is_file() and place.suffix.lower() not in (".csv", ".tsv"):
         return _picture(place)
+    if runs := [below.parent for below in place.glob("*/recipe.yaml")]:
+        return _runs(place, runs)
     return _data(path)
 
 
@@ -107,6 +113,21 @@ def _run(folder: Path) -> Info:
     settings = ((key, f"{value}  ({recipe.origins.get(key, '')})") for key, value in recipe.flat().items())
     sections.append(("settings", tuple(settings)))
     return Info("run", str(folder), tuple(sections))
+
+
+def _runs(folder: Path, runs: Iterable[Path]) -> Info:
+    from visus.data.listing import natural
+    from visus.verbs.runs import ended
+
+    rows = []
+    for run in sorted(runs, key=lambda run: natural(run.name)):
+        done = ended(run)
+        if done is None:
+            rows.append((run.name, f"not ended; go on with: visus resume {quoted(run)}"))
+        else:
+            name, score = next(iter(done.scores.items()), ("no score", ""))
+            rows.append((run.name, f"ended; {name} {score} on the {done.split} part, {done.recipe.model.name}"))
+    return Info("runs", str(folder), (("runs", tuple(rows)), ("next", (("one of them", "visus info RUN"),))))
 
 
 def _bundle(place: Path, replay: bool, network: str | nn.Module | None) -> Info:
@@ -176,6 +197,7 @@ def _data(path: str | Path) -> Info:
     rows += [(split, f"{len(data.indices(split)):,}") for split in SPLITS]
     rows += [("note", note) for note in data.notes]
     rows += [("unusable", f"{name}: {why}") for name, why in data.bad]
+    rows += _decoded(data)
     sections: list[Section] = [("data", tuple(rows))]
     if "label" in data.columns:
         labels = data.columns["label"].astype(np.int64)
@@ -189,6 +211,30 @@ def _data(path: str | Path) -> Info:
         told = zip(data.numbers, values.min(0), values.mean(0), values.max(0), strict=True)
         sections.append(("numbers", tuple((n, f"{low:g} to {high:g}, mean {mean:g}") for n, low, mean, high in told)))
     return Info("data", str(path), tuple(sections))
+
+
+def _decoded(data: Dataset) -> list[tuple[str, str]]:
+    """Return how many files were decoded, evenly spread, and which of them cannot be; nothing of what is one array."""
+    import numpy as np
+
+    from visus.core.errors import DataError
+    from visus.data.dataset import FileImages
+    from visus.data.decode import decode
+    from visus.data.paths import shown
+
+    if not isinstance(data.images, FileImages):
+        return []
+    files = [data.images.root / path for path in data.images.paths]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    count = len(files) if size <= DECODED else max(1, len(files) * DECODED // size)
+    bad = []
+    for i in np.linspace(0, len(files) - 1, count).astype(np.int64).tolist():
+        try:
+            decode(files[i], max_pixels=data.images.max_pixels, at_least=64)
+        except DataError as error:
+            bad.append(("unreadable", f"{data.ids[i]}: {error.what.removeprefix(f'{shown(files[i])}: ')}"))
+    some = "all" if count == len(files) else f"{count:,} of {len(files):,}, evenly spread; training lists what it meets"
+    return [("decoded", f"{some}: {len(bad):,} unreadable"), *bad]
 
 
 def _by_name(rows: Iterable[tuple[str, str]]) -> dict[str, Any]:
