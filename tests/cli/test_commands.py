@@ -180,3 +180,19 @@ def test_unreadable_pictures_are_listed_at_the_end_of_training(visus, tmp_path):
     name = torn.relative_to(data)
     assert said.code == 0 and f"not read  {name}: " in said.out and f"unreadable ({name})" in said.err
     json.loads((tmp_path / "run" / "result.json").read_text())
+
+
+def test_every_verb_shows_examples_that_name_it(visus):
+    for verb in ("demo", "train", "resume", "evaluate", "compare", "predict", "adopt", "info", "list"):
+        shown = visus(verb, "--help").out.partition("Examples:\n")[2].splitlines()
+        assert shown and all(line.startswith(f"    visus {verb}") for line in shown)
+
+
+def test_a_few_pictures_are_warned_of_in_the_document_and_on_the_terminal(visus, trained, photos, tmp_path):
+    few = tmp_path / "few" / "test"
+    for name in ("one", "six", "two"):
+        (few / name).mkdir(parents=True)
+        picture = sorted((photos / "test" / name).iterdir())[0]
+        (few / name / picture.name).write_bytes(picture.read_bytes())
+    said = visus("evaluate", trained, few.parent, "--split", "all", "--json").document
+    assert said["notes"][0].startswith("3 pictures")

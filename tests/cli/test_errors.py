@@ -147,6 +147,23 @@ def test_a_fault_of_our_own_ends_with_70_in_the_same_shape(visus, photos, tmp_pa
     assert "please report it" in said.err
 
 
+def test_a_fault_of_the_users_own_network_in_mid_run_is_not_called_ours(visus, photos, tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, classes):\n"
+        "        super().__init__(nn.Flatten(), nn.LazyLinear(classes))\n"
+        "    def forward(self, images):\n"
+        "        if len(images) > 2:\n"
+        "            raise ValueError('of the test')\n"
+        "        return super().forward(images)\n"
+    )
+    named = ["--model", f"{tmp_path}/mine.py:Net", "--out", tmp_path / "run"]
+    said = visus("train", photos, "--steps", 1, "--quiet", *named, "--size", 16, "--batch", 8)
+    assert said.code == 2 and shaped(said) and "your own code failed: ValueError: of the test" in said.err
+    assert f"where: {tmp_path}/mine.py:7 in forward" in said.err
+
+
 def test_without_a_verb_the_help_is_shown(visus):
     said = visus()
     assert said.code == 0 and said.out.startswith("Usage: visus") and said.err == ""

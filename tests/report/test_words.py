@@ -122,7 +122,7 @@ def test_a_half_is_rounded_alike_in_percent_and_in_decimals():
 def test_few_pictures_are_warned_of_with_an_interval_that_holds_for_them():
     told = few({"accuracy": Score(1.0, 1.0, 1.0, 2)}, "test")
     assert told == (
-        "2 pictures in the test part: too few to judge a model by; the accuracy may as well be anything from"
+        "2 pictures in the test part: too few to judge a model by; the accuracy may be anything from"
         " 34 to 100\u202f%"  # Wilson: 2 / (2 + 1.96**2) = 0.342
     )
     assert few({"mae": Score(1.0, 0.5, 2.0, 29)}, "val").endswith("the intervals are too narrow")

@@ -44,7 +44,7 @@ def test_models_of_other_classes_are_not_compared(run, tmp_path):
     other = train(data, tmp_path / "run", steps=1)
     with pytest.raises(UsageError) as caught:
         visus.compare(run.best, other.best, data)
-    assert caught.value.where == "classify of 3; classify of 2"
+    assert caught.value.where == "A: classify, one, six, two; B: classify, one, two" and caught.value.fix
 
 
 def test_models_that_had_other_pictures_held_back_are_not_compared(tmp_path):

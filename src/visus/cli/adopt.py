@@ -9,9 +9,16 @@ import typer
 
 from visus.cli.options import Json
 
+EXAMPLES = (
+    "visus adopt resnet20.pth --model cifar_resnet --classes classes.txt --size 32",
+    "visus adopt weights.safetensors --model resnet18 --classes photos",
+)
+
 
 def adopt(
-    weights: Annotated[Path, typer.Argument(help="A .safetensors, .pt or .pth file with a state dict.")],
+    weights: Annotated[
+        Path, typer.Argument(metavar="WEIGHTS", help="A .safetensors, .pt or .pth file with a state dict.")
+    ],
     model: Annotated[str, typer.Option(help="The network the weights belong to.")],
     classes: Annotated[str, typer.Option(help="Names: a,b,c, a file with one a line, or a data set.")] = "",
     task: Annotated[str, typer.Option(help="Of the model.")] = "classify",

@@ -27,18 +27,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for verb in (
-    demo.demo,
-    train.train,
-    resume.resume,
-    evaluate.evaluate,
-    compare.compare,
-    predict.predict,
-    adopt.adopt,
-    info.info,
-    list_verb.list,
+for verb, examples in (
+    (demo.demo, demo.EXAMPLES),
+    (train.train, train.EXAMPLES),
+    (resume.resume, resume.EXAMPLES),
+    (evaluate.evaluate, evaluate.EXAMPLES),
+    (compare.compare, compare.EXAMPLES),
+    (predict.predict, predict.EXAMPLES),
+    (adopt.adopt, adopt.EXAMPLES),
+    (info.info, info.EXAMPLES),
+    (list_verb.list, list_verb.EXAMPLES),
 ):
-    app.command()(verb)
+    app.command(epilog="\b\nExamples:\n  " + "\n  ".join(examples))(verb)
 
 
 def _version(wanted: bool) -> None:

@@ -9,11 +9,13 @@ import typer
 
 from visus.cli.options import Download, Json, Network, Split
 
+EXAMPLES = ("visus compare runs/mine runs/other photos",)
+
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
-    b: Annotated[Path, typer.Argument(help="Another one.")],
-    data: Annotated[str, typer.Argument(help="As for train.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="A model file or a run folder.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder, a CSV file or a name, as for visus train.")],
     split: Split = None,
     network: Network = None,
     download: Download = False,

@@ -10,6 +10,11 @@ import typer
 from visus.cli.options import Json, Quiet
 from visus.core.errors import quoted
 
+EXAMPLES = (
+    "visus demo",
+    "visus demo --out /tmp/look --minutes 2",
+)
+
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("runs/demo"),

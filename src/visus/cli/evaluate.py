@@ -10,10 +10,15 @@ import typer
 from visus.cli.options import Download, Json, Network, Split
 from visus.core.errors import BAD_DATA
 
+EXAMPLES = (
+    "visus evaluate runs/mine photos",
+    "visus evaluate runs/mine other_photos --split all --json",
+)
+
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
-    data: Annotated[str, typer.Argument(help="As for train.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file or a run folder.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder, a CSV file or a name, as for visus train.")],
     split: Split = None,
     network: Network = None,
     batch: Annotated[int, typer.Option(help="Pictures looked at at once; as trained by default.")] = 0,

@@ -8,9 +8,18 @@ import typer
 
 from visus.cli.options import Json, Network
 
+EXAMPLES = (
+    "visus info runs/mine",
+    "visus info runs/mine/best.safetensors",
+    "visus info runs",
+    "visus info photos",
+)
+
 
 def info(
-    path: Annotated[str, typer.Argument(help="A model file, a run or its bundle, a folder of runs, data, a picture.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="A model file, a run or its bundle, a folder of runs, data, a picture.")
+    ],
     replay: Annotated[bool, typer.Option("--replay", help="Repeat the step that a bundle keeps.")] = False,
     network: Network = None,
     json: Json = False,

@@ -8,13 +8,21 @@ import typer
 
 from visus.cli.options import Json
 
+EXAMPLES = (
+    "visus list settings optim",
+    "visus list models 'resnet*'",
+)
+
 
 def list(
     what: Annotated[
-        str, typer.Argument(help="formats, losses, models, optimisers, schedules, settings or tasks.")
+        str, typer.Argument(metavar="WHAT", help="formats, losses, models, optimisers, schedules, settings or tasks.")
     ] = "",
     pattern: Annotated[
-        str, typer.Argument(help="Part of a name; '*' also lists timm's and torchvision's models, timm's optimisers.")
+        str,
+        typer.Argument(
+            metavar="PATTERN", help="Part of a name; '*' also lists timm's and torchvision's models, timm's optimisers."
+        ),
     ] = "",
     json: Json = False,
 ) -> None:

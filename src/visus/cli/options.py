@@ -30,9 +30,9 @@ Network = Annotated[
 ]
 
 
-def Number(help: str) -> Any:  # noqa: N802  # reads as an annotation, like the others here
+def Number(help: str, metavar: str = "NUMBER") -> Any:  # noqa: N802  # reads as an annotation, like the others here
     """Return an option whose number the recipe reads, so that every fault of a setting is told in the same words."""
-    return typer.Option(metavar="NUMBER", help=help)
+    return typer.Option(metavar=metavar, help=help)
 
 
 SHORT = {"lr": "optim.lr", "size": "input.size", "cache": "data.cache", "workers": "data.workers"}

@@ -11,10 +11,16 @@ import typer
 from visus.cli.options import Json, Network
 from visus.core.errors import BAD_DATA
 
+EXAMPLES = (
+    "visus predict runs/mine new.jpg more_photos",
+    'visus predict runs/mine "holiday/*.jpg" --out said',
+    "visus predict runs/mine more_photos --csv > said.csv",
+)
+
 
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model file or a run folder.")],
-    files: Annotated[list[str], typer.Argument(help="Files, folders and globs.")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file or a run folder.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILES", help="Files, folders and globs.")],
     out: Annotated[Path | None, typer.Option(help="Folder for drawn pictures, predictions.json and .csv.")] = None,
     network: Network = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
@@ -29,7 +35,7 @@ def predict(
         print_json(found.json())
     elif csv:
         print(found.csv(), end="")
-    else:
+    elif any(said is not None for _, said in found):
         print_table(found.table())
     for note in found.notes:
         print(f"note      {note}", file=sys.stderr)

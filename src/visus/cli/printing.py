@@ -57,8 +57,7 @@ def print_evaluation(found: Evaluation) -> None:
 
 def print_notes(notes: Sequence[str]) -> None:
     """Print what is to be known of the data that was judged, a line each."""
-    for note in notes:
-        print(f"note      {note}")
+    _print_titled([("note", note) for note in notes])
 
 
 def print_table(table: Table) -> None:
@@ -87,10 +86,20 @@ def _print(parts: Sequence[Any]) -> None:
 
 
 def _print_bad(bad: tuple[tuple[str, str], ...]) -> None:
-    for name, why in bad[:LISTED]:
-        print(f"not read  {name}: {why}")
+    _print_titled([("not read", f"{name}: {why}") for name, why in bad[:LISTED]])
     if len(bad) > LISTED:
-        print(f"          and {len(bad) - LISTED:,} more: all are in the report and in --json")
+        _print_titled([("", f"and {len(bad) - LISTED:,} more: all are in the report and in --json")])
+
+
+def _print_titled(lines: Sequence[tuple[str, str]]) -> None:
+    """Print lines with a word before each, set in like those of a summary."""
+    grid = Grid(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    grid.add_column(min_width=8, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for title, line in lines:
+        grid.add_row(title, Text(line))
+    if lines:
+        _print([grid])
 
 
 def _cell(value: object) -> str:

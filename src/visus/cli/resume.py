@@ -9,9 +9,11 @@ import typer
 
 from visus.cli.options import Json, Quiet
 
+EXAMPLES = ("visus resume runs/mine",)
+
 
 def resume(
-    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on although data, machine or versions changed.")
     ] = False,

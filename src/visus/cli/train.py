@@ -9,9 +9,19 @@ import typer
 
 from visus.cli.options import Download, Json, Number, Quiet, settings
 
+EXAMPLES = (
+    "visus train photos",
+    "visus train photos --minutes 5 --out runs/mine",
+    "visus train table.csv --epochs 20 --set optim.lr=3e-4 --set loss=focal",
+    "visus train photos --model my_net.py:MyNet --size 64",
+    "visus train photos --print-recipe",
+)
+
 
 def train(
-    data: Annotated[str, typer.Argument(help="A folder, a CSV file, or a name: digits, torchvision:CIFAR10.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A folder, a CSV file, or a name: digits, torchvision:CIFAR10.")
+    ],
     task: Annotated[str | None, typer.Option(help="classify, regress; found from what the data knows.")] = None,
     model: Annotated[str | None, typer.Option(help="A name from visus list models, or FILE.py:Class.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME-N by default.")] = None,
@@ -24,9 +34,9 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of visus list settings; may be repeated."),
     ] = [],  # noqa: B006  # Typer copies it
     recipe: Annotated[Path | None, typer.Option(help="A YAML file with settings, such as a run's recipe.yaml.")] = None,
-    lr: Annotated[str | None, Number("Learning rate, or auto for a range test.")] = None,
+    lr: Annotated[str | None, Number("Learning rate, or auto for a range test.", "RATE")] = None,
     batch: Annotated[str | None, Number("Images a step.")] = None,
-    size: Annotated[str | None, Number("Of the network's input: 96, or 224x320 (height x width).")] = None,
+    size: Annotated[str | None, Number("Of the network's input: 96, or 224x320 (height x width).", "SIZE")] = None,
     cache: Annotated[str | None, typer.Option(help="Of decoded pictures: auto, off, memory or disk.")] = None,
     workers: Annotated[str | None, Number("Processes that read; the result does not depend on it.")] = None,
     tensorboard: Annotated[bool | None, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = None,

@@ -121,12 +121,16 @@ def _visible(text: str) -> str:
 def users_line(error: BaseException) -> str:
     """Return ``FILE:LINE in FUNCTION`` of the user's own code that was running when an error rose, or nothing.
 
-    That is the last place of the traceback, after our own, that belongs neither to visus nor to an installed package.
+    That is the last place of the traceback that belongs neither to visus nor to an installed package, where an
+    installed one, which is PyTorch's ``nn.Module``, was called by us and called it.
     """
     frames = traceback.extract_tb(error.__traceback__)
     ours = max((i for i, frame in enumerate(frames) if frame.filename.startswith(_OURS)), default=len(frames))
-    own = [frame for frame in frames[ours + 1 :] if not frame.filename.startswith(("<", *_INSTALLED))]
-    return f"{own[-1].filename}:{own[-1].lineno} in {own[-1].name}" if own else ""
+    below = frames[ours + 1 :]
+    own = [frame for frame in below if not frame.filename.startswith(("<", *_INSTALLED))]
+    if not own or own[0] is below[0]:
+        return ""
+    return f"{own[-1].filename}:{own[-1].lineno} in {own[-1].name}"
 
 
 def quoted(path: object) -> str:

@@ -21,7 +21,7 @@ def described(documented: type) -> dict[str, str]:
         for part in re.split(r"(?<=\.)\s\s+(?=\w+:)", line.strip()):
             names, colon, words = part.partition(":")
             if colon and all(re.fullmatch(r"\w+", name) for name in names.split(", ")):
-                found |= dict.fromkeys(names.split(", "), words.strip())
+                found |= dict.fromkeys(names.split(", "), re.sub(r"\s+", " ", words.strip()))
     return found
 
 

@@ -117,9 +117,8 @@ def notes_of(listings: list[tuple[str, Listing]]) -> list[str]:
         kinds = Counter(_suffix(name) or "no extension" for name in others)
         counts = ", ".join(f"{kind} {n:,}" for kind, n in kinds.most_common(4))
         named = ", ".join(shown(name) for name in others[:3])
-        notes.append(
-            f"left out {len(others):,} files that are no pictures ({counts}): {named}{' ...' * (len(others) > 3)}"
-        )
+        what = "files that are no pictures" if len(others) > 1 else "file that is no picture"
+        notes.append(f"left out {len(others):,} {what} ({counts}): {named}{' ...' * (len(others) > 3)}")
     ignored = sum(listing.ignored for _, listing in listings)
     if ignored:
         notes.append(f"passed over {ignored:,} hidden or system files (.DS_Store, Thumbs.db and the like)")

@@ -72,11 +72,11 @@ def few(scores: Mapping[str, Score], split: str) -> str:
     shares = [name for name in scores if is_share(name)]
     if not shares:
         return f"{told}; the intervals are too narrow"
-    share, square = scores[shares[0]].value, 1.959964**2
-    middle = (share + square / (2 * n)) / (1 + square / n)
-    half = math.sqrt(square * (share * (1 - share) / n + square / (4 * n * n))) / (1 + square / n)
-    low, high = percent(middle - half).removesuffix(f"{_NARROW}%"), percent(middle + half)
-    return f"{told}; the {label(shares[0])} may as well be anything from {low} to {high}"
+    score, square = scores[shares[0]], 1.959964**2
+    middle = (score.value + square / (2 * n)) / (1 + square / n)
+    half = math.sqrt(square * (score.value * (1 - score.value) / n + square / (4 * n * n))) / (1 + square / n)
+    low, high = min(score.low, middle - half), max(score.high, middle + half)
+    return f"{told}; the {label(shares[0])} may be anything from {100 * low:.0f} to {percent(high)}"
 
 
 def spoken(split: str) -> str:

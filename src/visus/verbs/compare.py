@@ -97,8 +97,10 @@ def compare(
     check_split(split)
     first, second = (m if isinstance(m, Model) else load(m, model=network) for m in (a, b))
     if first.card.task != second.card.task or set(first.classes) != set(second.classes):
-        asked = [f"{model.card.task} of {len(model.classes)}" for model in (first, second)]
-        raise UsageError("USE-017", "the two models do not answer the same question", where="; ".join(asked))
+        asked = [f"{name}: {m.card.task}, {', '.join(m.classes[:4])}{' ...' * (len(m.classes) > 4)}"
+                 for name, m in (("A", first), ("B", second))]  # fmt: skip
+        raise UsageError("USE-017", "the two models do not answer the same question", where="; ".join(asked),
+                         fix="compare models of one task and the same classes")  # fmt: skip
     part_a, part_b = (part_for(model, data, split, download=download) for model in (first, second))
     if not part_a.seen and part_b.seen:  # what was held back from the one that was trained on this data
         part_a = replace(part_b, dataset=in_order(part_b.dataset, first.classes))

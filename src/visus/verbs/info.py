@@ -84,6 +84,7 @@ def _model(path: Path) -> Info:
 
 def _run(folder: Path) -> Info:
     from visus.engine.folder import RunFolder
+    from visus.report.words import number
     from visus.verbs.runs import ROUTINE, ended, read_recipe, sentence
 
     recipe, held = read_recipe(folder), RunFolder(folder, leader=False)
@@ -92,7 +93,7 @@ def _run(folder: Path) -> Info:
     done = ended(folder)
     rows = [("state", "ended" if done else f"not ended; go on with: visus resume {quoted(folder)}")]
     if steps:
-        rows += [("steps logged", f"{steps[-1]['step']:,}"), ("last loss", f"{steps[-1].get('loss')}")]
+        rows += [("steps logged", f"{steps[-1]['step']:,}"), ("last loss", number(steps[-1].get("loss")))]
     if judged:
         said = judged[-1]["validation"].items()
         rows.append(("last validation", ", ".join(f"{name} {value:.4f}" for name, value in said if value is not None)))

@@ -32,10 +32,12 @@ def list(what: str = "", pattern: str = "") -> Table:
 def _models(pattern: str) -> Table:
     from visus.models.listing import available
 
-    rows = [(m.name, m.origin, m.parameters or "", m.weights, m.licence, "here" if m.present else "", m.summary)
-            for m in available(pattern)]  # fmt: skip
+    rows = [
+        (m.name, m.origin, m.parameters, m.licence, "yes" if m.present else "", m.summary or m.weights)
+        for m in available(pattern)
+    ]
     note = "" if pattern else "timm's and torchvision's: visus list models '*', or a part of the name"
-    return Table("models", ("name", "from", "parameters", "weights", "licence", "on this machine", "what"), rows, note)
+    return Table("models", ("name", "from", "parameters", "licence", "here", "what"), rows, note)
 
 
 def _tasks(pattern: str) -> Table:
@@ -77,11 +79,14 @@ def _schedules(pattern: str) -> Table:
 def _settings(pattern: str) -> Table:
     from visus.core.recipe import explained
 
-    rows = [
-        (s.key, s.default, f"{s.meaning} Takes {s.takes}.".replace("``", "")) for s in explained() if pattern in s.key
-    ]
-    note = "visus train DATA --print-recipe shows what your data would get"
-    return Table("settings", ("key", "default", "what"), rows, note)
+    rows = []
+    for one in explained():
+        if pattern in one.key:
+            takes = f" Takes {one.takes}." if one.takes != "text" else ""
+            rows.append((one.key, one.default, (one.meaning + takes).replace("``", "")))
+    return Table(
+        "settings", ("key", "default", "what"), rows, "visus train DATA --print-recipe shows what yours would get"
+    )
 
 
 _LISTS = {
