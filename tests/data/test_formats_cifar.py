@@ -15,7 +15,7 @@ from tests.data.examples import cifar_batch
 
 from visus.core.errors import DataError
 from visus.core.recipe import DataSettings
-from visus.data.dataset import Dataset
+from visus.data.dataset import ArrayImages, Dataset
 from visus.data.formats import FORMATS
 from visus.data.formats.cifar import CIFAR10, read_pickled
 
@@ -159,3 +159,27 @@ def test_a_folder_called_train_is_not_taken_for_a_batch(tmp_path: Path):
     (tmp_path / "train").mkdir()
     (tmp_path / "test").write_text("words")
     assert FORMATS["cifar"].sniff(tmp_path) is None
+
+
+@pytest.mark.parametrize("fine", [False, True])
+def test_batches_are_read_to_the_bit_as_torchvision_unpickles_them(
+    fine: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from torchvision.datasets import CIFAR10, CIFAR100, cifar
+
+    theirs = CIFAR100 if fine else CIFAR10
+    folder = tmp_path / theirs.base_folder
+    folder.mkdir()
+    for seed, (name, _) in enumerate([*theirs.train_list, *theirs.test_list]):
+        batch = cifar_batch(12, seed, "fine_labels" if fine else "labels")
+        held = pickle.dumps(batch, protocol=2) if fine else python2_batch(batch["data"], batch["labels"])
+        (folder / name).write_bytes(held)
+    names = [f"class {i}" for i in range(100 if fine else 10)]
+    (folder / theirs.meta["filename"]).write_bytes(pickle.dumps({theirs.meta["key"]: names}, protocol=2))
+    monkeypatch.setattr(cifar, "check_integrity", lambda *_: True)  # the published bytes alone have its sums
+    ours = read(tmp_path)
+    assert isinstance(ours.images, ArrayImages) and ours.classes == tuple(names)
+    for split, train in (("train", True), ("test", False)):
+        expected, at = theirs(str(tmp_path), train=train), ours.indices(split)
+        np.testing.assert_array_equal(ours.images.array[at], expected.data)
+        assert ours.columns["label"][at].tolist() == expected.targets

@@ -15,7 +15,7 @@ from tests.data.examples import idx_bytes, write_idx
 
 from visus.core.errors import DataError
 from visus.core.recipe import DataSettings
-from visus.data.dataset import Dataset
+from visus.data.dataset import ArrayImages, Dataset
 from visus.data.formats import FORMATS
 from visus.data.formats.idx import FASHION, read_idx
 from visus.data.reading import open_data
@@ -171,3 +171,18 @@ def test_fashion_mnist_opens_with_its_names_and_its_own_test_part(real_data: Pat
     assert [len(dataset.indices(split)) for split in ("train", "val", "test")] == [54_000, 6_000, 10_000]
     assert dataset.classes == FASHION
     assert np.bincount(dataset.columns["label"][dataset.indices("val")]).tolist() == [600] * 10
+
+
+def test_fashion_mnist_is_read_to_the_bit_as_torchvision_reads_it(real_data: Path, tmp_path: Path):
+    from torchvision.datasets import FashionMNIST
+
+    raw = tmp_path / "FashionMNIST/raw"
+    raw.mkdir(parents=True)
+    for file in (real_data / "fashion_mnist").glob("*.gz"):
+        (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+    ours = read(real_data / "fashion_mnist")
+    assert isinstance(ours.images, ArrayImages)
+    for split, train in (("train", True), ("test", False)):
+        theirs, at = FashionMNIST(str(tmp_path), train=train), ours.indices(split)
+        np.testing.assert_array_equal(ours.images.array[at], theirs.data.numpy())
+        np.testing.assert_array_equal(ours.columns["label"][at], theirs.targets.numpy())
