@@ -124,6 +124,19 @@ def test_memory_that_runs_out_in_the_optimiser_now_and_then_is_no_endless_troubl
     assert len(decisions(tmp_path)) == 7
 
 
+def test_what_was_decided_before_going_back_to_the_disk_is_written_down_once(tmp_path):
+    class SickTwice(Toy):
+        def losses(self, model, batch, player, step):
+            found = super().losses(model, batch, player, step)
+            return {n: Term(t.sum * float("nan"), t.unit) for n, t in found.items()} if step in (0, 2) else found
+
+    run = train(tmp_path, recipe(save_every=1000.0), task=SickTwice(), change=lambda run: fail_in_optimiser(run, 2))
+    assert run.state.progress.finished
+    assert [(d["kind"], d["step"]) for d in decisions(tmp_path)] == [
+        ("skipped", 0), ("skipped", 2), ("reloaded", AT), ("reloaded", AT),
+    ]  # fmt: skip
+
+
 class Judging(Toy):
     """An evaluation in which no more than ``rows`` fit."""
 

@@ -120,6 +120,12 @@ def test_want_of_memory_splits_its_batches():
     assert split.rate == pytest.approx(range_test(Toy(), network(), Points(), recipe(), CPU).rate, rel=1e-3)
 
 
+def test_a_single_row_that_batch_normalisation_cannot_learn_from_is_a_named_error():
+    with pytest.raises(UsageError) as error:
+        range_test(Toy(), network(norm=True), Points(), recipe(micro=1), CPU)
+    assert error.value.code == "FIT-010"
+
+
 def test_a_sample_that_does_not_fit_ends_it_with_exit_4():
     with pytest.raises(ResourceError) as error:
         range_test(Scarce(0), network(), Points(), recipe(), CPU)

@@ -183,12 +183,30 @@ def test_a_budget_of_a_few_steps_still_decays_and_is_kept():
     assert told[-1] < 0.5
 
 
-@pytest.mark.parametrize("seconds_of_step", [55.0, 59.0, 130.0, 250.0, 301.0, 599.0, 10_000.0])
-def test_no_step_begins_that_the_budget_does_not_hold_but_the_first(seconds_of_step):
+@pytest.mark.parametrize("seconds_of_step", [55.0, 59.0, 130.0, 250.0, 301.0, 330.0, 599.0, 10_000.0])
+def test_steps_that_do_not_fit_are_not_made_but_for_the_first(seconds_of_step):
     steps, elapsed, written, _ = simulate(lambda step, at: seconds_of_step)
-    assert steps == max(1, SECONDS // seconds_of_step)
-    assert elapsed <= max(SECONDS, seconds_of_step)
+    assert max(1, SECONDS // seconds_of_step) <= steps <= max(1, SECONDS / seconds_of_step + 0.1)
+    assert elapsed <= max(1.1 * SECONDS, seconds_of_step)
     assert len([kind for kind, *_ in written if kind == "segment"]) == SEGMENTS
+
+
+@pytest.mark.parametrize("first", [100.0, 250.0, 310.0])
+def test_a_slow_first_step_does_not_end_a_run_whose_others_are_fast(first):
+    steps, elapsed, _, _ = simulate(lambda step, at: first if step == 0 else 0.5)
+    assert elapsed == pytest.approx(SECONDS, rel=0.02)
+    assert steps == pytest.approx(2 * (SECONDS - first), rel=0.05)
+
+
+def test_a_long_constant_part_does_not_outlast_the_budget():
+    horizon = Minutes(recipe(minutes=10, steps=None, **{"schedule.decay": 0.1}), SECONDS, 5, lambda *decision: None)
+    step = 0
+    while True:
+        horizon.decide(step, 250.0 * step)
+        if horizon.ended(step):
+            break
+        step += 1
+    assert step == 2
 
 
 def fits(seconds_of_step, elapsed=0.0):

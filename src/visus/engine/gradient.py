@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from visus.core.errors import ResourceError, UsageError, quoted
+from visus.core.errors import ResourceError, quoted
 from visus.core.task import Batch
 from visus.engine.device import memory_failure, out_of_memory
 from visus.engine.recovery import save
 from visus.engine.run import Run
-from visus.engine.splitting import rows_of, seed_of, uncovered
+from visus.engine.splitting import of_a_single_row, rows_of, seed_of, uncovered
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,9 @@ def gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, s
         try:
             total, terms = _accumulate(run, batch, counts, player, step, micro, drawn)
         except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
+            if (named := of_a_single_row(error)) is None:
                 raise
-            raise UsageError(
-                "FIT-010", f"batch normalisation cannot learn from a single sample (step {step})", where=str(error),
-                done="the last saved state is kept",
-                fix="--set batch and --set micro of at least 3, or a network with another normalisation",
-            ) from error  # fmt: skip
+            raise named from error
         except (RuntimeError, MemoryError) as error:
             if not memory_failure(error):
                 raise

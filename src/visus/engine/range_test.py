@@ -14,7 +14,7 @@ from visus.core.errors import ResourceError, UsageError
 from visus.core.recipe import Recipe
 from visus.core.task import Batch, Feed, Task
 from visus.engine.device import Device, out_of_memory
-from visus.engine.splitting import rows_of, seed_of
+from visus.engine.splitting import of_a_single_row, rows_of, seed_of
 from visus.engine.state import State, new_state
 
 STEPS = 80
@@ -61,7 +61,7 @@ def range_test(
     at which it is lowest: the first is cautious, the second is near the edge.
 
     Raises:
-        UsageError: the loss never falls.
+        UsageError: the loss never falls, or a batch normalisation is shown a single row.
         ResourceError: a single sample does not fit in memory.
 
     Source:
@@ -144,6 +144,10 @@ def _gradient(
                 loss = torch.stack([term.sum / counts[term.unit] for term in terms.values()]).sum()
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
+        except ValueError as error:
+            if (named := of_a_single_row(error)) is None:
+                raise
+            raise named from error
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

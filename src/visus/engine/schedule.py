@@ -144,6 +144,8 @@ class Minutes:
         """
         if self.since is None:
             self.since = step, elapsed
+        elif self.first is None:
+            self.first = step, elapsed
         while self.pending and self.pending[0][1] <= step:
             self._take(*self.pending.pop(0))
         while not self.pending and (decision := self._due(step, elapsed)) is not None:
@@ -191,25 +193,28 @@ class Minutes:
 
     def _due(self, step: int, elapsed: float) -> tuple[str, dict[str, Any]] | None:
         available = self.seconds - self.reserve
+        fit = (available - elapsed) * self._speed(step, elapsed)
+        if step == 0 or (self.first == (step, elapsed) and fit >= NEARLY):
+            return None  # the first step is slower than any other: no measure where another has room
         if not self.segments:
             for share, judged in self.marks[len(self.passed) :]:
-                if elapsed >= share * available and step > 0:
+                if elapsed >= share * available or fit < 1:
                     return "mark", {"share": share, "judge": judged and self._affordable()}
-            if len(self.passed) < len(self.marks) or step == 0:
+            if len(self.passed) < len(self.marks):
                 return None
         elif len(self.segments) == SEGMENTS or step < sum(self.segments[-1]):
             return None
-        left = max(0.0, available - elapsed) / (SEGMENTS - len(self.segments))
+        steps = max(0, int(fit / (SEGMENTS - len(self.segments)) + 1e-6))
         judge = len(self.segments) in (0, SEGMENTS // 2) and self._affordable()
-        return "segment", {"steps": int(left * self._speed(step, elapsed) + 1e-6), "judge": judge}
+        return "segment", {"steps": steps, "judge": judge}
 
     def _affordable(self) -> bool:
         return self.cost <= AFFORDABLE * self.seconds
 
     def _speed(self, step: int, elapsed: float) -> float:
-        """Return steps a second, all included, since this process began to train, or else since the run did."""
-        assert self.since is not None
-        begun = self.since if step > self.since[0] else (0, 0.0)
+        """Return steps a second, all included, since this process made its first; before that, since the run began."""
+        known = [begun for begun in (self.first, self.since) if begun is not None and begun[0] < step]
+        begun = known[0] if known else (0, 0.0)
         return (step - begun[0]) / max(1e-9, elapsed - begun[1])
 
     def _fits(self, step: int, elapsed: float) -> int | None:
@@ -217,12 +222,7 @@ class Minutes:
         left = self.seconds - self.reserve - elapsed
         if left <= 0 or self.ended(step):
             return max(1, step)
-        if self.since is None or step == self.since[0]:
-            return None
-        if self.first is None or step == self.first[0]:  # the first step is slower than any other
-            self.first = step, elapsed
-            return None
-        return step + int(left * (step - self.first[0]) / max(1e-9, elapsed - self.first[1]))
+        return step + int(left * self._speed(step, elapsed)) if self.first and step > self.first[0] else None
 
     def _take(self, kind: str, step: int, values: dict[str, Any]) -> None:
         if kind == "segment":
@@ -235,5 +235,6 @@ class Minutes:
 
 SEGMENTS = 8
 AFFORDABLE = 0.03
+NEARLY = 0.9  # of a step, for which a budget has room when it has for the rest
 CHEAP = 0.1
 Horizon = Steps | Minutes

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from visus.core.errors import UsageError
 from visus.core.seeds import derive
 from visus.core.task import Batch, Task
 
@@ -100,6 +101,16 @@ def uncovered(model: nn.Module) -> list[str]:
     if not norms:
         return []
     return [f"batch normalisation ({len(norms)} layers, first {norms[0]}) uses the statistics of each part"]
+
+
+def of_a_single_row(error: ValueError) -> UsageError | None:
+    """Return what to say where a normalisation was shown a single row, or None where the error says something else."""
+    if "more than 1 value per channel" not in str(error):
+        return None
+    return UsageError(
+        "FIT-010", "batch normalisation cannot learn from a single sample", where=str(error),
+        fix="--set batch and --set micro of at least 3, or a network with another normalisation",
+    )  # fmt: skip
 
 
 def _generators() -> list[bytes]:

@@ -189,7 +189,8 @@ def rate_by_range_test(recipe: Recipe, dataset: Dataset, given: nn.Module | None
     model = hardware.placed(network(recipe, task, given), device)
     held, order = frozen_and_stages(model, recipe)
     held = held if recipe.model.unfreeze > 0 else frozenset()
-    with feed(dataset, dataset.indices("train"), task, recipe, device, train=True) as train:
+    lean = hardware.short_of_memory("nothing was trained", "less else running, --set size=SMALLER, or --lr 1e-3")
+    with lean, feed(dataset, dataset.indices("train"), task, recipe, device, train=True) as train:
         return range_test(task, model, train, recipe, device, frozen=held, still=still(model, held), layers=order)
 
 
