@@ -93,15 +93,10 @@ def denominators(run: Run, batch: Batch) -> dict[str, float]:
 
 def _agree_on_statistics(run: Run) -> None:
     """Give every rank the mean of what normalisations gathered on each: one network, not as many as there are ranks."""
-    averaged, counted = run.state.buffers, [b for b in run.state.counters if not b.is_floating_point()]
-    for buffers, share in ((averaged, 1 / run.device.world), (counted, None)):
-        if not buffers:
-            continue
-        flat = torch.cat([buffer.reshape(-1) for buffer in buffers])
-        flat = run.device.share_(flat) if share is None else run.device.sum_(flat).mul_(share)
-        parts = torch.split(flat, [b.numel() for b in buffers])
-        for buffer, part in zip(buffers, parts, strict=True):
-            buffer.copy_(part.view(buffer.shape))
+    for buffer in run.state.statistics:
+        run.device.sum_(buffer).mul_(1 / run.device.world)
+    for buffer in run.state.counted:
+        run.device.share_(buffer)
 
 
 def _accumulate(
