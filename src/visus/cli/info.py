@@ -18,7 +18,7 @@ EXAMPLES = (
 
 def info(
     path: Annotated[
-        str, typer.Argument(metavar="PATH", help="A model file, a run or its bundle, a folder of runs, data, a picture.")
+        str, typer.Argument(metavar="PATH", help="A model, a run or its bundle, a folder of runs, data, or a picture.")
     ],
     replay: Annotated[bool, typer.Option("--replay", help="Repeat the step that a bundle keeps.")] = False,
     network: Network = None,

@@ -43,6 +43,11 @@ class Difference:
         return "B" if (self.value > 0) != (self._kind in SMALLER_IS_BETTER) else "A"
 
     @property
+    def unit(self) -> int:
+        """100 for scores that are read in hundredths, as shares are; 1 for those in a unit of their own."""
+        return 1 if self._kind in _WITH_UNIT else 100
+
+    @property
     def change(self) -> str:
         """``+0.6 +- 0.9``: the difference, and how far its interval reaches from there towards zero.
 
@@ -69,11 +74,10 @@ class Difference:
 
     def _written(self, value: float) -> str:
         """Return a signed number with the digits that its interval deserves, and that keep both its ends off zero."""
-        unit = 1 if self._kind in _WITH_UNIT else 100
         sizes = [self.high - self.low, *(abs(end) for end in (self.low, self.high) if self.better)]
-        smallest = min((unit * size for size in sizes if size > 0), default=0.0)
+        smallest = min((self.unit * size for size in sizes if size > 0), default=0.0)
         digits = min(6, max(1, -math.floor(math.log10(smallest)))) if smallest > 0 else 1
-        return f"{unit * value:+.{digits}f}"
+        return f"{self.unit * value:+.{digits}f}"
 
     @property
     def _kind(self) -> str:

@@ -61,7 +61,11 @@ class Comparison:
         """Return a line a score: of A, of B, their difference with its interval, and which is better, if either is."""
         from visus.report.words import label
 
-        rows = [(label(name), d.a, d.b, d.change, d.interval, d.better) for name, d in self.differences.items()]
+        rows = [
+            (label(name) + " (%)" * (d.unit == 100), *(f"{d.unit * value:6.2f}" for value in (d.a, d.b)),
+             d.change, d.interval, d.better)
+            for name, d in self.differences.items()
+        ]  # fmt: skip
         part = "all" if self.split == "all" else f"the {self.split} part"
         title = f"A {self.a}\nB {self.b}\non {part} of {self.data}"
         return Table(title, ("score", "A", "B", "B - A", "95 % interval", "better"), rows)

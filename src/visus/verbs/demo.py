@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visus.core.errors import UsageError
+from visus.core.recipe import Choice
 from visus.verbs.runs import Run
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def demo(
     number = 1
     while (folder / f"run-{number}").exists():
         number += 1
-    epochs = EPOCHS if minutes is None else None
-    return train(photos, out=folder / f"run-{number}", epochs=epochs, minutes=minutes, watch=watch, started=started)
+    length = [Choice("epochs", EPOCHS, "a good model of these digits")] if minutes is None else []
+    return train(photos, out=folder / f"run-{number}", set=length, minutes=minutes, watch=watch, started=started)
 
 
 def write_digits(photos: Path) -> None:

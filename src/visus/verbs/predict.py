@@ -185,7 +185,7 @@ def gather(named: Sequence[str | Path]) -> tuple[list[str], list[tuple[str, str]
     if not found:
         (first, why), more = missing[0], len(missing) - 1
         raise DataError(
-            "DATA-095", f"{first}: {why}", where=f"so are {more:,} more of the names given" if more else "",
+            "DATA-095", f"{first}: {why}", where=f"and {more:,} more of the names given" if more else "",
             done="nothing was predicted", fix="visus predict MODEL FILES..., which are pictures, folders or '*.jpg'",
         )  # fmt: skip
     return list(dict.fromkeys(found)), missing, notes
