@@ -121,6 +121,7 @@ def test_a_half_is_rounded_alike_in_percent_and_in_decimals():
 
 def test_few_pictures_are_warned_of_with_an_interval_that_holds_for_them():
     told = few({"accuracy": Score(1.0, 1.0, 1.0, 2)}, "test")
+    assert few({"accuracy": Score(1.0, 1.0, 1.0, 2)}, "all").startswith("2 pictures in all: too few")
     assert told == (
         "2 pictures in the test part: too few to judge a model by; the accuracy may be anything from"
         " 34 to 100\u202f%"  # Wilson: 2 / (2 + 1.96**2) = 0.342

@@ -19,11 +19,11 @@ from visus.report.words import (
     is_share,
     label,
     number,
+    part,
     percent,
     plain,
     plural,
     shared_decimals,
-    spoken,
     value_of,
 )
 
@@ -158,5 +158,4 @@ def _measured(story: Story) -> str:
         return ""
     name = story.data.get("name", "")
     chosen = ", on which the best weights were chosen" if story.split == "val" else ""
-    part = "all" if story.split == "all" else f"the {spoken(story.split)} part"
-    return f"on {part}" + (f" of {name}" if name else "") + chosen
+    return f"on {part(story.split)}" + (f" of {name}" if name else "") + chosen

@@ -68,7 +68,7 @@ def few(scores: Mapping[str, Score], split: str) -> str:
     n = max((score.n for score in scores.values()), default=0)
     if not 0 < n < SCARCE:
         return ""
-    told = f"{plural(n, 'picture')} in the {spoken(split)} part: too few to judge a model by"
+    told = f"{plural(n, 'picture')} in {part(split)}: too few to judge a model by"
     shares = [name for name in scores if is_share(name)]
     if not shares:
         return f"{told}; the intervals are too narrow"
@@ -77,6 +77,11 @@ def few(scores: Mapping[str, Score], split: str) -> str:
     half = math.sqrt(square * (score.value * (1 - score.value) / n + square / (4 * n * n))) / (1 + square / n)
     low, high = min(score.low, middle - half), max(score.high, middle + half)
     return f"{told}; the {label(shares[0])} may be anything from {100 * low:.0f} to {percent(high)}"
+
+
+def part(split: str) -> str:
+    """Return the part of the data that a split is: "the validation part", or "all" of it."""
+    return "all" if split == "all" else f"the {spoken(split)} part"
 
 
 def spoken(split: str) -> str:
