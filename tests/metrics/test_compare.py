@@ -75,10 +75,11 @@ def test_a_smaller_loss_is_better(judge):
     [
         ("accuracy", (0.006, -0.003, 0.015), "+0.6 +- 0.9: no difference shown (95 % interval -0.3 to +1.5)"),
         ("accuracy", (-0.02, -0.03, -0.01), "-2.0 +- 1.0: A is better (95 % interval -3.0 to -1.0)"),
+        ("log_loss", (0.03, -0.02, 0.08), "+0.03 +- 0.05: no difference shown (95 % interval -0.02 to +0.08)"),
         ("accuracy", (0.0004, 0.0002, 0.0006), "+0.04 +- 0.02: B is better (95 % interval +0.02 to +0.06)"),
         ("mae/width", (-3.0, -4.0, -2.0), "-3.0 +- 1.0: B is better (95 % interval -4.0 to -2.0)"),
         ("accuracy", (-0.019, -0.0385, -0.0001), "-1.90 +- 1.89: A is better (95 % interval -3.85 to -0.01)"),
-        ("accuracy", (0.019, -0.0001, 0.04), "+1.9 +- 1.9: no difference shown (95 % interval -0.0 to +4.0)"),
+        ("accuracy", (0.019, -0.0001, 0.04), "+1.9 +- 1.9: no difference shown (95 % interval +0.0 to +4.0)"),
     ],
 )
 def test_the_verdict_is_one_line(score, numbers, said):

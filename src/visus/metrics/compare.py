@@ -74,10 +74,11 @@ class Difference:
 
     def _written(self, value: float) -> str:
         """Return a signed number with the digits that its interval deserves, and that keep both its ends off zero."""
-        sizes = [self.high - self.low, *(abs(end) for end in (self.low, self.high) if self.better)]
+        sizes = [(self.high - self.low) / 2, *(abs(end) for end in (self.low, self.high) if self.better)]
         smallest = min((self.unit * size for size in sizes if size > 0), default=0.0)
         digits = min(6, max(1, -math.floor(math.log10(smallest)))) if smallest > 0 else 1
-        return f"{self.unit * value:+.{digits}f}"
+        text = f"{self.unit * value:+.{digits}f}"
+        return text if float(text) else f"+{text[1:]}"  # there is no zero below zero
 
     @property
     def _kind(self) -> str:
