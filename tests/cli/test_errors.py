@@ -53,6 +53,8 @@ def shaped(said):
         (["predict", "nothing.safetensors", "PHOTOS"], "there is no such model file"),
         (["info", "nothing"], "there is no such folder or file"),
         (["info", "PHOTOS", "--replay"], "only a bundle can be replayed"),
+        (["evaluate", "PHOTOS", "PHOTOS", "--batch", "x"], "--batch takes a whole number"),
+        (["demo", "--minutes", "x"], "--minutes takes a number"),
         (["list", "modles"], "did you mean 'models'?"),
         (["adopt", "nothing.pth", "--model", "cnn"], "there is no such weights file"),
         (["adopt", "nothing.pth", "--model", "cnn", "--mean", "a,b"], "not numbers with commas"),

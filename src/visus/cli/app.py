@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from typing import Annotated
@@ -112,6 +113,8 @@ def _misused(error: Exception) -> VisusError:
         fix = f"did you mean '--{near}'?" if near else f"{command} --help"
         return UsageError("USE-000", f"there is no option {option}", where=command, fix=fix)
     what = str(error.format_message()) if hasattr(error, "format_message") else str(error)
+    if number := re.match(r"Invalid value for '?(.+?)'?: Input should be a valid (integer|number)", what):
+        what = f"{number[1]} takes a {'whole number' if number[2] == 'integer' else 'number'}"
     return UsageError("USE-000", what[:1].lower() + what[1:].rstrip("."), fix=f"{command} --help")
 
 
