@@ -3,9 +3,9 @@
 Both sides train the same network on the same files at the same size with the same optimiser (SGD, momentum 0.9,
 weight decay 1e-4, batch 32), with RandomResizedCrop, flip and colour jitter (with hue).  The tutorial's: ImageFolder
 with PIL, torchvision's transforms, a DataLoader with two workers, float32, default memory format.  Ours: the engine's
-loop as the verb assembles it, with its cache, its checks, its log and its saves.  Two cases: ResNet-18 at 224 pixels,
-and a small network (``cnn``) at 64, where loading rules.  Also says how long training waited for data once the cache
-was made.
+loop as the verb assembles it, with its cache, its checks, its log and its saves.  ResNet-18 at 224 pixels, and two
+plain networks at 64: loading rules in the small one, computing in the wider one.  Also says how long training waited
+for data once the cache was made.
 
     python benchmarks/training.py [--pictures 512] [--steps 24] [--rounds 3]
 """
@@ -31,7 +31,11 @@ from visus.core.recipe import ModelSettings
 from visus.models.building import build
 
 CLASSES, BATCH = 4, 32
-CASES = {"ResNet-18 at 224": ("resnet18", 224), "small network at 64": ("cnn", 64)}
+CASES: dict[str, tuple[str, dict[str, object], int]] = {
+    "ResNet-18 at 224": ("resnet18", {}, 224),
+    "small network (cnn, strides of 2) at 64": ("cnn", {"widths": [16, 32, 64], "stride": 2, "pooling": "none"}, 64),
+    "wider network (cnn, widths 32 to 128, max pooling) at 64": ("cnn", {"widths": [32, 64, 128]}, 64),
+}
 
 
 def make(folder: Path, pictures: int) -> None:
@@ -51,7 +55,7 @@ def make(folder: Path, pictures: int) -> None:
 class Tutorial:
     """The loop of the tutorials, kept going so that each round starts warm."""
 
-    def __init__(self, data: Path, name: str, size: int) -> None:
+    def __init__(self, data: Path, name: str, options: dict[str, object], size: int) -> None:
         learn = transforms.Compose([
             transforms.RandomResizedCrop(size), transforms.RandomHorizontalFlip(),
             transforms.ColorJitter(0.2, 0.2, 0.2, 0.05), transforms.ToTensor(),
@@ -59,7 +63,7 @@ class Tutorial:
         ])  # fmt: skip
         self.loader = DataLoader(datasets.ImageFolder(data / "train", learn), BATCH, shuffle=True, num_workers=2,
                                  drop_last=True, persistent_workers=True)  # fmt: skip
-        self.model = build(ModelSettings(name=name, weights="none"), CLASSES, 3, (size, size)).train()
+        self.model = build(ModelSettings(name=name, options=options, weights="none"), CLASSES, 3, (size, size)).train()
         self.optimiser = torch.optim.SGD(self.model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
 
     def rate(self, steps: int) -> float:
@@ -79,12 +83,12 @@ class Tutorial:
         return steps * BATCH / (time.perf_counter() - began)
 
 
-def ours(data: Path, name: str, size: int, steps: int, out: Path) -> tuple[float, float]:
+def ours(data: Path, name: str, options: dict[str, object], size: int, steps: int, out: Path) -> tuple[float, float]:
     """Return images a second and the share of the time spent waiting for data, the first two steps not counted."""
     jitter = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05}
     settings = {
         "batch": BATCH, "input.size": [size, size], "model.weights": "none", "optim.name": "momentum", "optim.lr": 0.01,
-        "optim.weight_decay": 1e-4, "augment.crop": [0.08, 1.0], "augment.flip": 0.5, "ema": 0.0, "data.cache": "disk",
+        "optim.weight_decay": 1e-4, "model.options": options, "augment.crop": [0.08, 1.0], "augment.flip": 0.5, "ema": 0.0, "data.cache": "disk",
         "loss.smoothing": 0.0, **{f"augment.{k}": v for k, v in jitter.items()},
     }  # fmt: skip
     run = visus.train(data, model=name, steps=steps + 2, set=settings, out=out)
@@ -100,14 +104,18 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=512)
     parser.add_argument("--steps", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", type=int, nargs="+", default=list(range(len(CASES))), help="which, from 0")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as base:
         data = Path(base) / "photos"
         make(data, given.pictures)
-        for title, (name, size) in CASES.items():
-            theirs, ratios, waits, speeds = Tutorial(data, name, size), [], [], []
+        for number, (title, (name, options, size)) in enumerate(CASES.items()):
+            if number not in given.cases:
+                continue
+            theirs, ratios, waits, speeds = Tutorial(data, name, options, size), [], [], []
             for turn in range(given.rounds + 1):
-                mine, waiting = ours(data, name, size, given.steps, Path(base) / f"{name}-{turn}")
+                out = Path(base) / f"run-{number}-{turn}"
+                mine, waiting = ours(data, name, options, size, given.steps, out)
                 other = theirs.rate(given.steps)
                 if turn:  # the first round makes the cache and starts the workers
                     ratios.append(mine / other)
