@@ -88,8 +88,8 @@ def ours(data: Path, name: str, options: dict[str, object], size: int, steps: in
     jitter = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.05}
     settings = {
         "batch": BATCH, "input.size": [size, size], "model.weights": "none", "optim.name": "momentum", "optim.lr": 0.01,
-        "optim.weight_decay": 1e-4, "model.options": options, "augment.crop": [0.08, 1.0], "augment.flip": 0.5, "ema": 0.0, "data.cache": "disk",
-        "loss.smoothing": 0.0, **{f"augment.{k}": v for k, v in jitter.items()},
+        "optim.weight_decay": 1e-4, "model.options": options, "augment.crop": [0.08, 1.0], "augment.flip": 0.5,
+        "ema": 0.0, "data.cache": "disk", "loss.smoothing": 0.0, **{f"augment.{k}": v for k, v in jitter.items()},
     }  # fmt: skip
     run = visus.train(data, model=name, steps=steps + 2, set=settings, out=out)
     rows = [row for row in run.log() if "loss" in row]

@@ -6,7 +6,7 @@ from torch import nn
 
 from visus.core.recipe import ModelSettings
 from visus.models.building import build
-from visus.models.dense import describe, is_dense, unsafe_channels_last
+from visus.models.dense import describe, is_dense, threads_beside_reading, unsafe_channels_last
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "densenet121", "regnetx_002", "vit_tiny_patch16_224"])
@@ -51,3 +51,15 @@ def test_multiply_adds_are_those_counted_by_hand() -> None:
 
 def test_resnet18_costs_what_the_literature_says() -> None:
     assert describe(timm.create_model("resnet18"), 3, (224, 224)).multiply_adds / 1e9 == pytest.approx(1.82, abs=0.01)
+
+
+def test_a_small_network_leaves_cores_to_what_prepares_its_batches() -> None:
+    options = {"widths": [16, 32, 64], "stride": 2, "pooling": "none"}
+    small = build(ModelSettings(name="cnn", options=options), 4, 3, (64, 64))
+    assert [threads_beside_reading(small, 3, (64, 64), (375.0, 500.0), cores) for cores in (1, 2, 8)] == [1, 1, 3]
+
+
+@pytest.mark.parametrize(("name", "side"), [("resnet18", 224), ("efficientnet_lite0", 96), ("cnn", 64)])
+def test_a_network_that_takes_most_of_the_time_computes_on_every_core(name: str, side: int) -> None:
+    model = build(ModelSettings(name=name), 4, 3, (side, side))
+    assert threads_beside_reading(model, 3, (side, side), (375.0, 500.0), 2) == 2

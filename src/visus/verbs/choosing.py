@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from visus.engine import optim
 from visus.engine.schedule import SHAPES
 from visus.losses import LOSSES
 from visus.models.building import check_outputs
-from visus.models.dense import is_dense, unsafe_channels_last
+from visus.models.dense import is_dense, threads_beside_reading, unsafe_channels_last
 from visus.models.origins import origin_of
 from visus.models.origins.user_code import GIVEN
 from visus.tasks import TASKS
@@ -54,7 +55,6 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
     task = task_for(dataset, str(said.get("task", "")))
     draft.choose(Choice("task", task, f"the data knows {dataset.column()}"))
     draft.choose(Choice("device", hardware.best_device(), "the fastest at hand"))
-    draft.choose(Choice("threads", torch.get_num_threads(), "of this machine"))
     known = facts(dataset, draft.finish(), said)
     if said.get("optim.name") == "gd":
         draft.choose(Choice("batch", known.train, "gradient descent takes every sample at each step"))
@@ -159,6 +159,18 @@ def _what_follows(recipe: Recipe, dataset: Dataset, known: Facts, given: nn.Modu
         yield Choice("precision", "bfloat16", "this processor multiplies it faster, and the network is dense")
     if dense and not (known.device == "cpu" and unsafe_channels_last(model)):
         yield Choice("memory_format", "channels_last", "dense convolutions run faster in it")
+    yield _threads(model, recipe, known)
+
+
+def _threads(model: nn.Module, recipe: Recipe, known: Facts) -> Choice:
+    """Return how many threads compute: all, or those that preparing batches for a small network leaves free."""
+    if known.device == "cpu" and known.sizes and known.cores > 1:
+        stored = float(median(h for h, _ in known.sizes)), float(median(w for _, w in known.sizes))
+        threads = threads_beside_reading(model, recipe.input.channels, recipe.input.size, stored, known.cores)
+        if threads < known.cores:
+            why = f"the network is small: preparing batches takes {known.cores - threads} of {known.cores} cores"
+            return Choice("threads", threads, why)
+    return Choice("threads", known.cores, "of this machine")
 
 
 def _check_memory(recipe: Recipe) -> None:
