@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -49,9 +50,9 @@ def gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, s
     drawn: set[str] | None = None if run.split_before else set()
     while True:
         micro, failed, fatal = run.micro(step), "", False
-        total, terms = torch.zeros_like(flat.gradients[0]), dict[str, Tensor]()
+        accumulated: tuple[Tensor, dict[str, Tensor]] | None = None
         try:
-            total, terms = _accumulate(run, batch, counts, player, step, micro, drawn)
+            accumulated = _accumulate(run, batch, counts, player, step, micro, drawn)
         except ValueError as error:
             if (named := of_a_single_row(error)) is None:
                 raise
@@ -62,7 +63,8 @@ def gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, s
             failed, fatal = str(error).splitlines()[0] or type(error).__name__, not out_of_memory(error)
         # every rank learns of it before any of them reduces, so that none waits for one that is splitting
         some, hopeless = run.device.most([int(bool(failed)), int(fatal)])
-        if not some:
+        if not some and accumulated is not None:
+            total, terms = accumulated
             break
         state.restore_buffers()
         _halve(run, batch, step, micro, failed or "another rank ran out of memory", bool(hopeless))
@@ -72,8 +74,9 @@ def gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, s
         _agree_on_statistics(run)
     if drawn is not None and (micro < len(batch) or run.device.world > 1):
         _note_what_splitting_changes(run, step, drawn)
-    norm, sums = torch.linalg.vector_norm(flat.gradients), [buffer.sum() for buffer in state.statistics]
-    values = torch.stack([norm, total, *terms.values(), *sums]).tolist()
+    norm = torch.linalg.vector_norm(flat.gradients)
+    sizes = torch._foreach_norm(state.statistics, 1) if state.statistics else ()
+    values = torch.stack([norm, total, *terms.values(), *sizes]).tolist()
     if not math.isfinite(values[0]) and bool(torch.isfinite(flat.gradients).all()):
         values[0] = float(torch.linalg.vector_norm(flat.gradients.double()))  # only the sum of squares overflowed
     gathered = sum(values[2 + len(terms) :])
@@ -111,8 +114,7 @@ def _accumulate(
     """Add up the gradients of a batch's parts; return the loss and its terms, divided by the counts of the whole."""
     flat = run.state.flat
     flat.gradients.zero_()
-    total = torch.zeros((), dtype=flat.gradients.dtype, device=flat.gradients.device)
-    terms: dict[str, Tensor] = {}
+    total, terms = flat.gradients.new_zeros(()), dict[str, Tensor]()
     parts = [part for part in batch.split(micro, max(1, run.task.group)) if len(part)]
     split = len(parts) > 1 or run.device.world > 1
     seed = seed_of(batch, player, run.task)
@@ -121,10 +123,10 @@ def _accumulate(
         with rows_of(part, batch, run.device.world, drawn) if split else nullcontext(), run.autocast():
             found = run.task.losses(run.state.model, part, player, step)
         shares = {name: term.sum / max(counts[term.unit], 1e-30) for name, term in found.items()}
-        loss = sum(shares.values(), start=torch.zeros_like(total))
+        loss = reduce(torch.add, shares.values()) if shares else total
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
+        total = total + loss.detach()
         for name, share in shares.items():
             terms[name] = terms[name] + share.detach() if name in terms else share.detach()
     return total, terms

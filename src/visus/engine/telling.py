@@ -18,7 +18,7 @@ def tell_step(run: Run, step: int, rate: float, found: Mapping[str, Found]) -> N
     for player, part in found.items():
         of = "" if len(found) == 1 else f"/{player}"
         row[f"loss{of}"], row[f"gradient_norm{of}"] = part.loss, part.norm
-        terms = _summed(run.device.texts(json.dumps(part.terms)))
+        terms = part.terms if run.device.world == 1 else _summed(run.device.texts(json.dumps(part.terms)))
         if len(terms) > 1:
             row |= {f"loss{of}/{name}": value for name, value in terms.items()}
     row["seconds"], row["waiting"] = round(run.elapsed(), 3), round(run.train.waiting, 3)
