@@ -64,10 +64,10 @@ def gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, s
         # every rank learns of it before any of them reduces, so that none waits for one that is splitting
         some, hopeless = run.device.most([int(bool(failed)), int(fatal)])
         if not some and accumulated is not None:
-            total, terms = accumulated
             break
         state.restore_buffers()
         _halve(run, batch, step, micro, failed or "another rank ran out of memory", bool(hopeless))
+    total, terms = accumulated
     run.device.sum_(flat.gradients)
     run.device.sum_(total)
     if run.device.world > 1:
