@@ -100,18 +100,23 @@ def fine_tuning(facts: Facts, name: str, weights: str) -> Iterator[Choice]:
     yield Choice("input.size", [size, size], why)
     yield Choice("input.mean", list(mean), f"what {card.name} expects")
     yield Choice("input.std", list(std), f"what {card.name} expects")
-    yield Choice("batch", 32 if facts.train >= 500 else 16, f"{facts.train:,} training pictures")
+    yield Choice("batch", 32 if facts.train >= 2000 else 16, f"{facts.train:,} training pictures")
+    rate = (5e-3, f"learned most from few looks with {PRETRAINED}") if name == PRETRAINED else (1e-3, "usual for adamw")
     yield from optimiser(
         facts,
         Choice("optim.name", "adamw", "little to tune"),
-        Choice("optim.lr", 1e-3, "usual for fine-tuning by adamw"),
+        Choice("optim.lr", *rate),
         Choice("optim.weight_decay", 0.01, "usual for adamw"),
         share=0.1,
     )
-    yield Choice("model.layer_decay", 0.8, "lower layers fit already and move less")
+    yield Choice("model.layer_decay", 0.7, "lower layers fit already and move less")
     yield Choice("schedule.name", "cosine", "ends at a rate of zero")
-    yield Choice("schedule.warmup", 0.1, "the new last layer settles before the others move")
-    yield Choice("augment.crop", [0.35, 1.0], "parts of a photograph mean the same")
+    yield Choice("schedule.warmup", 0.05, "the new last layer settles before the others move")
+    if shorter_side(facts) <= SMALL:
+        yield Choice("augment.crop", [0.8, 1.0], "a part of so small a picture shows little")
+        yield Choice("augment.ratio", [0.9, 1.1], "nearly the shape it has")
+    else:
+        yield Choice("augment.crop", [0.35, 1.0], "parts of a photograph mean the same")
     yield Choice("augment.brightness", 0.2, "light varies")
     yield Choice("augment.contrast", 0.2, "light varies")
     if facts.minutes is None:
