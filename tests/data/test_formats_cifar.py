@@ -106,6 +106,38 @@ def test_no_damage_crashes_the_reader(data: st.DataObject, tmp_path_factory: pyt
         assert error.code == "DATA-160"
 
 
+def test_a_few_bytes_that_stand_for_billions_of_values_are_read_at_once(tmp_path: Path):
+    doubled: list[object] = ["x"]
+    for _ in range(60):
+        doubled = [doubled, doubled]
+    (tmp_path / "x").write_bytes(pickle.dumps(doubled, protocol=2))
+    read = read_pickled(tmp_path / "x")
+    assert isinstance(read, list) and read[0] is read[1]
+
+
+@pytest.mark.parametrize("key", ["tuple", "deep tuple"])
+def test_a_key_that_takes_for_ever_to_hash_is_refused(key: str, tmp_path: Path):
+    doubled = b"\x85q\x01" + b"h\x01\x86q\x01" * 60 if key == "tuple" else b"\x85" * 1_000_000
+    (tmp_path / "x").write_bytes(b"\x80\x02}K\x01" + doubled + b"K\x02s.")
+    with pytest.raises(DataError, match="a key in it is neither text nor a number"):
+        read_pickled(tmp_path / "x")
+
+
+def test_a_list_that_is_nested_without_end_is_refused(tmp_path: Path):
+    (tmp_path / "x").write_bytes(b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".")
+    with pytest.raises(DataError) as caught:
+        read_pickled(tmp_path / "x")
+    assert caught.value.code == "DATA-160"
+
+
+def test_a_list_that_holds_itself_is_read(tmp_path: Path):
+    itself: list[object] = []
+    itself.append(itself)
+    (tmp_path / "x").write_bytes(pickle.dumps(itself, protocol=2))
+    read = read_pickled(tmp_path / "x")
+    assert isinstance(read, list) and read[0] is read
+
+
 def test_pixels_are_red_green_blue_and_splits_those_of_the_files(tmp_path: Path):
     planes = np.zeros((2, 3, 32, 32), np.uint8)
     planes[:, 0], planes[:, 2, 5, 7] = 200, 9

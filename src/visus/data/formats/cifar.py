@@ -121,7 +121,7 @@ def read_pickled(path: Path) -> object:
         raise _damaged(path, f"it has more than {_MOST_BYTES:,} bytes")
     try:
         return _Reader().read(data)
-    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
 
@@ -267,7 +267,9 @@ class _Reader:
         target = self.stack[-1]
         if type(target) is not dict:
             raise TypeError("it sets a key of what is no dict")
-        target.update(zip((_plain(key) for key in items[::2]), items[1::2], strict=True))
+        if not all(isinstance(key, str | bytes | int) for key in items[::2]):
+            raise TypeError("a key in it is neither text nor a number")
+        target.update(zip(map(_plain, items[::2]), items[1::2], strict=True))
 
     def append(self, items: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
@@ -328,12 +330,23 @@ _STEPS: dict[str, Callable[[_Reader, Any], None]] = {
 }  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
-    """Return a value with text for byte strings and arrays for their builders."""
+def _plain(value: Any, done: dict[int, Any] | None = None) -> Any:
+    """Return a value with text for byte strings and arrays for their builders.
+
+    A list or dict that is there twice is converted once (``done``, by its id), or a few bytes could stand for billions
+    of values.
+    """
+    done = {} if done is None else done
+    if id(value) in done:
+        return done[id(value)]
     if isinstance(value, dict):
-        return {_plain(key): _plain(held) for key, held in value.items()}
+        named = done[id(value)] = dict[Any, Any]()
+        named.update((key, _plain(held, done)) for key, held in value.items())
+        return named
     if isinstance(value, list):
-        return [_plain(held) for held in value]
+        listed = done[id(value)] = list[Any]()
+        listed.extend(_plain(held, done) for held in value)
+        return listed
     if isinstance(value, _Array):
         return value.value
     return value.decode("latin-1") if isinstance(value, bytes) else value
