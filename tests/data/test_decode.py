@@ -160,6 +160,19 @@ def test_exif_orientation_is_applied_as_pillow_applies_it(format: str, orientati
     assert result.size == result.pixels.shape[:2]
 
 
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_exif_behind_the_pixels_of_a_png_counts_as_before_them(orientation: int, tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    whole = encoded(picture(), "PNG")
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(block)) + b"eXIf" + block + struct.pack(">I", zlib.crc32(b"eXIf" + block))
+    (tmp_path / "late.png").write_bytes(whole[:-12] + chunk + whole[-12:])
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(tmp_path / "late.png")))
+    np.testing.assert_array_equal(decode(tmp_path / "late.png").pixels, upright)
+    assert peek(tmp_path / "late.png")[:2] == upright.shape[:2]
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("extension", [".png", ".tiff"])
 def test_sixteen_bits_keep_their_whole_range(channels: int, extension: str):
@@ -194,6 +207,11 @@ def test_a_pnm_is_scaled_to_the_range_of_its_type(white: int, kept: type, full: 
     pixels = decode(b"P6\n# a remark\n6 4\n%d\n" % white + body).pixels
     assert pixels.dtype == kept
     np.testing.assert_array_equal(pixels, np.floor(values * full / white + 0.5))
+
+
+def test_the_one_transparent_level_of_sixteen_bit_grey_is_white():
+    image = Image.fromarray(np.array([[0x1234, 0x5678]], np.uint16))
+    assert decode(encoded(image, transparency=0x1234)).pixels.tolist() == [[0xFFFF, 0x5678]]
 
 
 def test_transparent_pixels_are_white_and_half_transparent_ones_are_mixed():

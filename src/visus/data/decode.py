@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visus.core.errors import DataError
-from visus.data.headers import EXTENSIONS, check_png, exif_orientation, is_profile, jpeg_header, recognise
+from visus.data.headers import EXTENSIONS, check_png, exif_orientation, is_profile, jpeg_header, png_exif, recognise
 from visus.data.paths import open_regular, shown
 
 if TYPE_CHECKING:
@@ -208,6 +208,7 @@ def _header(file: IO[bytes], format: str, subject: str, max_pixels: int) -> _Hea
         if jpeg.components in {1, 3} and jpeg.bits == 8:
             turn, notes = _metadata(jpeg.exif, jpeg.profile)
             return _Header(jpeg.height, jpeg.width, jpeg.components, format, turn, turn, tuple(notes), None)
+    exif = png_exif(file) if format == "png" else b""
     file.seek(0)
     try:
         opened, told = _open_with_pillow(file, format)
@@ -219,7 +220,7 @@ def _header(file: IO[bytes], format: str, subject: str, max_pixels: int) -> _Hea
     except Exception as error:  # decoders raise nearly anything on damaged bytes; the cause is told, never lost
         raise _damaged(subject, error, file) from error
     _check_size(height, width, subject, max_pixels)
-    turn, notes = _metadata(info.get("exif") or b"", info.get("icc_profile") or b"")
+    turn, notes = _metadata(exif or info.get("exif") or b"", info.get("icc_profile") or b"")
     if several:
         notes.append("it holds several frames or pages; the first is read")
         file.seek(0)
@@ -457,7 +458,10 @@ def _to_array(opened: Any) -> tuple[Pixels, list[str]]:
     if mode == "I":
         return _integers(np.asarray(opened))
     if mode.startswith("I;16"):
-        return np.ascontiguousarray(np.asarray(opened).astype(np.uint16)), []
+        grey = np.asarray(opened).astype(np.uint16)
+        if "transparency" in opened.info:  # one level of a PNG that counts as transparent
+            grey[grey == opened.info["transparency"]] = 65535
+        return np.ascontiguousarray(grey), []
     notes: list[str] = []
     if mode == "LAB":
         opened = _lab_to_rgb(opened)

@@ -140,6 +140,21 @@ def is_profile(profile: bytes) -> bool:
     return profile[36:40] == b"acsp" and int.from_bytes(profile[:4], "big") >= len(profile)
 
 
+def png_exif(file: IO[bytes]) -> bytes:
+    """Return the EXIF block of a PNG, which may stand behind the pixels, or nothing.
+
+    Source:
+        W3C PNG specification (third edition), section 11.3.4.
+    """
+    file.seek(8)
+    while len(start := file.read(8)) == 8 and start[4:] != b"IEND":
+        size = int.from_bytes(start[:4], "big")
+        if start[4:] == b"eXIf":
+            return file.read(size)
+        file.seek(size + 4, os.SEEK_CUR)
+    return b""
+
+
 def check_png(data: bytearray) -> list[str]:
     """Walk the chunks: every critical one is whole and has its checksum, which Pillow does not ask of the pixels.
 
