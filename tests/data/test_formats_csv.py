@@ -188,7 +188,7 @@ def test_one_file_with_two_labels_names_both_rows(root: Path):
 @pytest.mark.parametrize(("lines", "code", "told"), [
     (("path,label", "a.png,x", "b.png,"), "DATA-142", "row 3, column 'label': the label is empty"),
     (("path,x", "a.png,1.5", "b.png,many"), "DATA-142", "row 3, column 'x': 'many' is not a number"),
-    (("path,x", "a.png,1.5", "b.png,inf"), "DATA-142", "row 3, column 'x': infinity"),
+    (("path,x", "a.png,1.5", "b.png,inf"), "DATA-142", "row 3, column 'x': inf is too large"),
     (("path,label,split", "a.png,x,trian"), "DATA-142", "row 2, column 'split': 'trian' is not a split"),
     (("path,label,group", "a.png,x, "), "DATA-142", "row 2, column 'group': the group is empty"),
     (("path,label", "a.png,x,extra"), "DATA-140", "row 2 has 3 fields, the header has 2"),
@@ -350,3 +350,8 @@ def test_a_table_is_opened_by_its_own_path_and_by_its_folder(root: Path):
 
 def test_classes_called_nan_and_inf_are_classes(root: Path):
     assert read(table(root, "path,label", "a.png,inf", "b.png,nan")).classes == ("inf", "nan")
+
+
+def test_a_number_beyond_what_a_network_computes_with_is_refused(root: Path):
+    error = refused(table(root, "path,age", "a.png,1", "b.png,1e39"))
+    assert error.code == "DATA-142" and "row 3, column 'age': 1e39 is too large a number" in error.what

@@ -56,6 +56,7 @@ _MEASURED = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNO
 _WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _MOST_BYTES = 1 << 30
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def sniff(path: Path) -> Evidence | None:
@@ -400,8 +401,8 @@ def _rows(table: _Table, kind: str, names: Sequence[str]) -> Iterator[_Row]:
                     raise fault(
                         column, f"{shown(value)!r} is not a number", "leave the field empty where it is unknown"
                     )
-                if held is not None and math.isinf(held):
-                    raise fault(column, "infinity is not a number to learn")
+                if held is not None and abs(held) > _LARGEST:
+                    raise fault(column, f"{shown(value)} is too large a number to learn")
         part = TRAIN if table.split is None else table.split
         if "split" in at:
             word = text(at["split"]).lower()
