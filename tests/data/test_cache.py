@@ -339,6 +339,17 @@ def test_the_size_is_foreseen_from_headers(photos):
     assert planned(data, stored=30).bytes == 5 * 30 * 40 * 3 == built(data, stored=30).bytes
 
 
+def test_the_size_of_deep_pictures_is_foreseen(photos):
+    data = of_files(photos, [np.full((60, 80), 40_000, np.uint16)] * 5)
+    assert planned(data, channels=1).bytes == 5 * 60 * 80 * 2 == built(data, channels=1).bytes
+
+
+def test_the_size_of_pictures_that_are_larger_than_usual_is_foreseen(photos, monkeypatch):
+    data = of_files(photos, [np.zeros((60, 80, 3), np.uint8)] * 5)
+    monkeypatch.setattr("visus.data.decode.peek.__kwdefaults__", {"max_pixels": 60 * 80 - 1})
+    assert planned(data).bytes == 5 * 60 * 80 * 3
+
+
 def test_files_read_more_than_once_are_kept_on_disk(photos):
     assert planned(of_files(photos, odd_sizes(5))).mode == "disk"
 

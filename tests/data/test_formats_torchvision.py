@@ -205,6 +205,14 @@ def test_what_is_no_class_of_a_set_is_left_out_with_a_note(tmp_path: Path):
     assert "left out BACKGROUND_Google, which is no class" in dataset.notes
 
 
+def test_the_largest_picture_that_is_decoded_is_the_users_for_every_set(tmp_path: Path):
+    for name in ("BACKGROUND_Google", "ant", "bee"):
+        write_picture(tmp_path / "caltech101/101_ObjectCategories" / name / "0.png")
+    dataset = open_data("torchvision:Caltech101", DataSettings(max_pixels=5), root=tmp_path, carve=False)
+    with pytest.raises(DataError, match="more than the 5 that are decoded"):
+        dataset.images.read(0)
+
+
 def test_the_characters_of_omniglot_agree_with_torchvision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from torchvision import datasets
 

@@ -429,15 +429,17 @@ def _estimate(dataset: Dataset, indices: NDArray[np.int64], stored: int, channel
     if not len(indices):
         return 0, False
     sizes: list[tuple[int, int]] = []
-    depth = 1
+    depth = 0
     some = indices[np.unique(np.linspace(0, len(indices) - 1, LOOKED_AT).astype(np.int64))]
     for i in some[:1] if isinstance(dataset.images, ArrayImages) else some:
         try:
             if isinstance(dataset.images, FileImages):
                 from visus.data.decode import peek
 
-                header = peek(dataset.images.root / dataset.images.paths[int(i)])
+                path = dataset.images.root / dataset.images.paths[int(i)]
+                header = peek(path, max_pixels=dataset.images.max_pixels)
                 sizes.append((header.height, header.width))
+                depth = depth or dataset.images.read(int(i)).dtype.itemsize  # of one: headers do not tell it
             else:
                 picture = dataset.images.read(int(i))
                 sizes.append((picture.shape[0], picture.shape[1]))

@@ -143,7 +143,7 @@ def named(name: str, settings: DataSettings, root: Path | None, download: bool) 
         _download(name, source, home)
     if source.reader:
         dataset = FORMATS[source.reader].read(home / source.at, settings).with_(name=name, format="torchvision")
-        return _without(dataset, source.no_class) if source.no_class in dataset.classes else dataset
+        return _without(dataset, source.no_class, settings) if source.no_class in dataset.classes else dataset
     return _from_class(name, source, home, settings)
 
 
@@ -161,7 +161,7 @@ def _check_other(name: str) -> None:
                          fix="visus train torchvision:CIFAR10 shows how one is trained on")  # fmt: skip
 
 
-def _without(dataset: Dataset, name: str) -> Dataset:
+def _without(dataset: Dataset, name: str, settings: DataSettings) -> Dataset:
     """Return a set of files without one of its classes."""
     gone = dataset.classes.index(name)
     label = dataset.columns["label"].astype(np.int64)
@@ -169,7 +169,7 @@ def _without(dataset: Dataset, name: str) -> Dataset:
     ids = Strings([dataset.ids[i] for i in keep.tolist()])
     return dataset.with_(
         ids=ids,
-        images=FileImages(dataset.root, ids),
+        images=FileImages(dataset.root, ids, settings.max_pixels),
         columns={"label": label[keep] - (label[keep] > gone)},
         split=dataset.split[keep],
         classes=tuple(other for other in dataset.classes if other != name),
