@@ -176,3 +176,28 @@ def test_memory_that_cannot_be_healed_says_what_helps(run, photos):
     with pytest.raises(ResourceError) as error:
         visus.predict(hungry(run, 0, "could not create a memory object"), photos / "test" / "six")
     assert error.value.code == "FIT-009" and "batch=1" in error.value.fix
+
+
+def test_a_file_in_the_place_of_the_folder_is_said_so_before_anything_is_predicted(model, photos, tmp_path):
+    (tmp_path / "said").write_text("mine")
+    for out in (tmp_path / "said", tmp_path / "said" / "deeper"):
+        with pytest.raises(UsageError, match="a file is in the way of this folder") as caught:
+            visus.predict(model, photos / "test" / "two", out=out)
+        assert caught.value.fix == "--out takes a folder: --out said"
+    assert (tmp_path / "said").read_text() == "mine"
+
+
+def test_a_picture_with_the_longest_name_there_can_be_is_drawn(model, photos, tmp_path):
+    good = next((photos / "test" / "two").iterdir())
+    named = tmp_path / ("犬" * 83 + ".png")  # 253 of 255 bytes
+    named.write_bytes(good.read_bytes())
+    (drawn,) = visus.predict(model, named, out=tmp_path / "said").drawn
+    assert Path(drawn).is_file()
+
+
+def test_pictures_as_large_as_were_trained_on_are_answered(run, photos):
+    small = visus.load(run.best)
+    data = small.recipe.data.model_copy(update={"max_pixels": 16 * 16 - 1})
+    small.recipe = small.recipe.model_copy(update={"data": data})
+    found = visus.predict(small, photos / "test" / "two")
+    assert "are more than the 255 that are decoded" in found.problems[0][1]

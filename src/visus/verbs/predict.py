@@ -96,19 +96,21 @@ def predict(
 
     Raises:
         DataError: there is not one picture.
+        UsageError: ``out`` cannot be a folder to write to; nothing was asked then.
     """
     from visus.data.dataset import FileImages, Strings
     from visus.verbs.load import Model, load
 
     found, missing, notes = gather([files] if isinstance(files, str | Path) else files)
     loaded = model if isinstance(model, Model) else load(model, model=network)
-    source = FileImages(Path(), Strings(found))
+    place = _folder(Path(out)) if out is not None else None
+    source = FileImages(Path(), Strings(found), loaded.recipe.data.max_pixels)
     bad: dict[str, str] = {}
     said = dict(answer(loaded, source, found, batch=batch, bad=bad))
     problems = (*bad.items(), *missing)
     readable = len(problems) <= loaded.recipe.data.max_bad * (len(found) + len(missing))
     result = Predictions(tuple(found), tuple(said.get(name) for name in found), problems, readable, tuple(notes))
-    return _drawn(loaded, source, result, Path(out)) if out is not None else result
+    return _drawn(loaded, source, result, place) if place is not None else result
 
 
 def answer(
@@ -212,6 +214,24 @@ def _behind(item: str, notes: list[str]) -> tuple[list[str], str]:
     return [], "there is no such file or folder"
 
 
+def _folder(out: Path) -> Path:
+    """Return a folder to write to, made where it is not there.
+
+    Raises:
+        UsageError: it cannot be.
+    """
+    from visus.core.files import write_failed
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError("USE-027", f"{out}: a file is in the way of this folder", done="nothing was predicted",
+                         fix="--out takes a folder: --out said") from error  # fmt: skip
+    except OSError as error:
+        raise write_failed(error, out) from error
+    return out
+
+
 def _drawn(model: Model, images: Images, result: Predictions, out: Path) -> Predictions:
     """Write what was said, as pictures and as tables.
 
@@ -221,21 +241,16 @@ def _drawn(model: Model, images: Images, result: Predictions, out: Path) -> Pred
     """
     import numpy as np
 
-    from visus.core.files import write_failed
     from visus.core.sample import Sample
     from visus.data.pixels import pictures
     from visus.report.pictures import png
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_failed(error, out) from error
     source = pictures(images, model.recipe.input.channels)
     drawn: list[str] = []
     for i, (file, said) in enumerate(result):
         if said is not None:
             sample = Sample(file, source.take(np.array([i]), lambda index: None).images[0])
-            place = out / f"{len(drawn):05d}-{Path(file).stem[:100]}.png"
+            place = out / f"{len(drawn):05d}-{Path(file).stem[:60]}.png"  # at most 255 bytes, whatever its letters
             write_bytes(place, png(model.task.draw(sample, said)))
             drawn.append(str(place))
     written = replace(result, drawn=tuple(drawn))
