@@ -71,6 +71,31 @@ def test_a_wrong_number_of_names_is_refused_with_both_numbers(weights):
     assert not weights.with_suffix(".safetensors").exists()
 
 
+def test_many_names_may_be_said_in_one_text(tmp_path, weights):
+    names = ",".join(f"class number {i} with a long name" + 300 * "x" for i in range(3))
+    model = visus.adopt(weights, model="cnn", options=OPTIONS, classes=names, out=tmp_path / "m.safetensors")
+    assert model.classes == tuple(names.split(","))
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [({"fit": "stretch"}, "input.fit = stretch: it takes squash, crop or pad"), ({"size": 0}, "input.size = 0"),
+     ({"size": (1, 2, 3)}, "input.size"), ({"std": [0.0]}, "input.std"), ({"mean": [0.1, 0.2]}, "1 or 1 numbers"),
+     ({"classes": ["a", "a", "b"]}, "two outputs have the name 'a'")],
+)  # fmt: skip
+def test_what_no_model_can_have_is_refused_and_nothing_is_written(weights, said, told):
+    with pytest.raises(UsageError) as caught:
+        visus.adopt(weights, model="cnn", options=OPTIONS, **said)
+    assert told in caught.value.what
+    assert not weights.with_suffix(".safetensors").exists()
+
+
+def test_names_that_are_no_utf_8_are_said_so(weights, tmp_path):
+    (tmp_path / "names.txt").write_bytes("für\nb\nc".encode("latin-1"))
+    with pytest.raises(UsageError, match="the names are not UTF-8"):
+        visus.adopt(weights, model="cnn", options=OPTIONS, classes=tmp_path / "names.txt")
+
+
 def test_a_file_that_is_there_is_not_overwritten_unless_it_is_named(weights):
     weights.with_suffix(".safetensors").write_text("mine")
     with pytest.raises(UsageError, match="exists already"):

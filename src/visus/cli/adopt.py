@@ -40,7 +40,7 @@ def adopt(
     from visus.core.recipe import parse_option
 
     found = visus.adopt(
-        weights, model=model, classes=classes, task=task, size=_size(size), mean=_numbers("mean", mean),
+        weights, model=model, classes=classes, task=task, size=size, mean=_numbers("mean", mean),
         std=_numbers("std", std), fit=fit, options=dict(map(parse_option, set)), licence=licence, out=out,
     )  # fmt: skip
     if json:
@@ -58,13 +58,3 @@ def _numbers(name: str, text: str | None) -> list[float] | None:
         return None if text is None else [float(part) for part in text.split(",")]
     except ValueError as error:
         raise UsageError("USE-003", f"--{name} {text}: not numbers with commas", fix=f"--{name} 0.5,0.5,0.5") from error
-
-
-def _size(text: str | None) -> int | tuple[int, int] | None:
-    from visus.core.errors import UsageError
-
-    try:
-        parts = [] if text is None else [int(part) for part in text.split("x")]
-    except ValueError as error:
-        raise UsageError("USE-003", f"--size {text}: not a size", fix="--size 96, or --size 224x320") from error
-    return None if not parts else parts[0] if len(parts) == 1 else (parts[0], parts[1])

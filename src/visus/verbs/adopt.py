@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ def adopt(
     model: str,
     classes: Sequence[str] | str | Path = (),
     task: str = "classify",
-    size: int | tuple[int, int] | None = None,
+    size: int | str | tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     fit: str | None = None,
@@ -32,7 +34,8 @@ def adopt(
         classes: names in the order of the outputs, or a data set whose names are taken, or a text file with one a line;
             "0", "1", ... by default.
         task: name of the task.
-        size: (height, width) the network reads; one number for a square; what such networks usually read by default.
+        size: (height, width) the network reads, or "224x320"; one number for a square; what such networks usually read
+            by default.
         mean, std: of each channel, for pixels in [0, 1]; what such networks usually see by default.
         fit: ``squash``, ``crop`` or ``pad``.
         options: keyword arguments of the network.
@@ -41,22 +44,29 @@ def adopt(
 
     Raises:
         DataError: the file cannot be read, or reading it would run code.
-        UsageError: the weights are of another network, or the number of names is not that of the outputs.
+        UsageError: the weights are of another network, a size, mean, deviation or fit that nothing can have, or names
+            that are not one for each output, each another.
     """
     from visus import __version__
     from visus.core.modelfile import Card, write_model
-    from visus.core.recipe import InputSettings
+    from visus.core.recipe import Choice, Draft
     from visus.models import adopting
     from visus.models.origins.user_code import is_code
+    from visus.transforms.pipeline import build
 
     source = Path(weights)
+    said = {"size": size, "mean": mean, "std": std, "fit": fit}
+    draft = Draft(Choice(f"input.{key}", value, f"--{key}") for key, value in said.items() if value is not None)
     taken = adopting.adopt(source, model, options)
     usual_mean, usual_std = taken.usual.statistics(taken.channels)
-    reads = InputSettings.model_validate({
-        "size": size or taken.usual.size, "channels": taken.channels, "mean": tuple(mean or usual_mean),
-        "std": tuple(std or usual_std), "interpolation": taken.usual.interpolation, "margin": taken.usual.margin,
-        **({"fit": fit} if fit else {}),
-    })  # fmt: skip
+    usual = {
+        "size": taken.usual.size, "channels": taken.channels, "mean": usual_mean, "std": usual_std,
+        "interpolation": taken.usual.interpolation, "margin": taken.usual.margin,
+    }  # fmt: skip
+    for key, value in usual.items():
+        draft.choose(Choice(f"input.{key}", value, "usual of such networks"))
+    reads = draft.finish().input
+    build(reads)  # refuses as many means as there are no channels for
     names = _names(classes, taken.architecture.outputs)
     card = Card(
         visus=__version__, task=task, architecture=taken.architecture, classes=names, input=reads, weights=source.name,
@@ -73,13 +83,13 @@ def _names(classes: Sequence[str] | str | Path, outputs: int) -> tuple[str, ...]
     """Return one name an output."""
     if isinstance(classes, str | Path):
         path = Path(classes)
-        if path.is_dir() or str(classes).startswith("torchvision:"):
+        if os.path.isdir(path) or str(classes).startswith("torchvision:"):  # noqa: PTH112  # a list is too long a name
             from visus.core.recipe import DataSettings
             from visus.data.reading import open_data
 
             names = open_data(classes, DataSettings()).classes
-        elif path.is_file():
-            names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        elif os.path.isfile(path):  # noqa: PTH113  # for pathlib, which raises
+            names = tuple(line.strip() for line in _text(path).splitlines() if line.strip())
         else:
             names = tuple(part.strip() for part in str(classes).split(",") if part.strip())
     else:
@@ -87,4 +97,15 @@ def _names(classes: Sequence[str] | str | Path, outputs: int) -> tuple[str, ...]
     if len(names) != outputs:
         raise UsageError("USE-019", f"{len(names)} names for {outputs} outputs", where=", ".join(names[:8]),
                          fix=f"--classes with {outputs} names, in the order of the outputs")  # fmt: skip
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
+        raise UsageError(
+            "USE-019", f"two outputs have the name {twice[0]!r}", fix="--classes with a name for each output"
+        )
     return names
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError("USE-019", f"{path}: the names are not UTF-8", fix="save the file as UTF-8") from error
