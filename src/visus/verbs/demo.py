@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,20 +34,26 @@ def demo(
     Raises:
         UsageError: ``out`` holds something else already.
     """
+    from visus.verbs.choosing import check_wishes
     from visus.verbs.train import train
 
     started = time.perf_counter() if started is None else started
+    length = Choice("epochs", EPOCHS, "a good model of these digits")
+    if minutes is not None:
+        length = Choice("minutes", minutes, f"--minutes {minutes:g}")
+    check_wishes([length])  # before anything is written
     folder = Path(out)
-    photos = folder / "photos"
-    if folder.exists() and any(folder.iterdir()) and not (photos / "train" / "0").is_dir():
-        raise UsageError("USE-021", f"{folder}: there is something else in this folder", fix="visus demo --out DIR")
-    if not (photos / "test" / "9").is_dir():
-        write_digits(photos)
+    photos, part = folder / "photos", folder / ".photos-part"
+    if not (photos / "train" / "0").is_dir():
+        if folder.is_dir() and any(entry != part for entry in folder.iterdir()):
+            raise UsageError("USE-021", f"{folder}: there is something else in this folder", fix="visus demo --out DIR")
+        shutil.rmtree(part, ignore_errors=True)  # of a demo that was stopped
+        write_digits(part)
+        part.rename(photos)
     number = 1
     while (folder / f"run-{number}").exists():
         number += 1
-    length = [Choice("epochs", EPOCHS, "a good model of these digits")] if minutes is None else []
-    return train(photos, out=folder / f"run-{number}", set=length, minutes=minutes, watch=watch, started=started)
+    return train(photos, out=folder / f"run-{number}", set=[length], watch=watch, started=started)
 
 
 def write_digits(photos: Path) -> None:
