@@ -138,3 +138,11 @@ def test_a_damaged_bundle_is_said_to_be_one(sick, tmp_path):
     (tmp_path / "cause.json").write_text('{"step": 3, "cause": {}, "ids": []}')
     with pytest.raises(IntegrityError):
         visus.info(tmp_path)
+
+
+def test_what_is_odd_about_pictures_of_data_is_told(tmp_path):
+    data = write_classes(tmp_path / "photos", each=12)
+    for i in range(2):
+        Image.fromarray(np.full((16, 16), 200, np.float32)).save(data / "one" / f"bright-{i}.tiff")
+    told = facts(visus.info(data))["data"]
+    assert told["warning"] == "2 pictures: its floats reach from 200 to 200, not from 0 to 1"

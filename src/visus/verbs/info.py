@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ Section = tuple[str, Rows]
 
 DECODED = 50_000_000
 """Bytes of picture files that are decoded to see whether they can be: a few seconds."""
+
+WARNINGS = 8
+"""Kinds of odd pictures that are told, the most frequent first."""
 
 
 @dataclass(frozen=True)
@@ -215,27 +219,29 @@ def _data(path: str | Path) -> Info:
 
 
 def _decoded(data: Dataset) -> list[tuple[str, str]]:
-    """Return how many files were decoded, evenly spread, and which of them cannot be; nothing of what is one array."""
+    """Return how many files were decoded, evenly spread, which of them cannot be, and what is odd about the others."""
     import numpy as np
 
     from visus.core.errors import DataError
     from visus.data.dataset import FileImages
     from visus.data.decode import decode
     from visus.data.paths import shown
+    from visus.report.words import plural
 
     if not isinstance(data.images, FileImages):
         return []
     files = [data.images.root / path for path in data.images.paths]
     size = sum(file.stat().st_size for file in files if file.is_file())
     count = len(files) if size <= DECODED else max(1, len(files) * DECODED // size)
-    bad = []
+    bad, warned = [], Counter[str]()
     for i in np.linspace(0, len(files) - 1, count).astype(np.int64).tolist():
         try:
-            decode(files[i], max_pixels=data.images.max_pixels, at_least=64)
+            warned.update(decode(files[i], max_pixels=data.images.max_pixels, at_least=64).warnings)
         except DataError as error:
             bad.append(("unreadable", f"{data.ids[i]}: {error.what.removeprefix(f'{shown(files[i])}: ')}"))
     some = "all" if count == len(files) else f"{count:,} of {len(files):,}, evenly spread; training lists what it meets"
-    return [("decoded", f"{some}: {len(bad):,} unreadable"), *bad]
+    told = [("warning", f"{plural(n, 'picture')}: {what}") for what, n in warned.most_common(WARNINGS)]
+    return [("decoded", f"{some}: {len(bad):,} unreadable"), *bad, *told]
 
 
 def _by_name(rows: Iterable[tuple[str, str]]) -> dict[str, Any]:
