@@ -248,6 +248,7 @@ class DataSettings(Settings):
             left out rather than stopped at, unless it is 0.
         max_pixels: largest picture that is decoded.
         accept: licences accepted beyond the permissive ones: ``["nc"]``.
+        trace: the model file remembers hashes of 64 training pictures, by which ``visus evaluate`` knows them again.
     """
 
     format: str = "auto"
@@ -259,6 +260,7 @@ class DataSettings(Settings):
     max_bad: Fraction = 0.01
     max_pixels: Annotated[int, Field(gt=0)] = 100_000_000
     accept: tuple[str, ...] = ()
+    trace: bool = True
 
     def most_bad(self, pictures: int) -> int:
         """Return how many pictures of a data set of so many may be unreadable: the share, but one at least if any."""

@@ -172,7 +172,7 @@ def describer(recipe: Recipe, dataset: Dataset) -> Callable[[int, Mapping[str, f
         licences=licences,
         data={"name": dataset.name, "format": dataset.format, "fingerprint": dataset.fingerprint(),
               **{split: len(dataset.indices(split)) for split in SPLITS}},
-        trace=trace(dataset),
+        trace=trace(dataset) if recipe.data.trace else (),
     )  # fmt: skip
     judged = len(dataset.indices("val"))
 

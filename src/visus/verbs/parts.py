@@ -58,10 +58,13 @@ def part_for(model: Model, data: str | Path, split: str | None, *, download: boo
     seen = recognised(dataset, dataset.indices("all"), model.card.trace)
     own = len(dataset.indices("test")) > 0
     told: list[str] = []
+    new = "is new to the model"
+    if not model.card.trace:
+        new = "may be new to the model, whose file remembers no training pictures, or not"
     if split is None and not own and not seen:
-        told.append(f"{dataset.name} has no test part and is new to the model: all of its pictures are judged")
+        told.append(f"{dataset.name} has no test part and {new}: all of its pictures are judged")
     elif split in (None, "test") and not own and not seen:
-        told.append(f"{dataset.name} is new to the model; --split all judges every picture, not only the carved part")
+        told.append(f"{dataset.name} {new}; --split all judges every picture, not only the carved part")
     chosen = split or ("test" if own or seen else "all")
     if chosen != "all" and not (chosen == "test" and own):
         dataset = carve_missing(dataset, validation=settings.validation, test=settings.test, seed=seed)
