@@ -43,6 +43,7 @@ OTHER = {
     "augment.erase": 0.25, "augment.erase_area": [0.1, 0.2], "augment.mixup": 0.2, "augment.cutmix": 1.0,
     "data.format": "folder", "data.validation": 0.2, "data.test": 0.1, "data.cache": "off", "data.workers": 2,
     "data.stored": 256, "data.max_bad": 0.0, "data.max_pixels": 1000, "data.accept": ["nc"],
+    "data.trace": False,
     "target.column": "labels", "target.counts": [3, 4], "target.mean": [0.5], "target.std": [2.0],
 }  # fmt: skip
 """For every setting a value that is not its default, as YAML gives it back."""
@@ -121,7 +122,7 @@ def test_a_number_beyond_any_use_is_refused(said):
     [
         ("optim.lr=-3", "optim.lr = -3: it takes a number above 0, or auto"),
         ("optim.lr=fast", "optim.lr = fast: it takes a number above 0, or auto"),
-        ("epochs=abc", "epochs = abc: it takes a number above 0, or null"),
+        ("epochs=abc", "epochs = abc: it takes a number above 0, or null (not set)"),
         ("size=40by24", "input.size = 40by24: it takes one side, or HEIGHTxWIDTH, in pixels from 1 to 16,384"),
         ("ema=1", "ema = 1: it takes a number from 0 to below 1"),
         ("data.cache=of", "data.cache = of: it takes auto, off, memory or disk"),

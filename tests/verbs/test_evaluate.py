@@ -149,3 +149,16 @@ def test_a_part_that_is_asked_for_by_name_is_carved_also_of_new_data(run, photos
         shutil.copytree(photos / "test" / name, tmp_path / "new" / name)
     found = visus.evaluate(run.best, tmp_path / "new", split="test")
     assert found.n == 18 and any("--split all judges every picture" in note for note in found.notes)
+
+
+def test_a_batch_of_fewer_pictures_than_one_is_refused(run, photos):
+    with pytest.raises(UsageError) as caught:
+        visus.evaluate(run.best, photos, batch=-1)
+    assert caught.value.what == "a batch of -1 pictures: the smallest is one" and caught.value.fix
+
+
+def test_a_model_that_remembers_no_picture_does_not_take_its_training_data_for_new(tmp_path):
+    data = write_classes(tmp_path / "photos")
+    found = train(data, tmp_path / "run", steps=2, settings={"data.trace": False})
+    assert visus.load(found.best).card.trace == ()
+    assert any("whose file remembers no training pictures" in note for note in visus.evaluate(found.best, data).notes)

@@ -125,11 +125,16 @@ def _stopped() -> VisusError:
 
 
 def _fault(error: Exception) -> VisusError:
-    """Return what to say of an error that nobody foresaw: whose it is, the user's own code's or ours."""
+    """Return what to say of an error that nobody foresaw: whose it is, the user's own code's, the system's or ours."""
     if line := users_line(error):
         return UsageError(
             "USE-026", f"your own code failed: {type(error).__name__}: {error}".splitlines()[0], where=line,
             done="whatever a run had saved is kept", fix="mend that line; --debug shows how it was reached",
+        )  # fmt: skip
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+        return UsageError(
+            "USE-028", f"{os.fsdecode(error.filename)}: {(error.strerror or str(error)).lower()}",
+            done="whatever a run had saved is kept", fix="check the name, and who may read or write there",
         )  # fmt: skip
     at = traceback.extract_tb(error.__traceback__)[-1:]
     bug = VisusError(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null (not set)"}
 _COUNTS = {1: "one", 2: "two", 3: "three", 4: "four"}
 
 

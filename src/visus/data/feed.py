@@ -81,8 +81,8 @@ class Feed:
         world: int = 1,
         stored: int = 0,
     ) -> None:
-        if batch < 1 or not 0 <= rank < world:
-            raise UsageError("USE-030", f"a feed of {batch} samples a step for rank {rank} of {world}")
+        if batch < 1:
+            raise UsageError("USE-030", f"a batch of {batch:,} pictures: the smallest is one", fix="--batch 1, or more")
         if cache is not None and (cache.channels, cache.stored) != (channels, stored):
             raise UsageError("USE-031", f"the cache holds {cache.channels} channels at size {cache.stored}, "
                              f"the feed shows {channels} at {stored}")  # fmt: skip
