@@ -55,7 +55,7 @@ class RunFolder:
         try:
             if self._log is None:
                 self._log = (self.path / "log.jsonl").open("a", encoding="utf-8")
-            self._log.write(json.dumps(_finite(row)) + "\n")
+            self._log.write(_line(row))
             now = time.monotonic()
             if now - self._flushed > 0.5:
                 self._log.flush()
@@ -84,7 +84,7 @@ class RunFolder:
             self._log.close()
             self._log = None
         kept = [r for r in _lines(self.path / "log.jsonl") if r["step"] <= (evaluated if "validation" in r else step)]
-        write_text(self.path / "log.jsonl", "".join(json.dumps(_finite(row)) + "\n" for row in kept))
+        write_text(self.path / "log.jsonl", "".join(_line(row) for row in kept))
 
     def decide(self, kind: str, step: int, values: Row) -> None:
         """Write a decision down, for good, before it acts."""
@@ -93,7 +93,7 @@ class RunFolder:
         row = {"kind": kind, "step": step, "at": round(time.time(), 3), **values}
         try:
             with (self.path / "decisions.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(_finite(row)) + "\n")
+                file.write(_line(row))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -184,6 +184,17 @@ def _whole(path: Path) -> tuple[list[dict[str, Any]], int]:
         rows.append(row)
         size += len(line)
     return rows, size
+
+
+_ENCODER = json.JSONEncoder(allow_nan=False)
+
+
+def _line(row: Row) -> str:
+    """Return a row as a line of JSON; nearly none holds a number that JSON has no word for."""
+    try:
+        return _ENCODER.encode(row) + "\n"
+    except ValueError:
+        return _ENCODER.encode(_finite(row)) + "\n"
 
 
 def _finite(value: Any) -> Any:
