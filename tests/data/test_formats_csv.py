@@ -355,3 +355,22 @@ def test_classes_called_nan_and_inf_are_classes(root: Path):
 def test_a_number_beyond_what_a_network_computes_with_is_refused(root: Path):
     error = refused(table(root, "path,age", "a.png,1", "b.png,1e39"))
     assert error.code == "DATA-142" and "row 3, column 'age': 1e39 is too large a number" in error.what
+
+
+@pytest.mark.parametrize("header", ["path,größe", "path,größe,alter"])
+def test_names_of_columns_that_are_no_utf_8_are_refused(header: str, root: Path):
+    rows = "\n".join(name + ",1" * header.count(",") for name in NAMES)
+    (root / "labels.csv").write_bytes(f"{header}\n{rows}\n".encode("latin-1"))
+    error = refused(root)
+    assert error.code == "DATA-141" and "the name of column 2 is not UTF-8" in error.what
+
+
+def test_a_space_behind_each_comma_belongs_to_no_field(root: Path):
+    write_picture(root / "d, e.png", 3)
+    dataset = read(table(root, "label, path", "owl, a.png", 'cat, "d, e.png"'))
+    assert list(dataset.ids) == ["a.png", "d, e.png"] and dataset.classes == ("cat", "owl")
+
+
+def test_paths_as_windows_writes_them_are_answered_with_what_to_write(root: Path):
+    error = refused(table(root, "path,label", "one\\a.png,x", "one\\b.png,y"))
+    assert error.code == "DATA-111" and error.fix.endswith("write / between folders, not \\")

@@ -212,6 +212,11 @@ def _table(path: Path, split: int | None, notes: list[str]) -> _Table:
     header, lines, delimiter = _parse(path)
     at: dict[str, int] = {}
     for i, name in enumerate(header):
+        if _is_broken(name):
+            raise DataError(
+                "DATA-141", f"{shown(path)}: the name of column {i + 1} is not UTF-8", where=shown(name),
+                fix="save the table as UTF-8",
+            )  # fmt: skip
         if name in header[:i]:
             raise DataError("DATA-141", f"{shown(path)}: the column {shown(name)!r} is there twice", fix="rename one")
         role = _ROLE.get(_plain(name))
@@ -285,7 +290,8 @@ def _parse(table: Path) -> tuple[list[str], list[tuple[int, list[str]]], str]:
     """Return the header, the other rows, each with the line it starts on, and what separates their fields."""
     text = _text(table)
     delimiter = _delimiter(text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    spaced = f"{delimiter} " in text.lstrip().partition("\n")[0]  # path, label
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=spaced, strict=True)
     lines: list[tuple[int, list[str]]] = []
     begins = 1
     try:
@@ -342,6 +348,11 @@ def _header(table: Path) -> tuple[list[str], str]:
     return _names(line, _delimiter(line)), _delimiter(line)
 
 
+def _is_broken(text: str) -> bool:
+    """Tell whether text was made of bytes that are no UTF-8."""
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def _names(line: str, delimiter: str) -> list[str]:
     return [name.strip().strip('"') for name in line.split(delimiter)]
 
@@ -381,7 +392,7 @@ def _rows(table: _Table, kind: str, names: Sequence[str]) -> Iterator[_Row]:
 
     def text(column: int) -> str:
         value = line[column].strip()
-        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        if _is_broken(value):
             raise fault(column, "the text is not UTF-8", "save the table as UTF-8")
         return value
 
@@ -460,8 +471,9 @@ def _check_missing(bad: Sequence[tuple[str, str]], rows: int, root: Path, settin
         return
     named = "; ".join(f"{reason.partition(':')[0]} {shown(path)}" for path, reason in bad[:3]) + " ..." * (len(bad) > 3)
     if len(bad) == rows:
+        fix = "write / between folders, not \\" if "\\" in bad[0][0] else "mind capitals and extensions"
         raise DataError("DATA-111", f"{shown(root)}: none of the {rows:,} listed files is there", where=named,
-                        fix="paths are relative to the table's folder; mind capitals and extensions")  # fmt: skip
+                        fix=f"paths are relative to the table's folder; {fix}")  # fmt: skip
     raise BadDataLimit(
         "DATA-112", f"{shown(root)}: {len(bad):,} of {rows:,} listed files are missing", where=named,
         done=f"stopped: at most {settings.most_bad(rows):,} may be bad ({settings.max_bad:.1%})",
