@@ -196,3 +196,16 @@ def test_a_few_pictures_are_warned_of_in_the_document_and_on_the_terminal(visus,
         (few / name / picture.name).write_bytes(picture.read_bytes())
     said = visus("evaluate", trained, few.parent, "--split", "all", "--json").document
     assert said["notes"][0].startswith("3 pictures")
+
+
+def test_no_name_of_a_file_or_class_reaches_the_terminal_as_a_command(visus, trained, photos, tmp_path):
+    good = next((photos / "test" / "one").iterdir()).read_bytes()
+    data = write_classes(tmp_path / "photos", each=12, names={"one": 1, "t\x1b[31mwo": 2})
+    (data / "one" / "a\x1b]0;mine\x07.png").write_bytes(good)
+    (data / "one" / "b\x1b[2J.png").write_bytes(good[:60])
+    (data / "one" / "c\x1b[2J.txt").write_text("words")
+    for words in (["predict", trained, data], ["info", data], ["info", data / "one" / "a\x1b]0;mine\x07.png"],
+                  ["train", data, "--steps", 2, "--out", tmp_path / "run", *BRIEFLY],
+                  ["train", data, "--print-recipe"]):  # fmt: skip
+        said = visus(*words)
+        assert "\x1b" not in said.out + said.err and "\x07" not in said.out + said.err, words

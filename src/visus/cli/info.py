@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from visus.cli.options import Json, Network
+from visus.core.errors import plain
 
 EXAMPLES = (
     "visus info runs/mine",
@@ -32,6 +33,6 @@ def info(
     if json:
         print_json(found.json())
         return
-    print(f"{found.path}: {found.kind}")
+    print(f"{plain(found.path)}: {found.kind}")
     for table in found.tables():
         print_table(table)

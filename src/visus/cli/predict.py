@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -28,7 +27,7 @@ def predict(
 ) -> None:
     """Say what is on pictures."""
     import visus
-    from visus.cli.printing import print_json, print_table
+    from visus.cli.printing import print_aside, print_json, print_table
 
     found = visus.predict(model, files, out=out, network=network)
     if json:
@@ -38,10 +37,10 @@ def predict(
     elif any(said is not None for _, said in found):
         print_table(found.table())
     for note in found.notes:
-        print(f"note      {note}", file=sys.stderr)
+        print_aside("note", note)
     for name, why in found.problems:
-        print(f"not read  {name}: {why}", file=sys.stderr)
+        print_aside("not read", f"{name}: {why}")
     if found.drawn:
-        print(f"drawn     {len(found.drawn):,} in {out}", file=sys.stderr)
+        print_aside("drawn", f"{len(found.drawn):,} in {out}")
     if not found.readable:
         raise typer.Exit(BAD_DATA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from visus.core.errors import quoted
+from visus.core.errors import plain, quoted
 from visus.core.figures import Table
 
 if TYPE_CHECKING:
@@ -60,6 +61,11 @@ def print_notes(notes: Sequence[str]) -> None:
     _print_titled([("note", note) for note in notes])
 
 
+def print_aside(title: str, line: str) -> None:
+    """Print a line with a word before it on stderr, beside what the command prints on stdout."""
+    print(f"{title:8}  {plain(line)}", file=sys.stderr)
+
+
 def print_table(table: Table) -> None:
     """Print a table; columns of numbers are set to the right."""
     grid = Grid(box=None, pad_edge=False, show_header=any(table.columns), header_style="bold")
@@ -97,7 +103,7 @@ def _print_titled(lines: Sequence[tuple[str, str]]) -> None:
     grid.add_column(min_width=8, no_wrap=True)
     grid.add_column(overflow="fold")
     for title, line in lines:
-        grid.add_row(title, Text(line))
+        grid.add_row(title, Text(plain(line)))
     if lines:
         _print([grid])
 
@@ -107,4 +113,4 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else plain(str(value))

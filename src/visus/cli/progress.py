@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from visus.core.errors import plain
 from visus.core.recipe import Recipe
 
 EVERY = 10.0
@@ -137,7 +138,7 @@ class Progress:
 
     def _say(self, text: str) -> None:
         """Print a line for good; only a terminal breaks it."""
-        self.console.print(Text(text), soft_wrap=not self.console.is_terminal)
+        self.console.print(Text(plain(text)), soft_wrap=not self.console.is_terminal)
 
     def _line(self, parts: list[str]) -> None:
         """Show what is so at the moment: as many parts as the line holds, or all of them every ten seconds."""

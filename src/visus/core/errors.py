@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sysconfig
 import traceback
@@ -13,6 +14,7 @@ OK, MISSED, USAGE, BAD_DATA, RESOURCE, LOCKED, INTEGRITY, DIVERGED, BUG = 0, 1, 
 SIGINT, SIGTERM = 130, 143
 
 _OURS = str(Path(__file__).parents[1])
+_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _INSTALLED = tuple({sysconfig.get_path(place) for place in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -38,10 +40,10 @@ class VisusError(Exception):
         self.where, self.looked, self.done, self.fix = where, looked, done, fix
 
     def __str__(self) -> str:
-        lines = [f"error[{self.code}]: {_visible(self.what)}"]
+        lines = [f"error[{self.code}]: {_one_line(self.what)}"]
         for title, text in (("where", self.where), ("looked for", self.looked), ("done", self.done), ("fix", self.fix)):
             if text:
-                lines.append(f"  {title + ':':6} {_visible(text)}")
+                lines.append(f"  {title + ':':6} {_one_line(text)}")
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -112,10 +114,25 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"one of: {listed}" if names else ""
 
 
-def _visible(text: str) -> str:
-    """Return one line in which a file name's control characters and broken bytes are spelt out, not sent."""
-    line = " ".join(part.strip() for part in text.splitlines())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+def plain(text: str) -> str:
+    """Return text that any screen can show: bytes that were no UTF-8, control and direction characters as escapes.
+
+    Python keeps undecodable bytes of file names as lone surrogates, which no encoder accepts; a direction override
+    could make a name read as another one.
+    """
+    return _UNSEEN.sub(_escape, text)
+
+
+def _one_line(text: str) -> str:
+    """Return text as one plain line."""
+    return plain(" ".join(part.strip() for part in text.splitlines()))
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def users_line(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from visus.core.errors import plain
 from visus.core.figures import Curve, Matrix, Table
 from visus.core.scores import Score
 from visus.report import charts, history, words
@@ -40,7 +41,7 @@ def render(story: Story) -> str:
     It runs no script and loads nothing (a content security policy in its head forbids both), so a hostile class or file
     name can do no more than look odd.  Whatever a story does not tell is left out.
     """
-    return words.plain(_template().render(story=story, style=Markup(_resource("page.css")), **_view(story)))
+    return plain(_template().render(story=story, style=Markup(_resource("page.css")), **_view(story)))
 
 
 @cache

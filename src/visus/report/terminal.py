@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from visus.core.errors import plain
 from visus.core.figures import Table
 from visus.core.scores import Score
 from visus.report.cards import model_card
@@ -21,7 +22,6 @@ from visus.report.words import (
     number,
     part,
     percent,
-    plain,
     plural,
     shared_decimals,
     value_of,

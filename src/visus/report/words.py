@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from numbers import Integral, Real
 
+from visus.core.errors import plain
 from visus.core.scores import Score
 
 _NARROW = "\u202f"  # narrow no-break space, between a number and its unit
-_UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 _SMALLER = "smaller is better"
 _SCORES: Mapping[str, tuple[str, str]] = {
@@ -182,15 +182,6 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun if n == 1 else many}"
 
 
-def plain(text: str) -> str:
-    """Return text that any screen can show: bytes that were no UTF-8, control and direction characters as escapes.
-
-    Python keeps undecodable bytes of file names as lone surrogates, which no encoder accepts; a direction override
-    could make a name read as another one.
-    """
-    return _UNSEEN.sub(_escape, text)
-
-
 def _written(value: float, digits: int, share: bool) -> str:
     if not math.isfinite(value):
         return number(value)
@@ -198,10 +189,3 @@ def _written(value: float, digits: int, share: bool) -> str:
     if share:
         return f"{exact.scaleb(2):.{max(digits - 2, 0)}f}{_NARROW}%"
     return number(float(value)) if abs(value) >= 1000 else f"{exact:.{digits}f}".replace("-", "−")
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
