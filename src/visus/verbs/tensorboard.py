@@ -26,7 +26,7 @@ def writing(folder: Path, step: int) -> Iterator[Callable[[Mapping[str, Any]], N
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UsageError("USE-020", "TensorBoard is not installed", fix="pip install 'visus[tensorboard]'") from error
+        raise UsageError("USE-020", "TensorBoard is not installed", fix="uv pip install tensorboard") from error
 
     with SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1) as writer:
 
