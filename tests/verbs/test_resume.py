@@ -15,6 +15,7 @@ from tests.verbs.examples import TINY, same_bits, train, write_classes
 
 import visus
 from visus.core.errors import IntegrityError, Interrupted, LockedError, UsageError
+from visus.core.recipe import ModelSettings, Recipe
 from visus.engine.folder import RunFolder
 
 SETTINGS = {**TINY, "evaluate_every": 0.5, "augment.rotate": 0.2, "ema": 0.9, "model.options.dropout": 0.2}
@@ -293,6 +294,18 @@ class Net(nn.Sequential):
     def __init__(self, outputs, channels):
         super().__init__(nn.Conv2d(channels, 4, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(outputs))
 """
+
+
+@pytest.mark.parametrize("name", ["{run}/evil.py:net", "hub:{run}/evil:net"])
+def test_code_that_comes_with_a_run_folder_is_not_run(tmp_path, name):
+    (tmp_path / "evil").mkdir()
+    for file in ("evil.py", "evil/hubconf.py"):
+        (tmp_path / file).write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
+    recipe = Recipe(steps=1, model=ModelSettings(name=name.format(run=tmp_path)))
+    (tmp_path / "recipe.yaml").write_text(recipe.write())
+    with pytest.raises(UsageError) as caught:
+        visus.resume(tmp_path)
+    assert caught.value.code == "RUN-011" and not (tmp_path / "was_run").exists()
 
 
 def test_code_and_weights_named_from_one_folder_are_found_from_another(photos, tmp_path, monkeypatch):

@@ -76,11 +76,14 @@ def _check_code(recipe: Recipe, folder: Path) -> None:
     """Refuse to run code that came with the run folder: a folder may be a stranger's.
 
     Raises:
-        UsageError: the recipe names such code.
+        UsageError: the recipe names such code, or code that is not there any more.
     """
-    file = Path(recipe.model.name.rpartition(":")[0])
-    if recipe.model.name.endswith(".py") or ".py:" not in recipe.model.name:
+    from visus.models.origins.user_code import GIVEN, is_code, place_of
+
+    name = recipe.model.name
+    if not is_code(name) or name.startswith(GIVEN):
         return
+    file, _ = place_of(name)
     if file.resolve().is_relative_to(folder.resolve()):
         raise UsageError(
             "RUN-011", f"{file}: the network's code lies in the run folder", done="nothing was run",

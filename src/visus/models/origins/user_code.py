@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from visus.core.errors import UsageError, did_you_mean
+from visus.core.errors import UsageError, VisusError, did_you_mean
 from visus.core.modelfile import Architecture
 from visus.models.weights import WeightCard
 
@@ -56,11 +56,13 @@ def network(name: str, outputs: int, channels: int, size: tuple[int, int], optio
     Raises:
         UsageError: the file, the class or a value for one of its parameters is missing, or the call failed.
     """
-    file, entry = _place(name)
+    file, entry = place_of(name)
     maker = _entry(file, entry, name)
     arguments = arguments_of(maker, outputs, channels, size, options, name)
     try:
         made = maker(**arguments)
+    except VisusError:  # a signal came meanwhile
+        raise
     except Exception as error:
         said = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise _failed(f"{entry}({said}) failed", file, error) from error
@@ -132,7 +134,7 @@ def source_of(name: str) -> tuple[str, str]:
     """Return where a network's code is and the SHA-256 of that file; of what the file imports, nothing is known."""
     if name.startswith(GIVEN):
         return name.removeprefix(GIVEN), ""
-    file, entry = _place(name)
+    file, entry = place_of(name)
     return f"{file.name if not name.startswith(HUB) else file.parent.name + '/' + file.name}:{entry}", _hash(file)
 
 
@@ -146,8 +148,12 @@ def check_same(code: str, architecture: Architecture) -> None:
         )  # fmt: skip
 
 
-def _place(name: str) -> tuple[Path, str]:
-    """Return file and entry of ``FILE.py:Class`` or ``hub:FOLDER:entry``."""
+def place_of(name: str) -> tuple[Path, str]:
+    """Return file and entry of ``FILE.py:Class`` or ``hub:FOLDER:entry``.
+
+    Raises:
+        UsageError: it names no class, or there is no such file.
+    """
     if name.startswith(GIVEN):
         raise UsageError("MODEL-017", f"{name} was given as an object in Python and cannot be found by name",
                          fix="give it again: visus.train(DATA, model=MODULE)")  # fmt: skip
@@ -194,8 +200,10 @@ def _module(file: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[title]
+        if isinstance(error, VisusError) or not isinstance(error, Exception):
+            raise  # a signal came meanwhile
         raise _failed("the file cannot be imported", file, error) from error
     finally:
         sys.path.remove(str(path.parent))
