@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from visus.core.errors import UsageError
+from visus.core.errors import Interrupted, UsageError
 from visus.core.recipe import ModelSettings
 from visus.models.building import architecture_of, build, check_outputs, rebuild
 from visus.models.origins.user_code import arguments_of
@@ -52,6 +52,14 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "mine.py"
     path.write_text(NETWORK)
     return path
+
+
+@pytest.mark.parametrize("place", ["{}", "def net(outputs):\n    {}"])
+def test_a_signal_that_comes_while_the_code_runs_is_no_fault_of_it(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "slow.py"
+    path.write_text(place.format("import visus.core.errors as e; raise e.Interrupted(15, 'stopped')"))
+    with pytest.raises(Interrupted):
+        build(settings(path, "net"), 3, 3, (8, 8))
 
 
 def settings(file: Path, entry: str, **options: int) -> ModelSettings:
@@ -148,6 +156,11 @@ def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
         2,
         4,
     )
+
+
+def test_a_module_on_another_device_is_tried_there() -> None:
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)).to("meta")
+    check_outputs(model, 4, 3, (8, 8), "it")
 
 
 def test_a_local_hub_folder_is_entered_by_its_entry(tmp_path: Path, file: Path) -> None:

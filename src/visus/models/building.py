@@ -134,7 +134,8 @@ def check_outputs(model: nn.Module, outputs: int, channels: int, size: tuple[int
     Raises:
         UsageError: it fails, or returns something else.
     """
-    images = torch.zeros(2, channels, *size)
+    here = next((parameter.device for parameter in model.parameters()), None)  # a module that was given may be on a GPU
+    images = torch.zeros(2, channels, *size, device=here)
     was = model.training
     for training in (False, True):
         model.train(training)
