@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visus.core.figures import Curve, Line, Matrix, Table
+from visus.core.recipe import Choice, Draft
 from visus.core.scores import Score
 from visus.report.page import MOST_PICTURES, render
 from visus.report.story import Finding, Picture, Story
@@ -75,6 +76,14 @@ def test_what_the_story_says_stands_on_the_page(digits, read):
 def test_every_setting_is_there_with_its_origin(digits, read):
     text = read(render(digits)).text
     assert all(key in text for key in digits.recipe.flat())
+
+
+def test_no_folder_of_the_user_stands_among_the_settings(digits, read):
+    said = "/srv/secret/net.py:Net"
+    recipe = Draft([Choice("model.name", said, f"--model {said}")]).finish()
+    card = digits.card.model_copy(update={"recipe": recipe.flat() | {"model.name": "net.py:Net"}})
+    text = read(render(replace(digits, recipe=recipe, card=card))).text
+    assert "--model net.py:Net" in text and "secret" not in text
 
 
 @pytest.mark.parametrize("part", ["title", "class", "file", "caption", "event", "environment", "command", "curve"])

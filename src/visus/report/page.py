@@ -317,11 +317,17 @@ def _event(event: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _settings(story: Story) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """Return every setting as (key, value, origin): first what was chosen, then what was left at its default."""
+    """Return every setting as (key, value, origin): first what was chosen, then what was left at its default.
+
+    Of the user's files, only names are shown, as in the model file: a page is passed on.
+    """
     if story.recipe is None:
         return []
-    origins = story.recipe.origins
-    rows = [(key, _setting(value), origins.get(key, "default")) for key, value in story.recipe.flat().items()]
+    named = story.card.recipe if story.card is not None else {}
+    rows = []
+    for key, value in story.recipe.flat().items():
+        shown, origin = named.get(key, value), story.recipe.origins.get(key, "default")
+        rows.append((key, _setting(shown), origin if shown == value else origin.replace(str(value), str(shown))))
     chosen, left = [row for row in rows if row[2] != "default"], [row for row in rows if row[2] == "default"]
     return [(title, rows) for title, rows in (("Chosen", chosen), ("Left at their defaults", left)) if rows]
 
