@@ -56,10 +56,20 @@ def test_resnet18_costs_what_the_literature_says() -> None:
 def test_a_small_network_leaves_cores_to_what_prepares_its_batches() -> None:
     options = {"widths": [16, 32, 64], "stride": 2, "pooling": "none"}
     small = build(ModelSettings(name="cnn", options=options), 4, 3, (64, 64))
-    assert [threads_beside_reading(small, 3, (64, 64), (375.0, 500.0), cores) for cores in (1, 2, 8)] == [1, 1, 3]
+    chosen = [threads_beside_reading(small, 3, (64, 64), (375.0, 500.0), cores, cores) for cores in (1, 2, 8)]
+    assert chosen == [1, 1, 3]
+
+
+def test_no_more_cores_are_left_than_there_are_to_prepare_batches() -> None:
+    small = build(ModelSettings(name="cnn", options={"widths": [16, 32, 64], "stride": 2}), 4, 3, (64, 64))
+    assert threads_beside_reading(small, 3, (64, 64), (375.0, 500.0), 64, 4) == 60
+
+
+def test_a_network_without_a_weight_costs_nothing_and_is_counted_all_the_same() -> None:
+    assert threads_beside_reading(nn.AdaptiveAvgPool2d(1), 3, (64, 64), (375.0, 500.0), 2, 2) == 1
 
 
 @pytest.mark.parametrize(("name", "side"), [("resnet18", 224), ("efficientnet_lite0", 96), ("cnn", 64)])
 def test_a_network_that_takes_most_of_the_time_computes_on_every_core(name: str, side: int) -> None:
     model = build(ModelSettings(name=name), 4, 3, (side, side))
-    assert threads_beside_reading(model, 3, (side, side), (375.0, 500.0), 2) == 2
+    assert threads_beside_reading(model, 3, (side, side), (375.0, 500.0), 2, 2) == 2

@@ -69,7 +69,7 @@ def unsafe_channels_last(model: nn.Module) -> list[str]:
 
 
 def threads_beside_reading(
-    model: nn.Module, channels: int, size: tuple[int, int], stored: tuple[float, float], cores: int
+    model: nn.Module, channels: int, size: tuple[int, int], stored: tuple[float, float], cores: int, readers: int
 ) -> int:
     """Return how many of a processor's cores should compute the network while the others prepare its batches.
 
@@ -84,11 +84,12 @@ def threads_beside_reading(
         size: (height, width) of the pictures that the network reads.
         stored: (height, width) of the decoded pictures that they are cut from.
         cores: of this machine.
+        readers: threads or processes that prepare batches, each on a core of its own at most.
     """
     work = 3 * _multiply_adds(model, channels, size)  # forward, and two products backward
     computing = work / (DENSE_SPEED if is_dense(model) else SPARSE_SPEED)
     reading = 1e-4 + 1.5e-9 * stored[0] * stored[1] + 2e-8 * size[0] * size[1]  # seconds of a core for a picture
-    return max(1, cores - int(cores * reading / (computing + reading) + 1 / 3))
+    return max(1, cores - min(readers, int(cores * reading / (computing + reading) + 1 / 3)))
 
 
 def describe(model: nn.Module, channels: int = 0, size: tuple[int, int] | None = None) -> Description:
@@ -122,7 +123,7 @@ def _layers(model: nn.Module) -> tuple[int, int]:
 def _multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
-    was, device = model.training, next(model.parameters()).device
+    was, device = model.training, next((p.device for p in model.parameters()), None)
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(torch.zeros(2, channels, *size, device=device))  # of two pictures, as it was checked to take
