@@ -172,9 +172,38 @@ def test_the_rate_of_a_run_in_minutes_never_jumps_by_more_than_a_segments_share(
 
 
 def test_costly_validations_wait_for_the_end():
-    judged = [values["judge"] for _, _, values in simulate(CLOCKS["fast"], cost=0.1 * SECONDS)[2]]
-    assert not any(judged)
-    assert sum(values["judge"] for _, _, values in simulate(CLOCKS["fast"], cost=1.0)[2]) == 3
+    def judgings_decided(cost):
+        return sum(values.get("judge", False) for _, _, values in simulate(CLOCKS["fast"], cost=cost)[2])
+
+    assert judgings_decided(cost=0.1 * SECONDS) == 0
+    assert judgings_decided(cost=1.0) == 3
+
+
+def test_a_run_in_minutes_is_judged_as_often_as_asked_for():
+    horizon = Minutes(recipe(minutes=10, steps=None, evaluate_every=2), SECONDS, 5, lambda *decision: None, epoch=10)
+    judged = []
+    for step in range(59):
+        horizon.decide(step, 10.0 * step)
+        judged += [step] if horizon.evaluates(step) else []
+    assert judged == [20, 40]
+
+
+def test_a_warm_up_made_for_a_long_run_is_cut_to_its_share_of_a_short_one():
+    def rates_with(warm, written=()):
+        decisions = list(written)
+        horizon = Minutes(recipe(minutes=10, steps=None, **{"schedule.warmup": 0.2}), SECONDS, warm,
+                          lambda *decision: decisions.append(decision), decisions[:])  # fmt: skip
+        told = []
+        for step in range(30):
+            horizon.decide(step, 10.0 * step)
+            told.append(horizon.rate(step))
+        return told, decisions
+
+    told, decisions = rates_with(warm=500)
+    assert told[:2] == [1 / 501, 2 / 501]  # how long the run is does not show before
+    assert told[2:13] == pytest.approx([(step + 1) / 13 for step in range(2, 12)] + [1.0])  # 0.2 of 60 steps
+    assert rates_with(500, decisions) == (told, decisions)
+    assert rates_with(warm=5)[0][5] == 1.0
 
 
 def test_a_budget_of_a_few_steps_still_decays_and_is_kept():

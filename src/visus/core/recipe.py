@@ -295,7 +295,7 @@ class Recipe(Settings):
         epochs: length of the run in looks at each training picture.
         steps: length of the run in steps of the optimiser.
         evaluate_every: epochs between validations; 0 for at most ten in a run, one an epoch, and about a tenth of
-            the time.
+            the time, or for at most four in a run bounded in minutes.
         patience: validations without a better score after which training ends; 0 for never.
         score: the score that picks the best weights; empty for the task's own.
         ema: decay of the averaged weights a step; 0 for none.

@@ -92,25 +92,27 @@ class Steps:
             return True
         seldom = self.judged / 3 / CHEAP / self.recipe.batch
         every = self.recipe.evaluate_every * self.epoch or max(self.total / 10, self.epoch, seldom)
-        return step > 0 and math.floor(step / every) > math.floor((step - 1) / every)
+        return _passes(step, every)
 
 
 @dataclass
 class Minutes:
     """A run bounded by the clock, whose every decision is written down before it acts and never revisited.
 
-    The rate is constant, then decays over the last ``schedule.decay`` of the time.  The decay is cut into SEGMENTS
-    equal parts; at the start of each, the speed measured so far fixes how many steps it has: none, where no more fits.
-    One step is always made.  A resume reads the decisions and looks at no clock until they are used up.
+    The rate rises, is constant, then decays over the last ``schedule.decay`` of the time.  It rises for ``warm`` steps,
+    or for ``schedule.warmup`` of those that fit, once it shows how many, where that is less.  The decay is cut into
+    SEGMENTS equal parts; at the start of each, the speed measured so far fixes how many steps it has: none, where no
+    more fits.  One step is always made.  A resume reads the decisions and looks at no clock until they are used up.
 
     Args:
         recipe: its schedule and minutes.
         seconds: that training may use, from step 0 to the end of the last step.
-        warm: steps of the warm-up.
+        warm: most steps of the warm-up.
         write: called with (kind, step, values) before a decision acts.
         decisions: already written, in order: (kind, step, values).
         reserve: seconds kept for what follows training, as far as it is known.
         cost: seconds that a validation takes; one that would eat more than AFFORDABLE of the budget waits for the end.
+        epoch: steps of an epoch, for ``evaluate_every``.
     """
 
     recipe: Recipe
@@ -120,6 +122,7 @@ class Minutes:
     decisions: list[tuple[str, int, dict[str, Any]]] = field(default_factory=list)
     reserve: float = 0.0
     cost: float = 0.0
+    epoch: float = 0.0
 
     def __post_init__(self) -> None:
         constant = 1 - self.recipe.schedule.decay
@@ -130,8 +133,10 @@ class Minutes:
         self.segments: list[tuple[int, int]] = []
         self.judged: set[int] = set()
         self.passed: list[tuple[int, float]] = []
-        timed = (d for d in self.decisions if d[0] in ("mark", "segment"))
+        timed = [d for d in self.decisions if d[0] in ("warmup", "mark", "segment")]
         self.pending = sorted(timed, key=lambda decision: decision[1])  # a run that went back wrote on from there
+        self.warming = [(0, self.warm)]
+        self.warmed = any(kind == "warmup" for kind, *_ in timed)
         self.since: tuple[int, float] | None = None
         self.first: tuple[int, float] | None = None
         self.told = False
@@ -153,6 +158,10 @@ class Minutes:
             self._take(decision[0], step, decision[1])
         fits = None if self.told else self._fits(step, elapsed)
         self.told = fits is not None or self.told
+        if fits is not None and not self.warmed:
+            warm = min(self.warm, max(1, round(self.recipe.schedule.warmup * fits)))
+            self.write("warmup", step, {"steps": warm})
+            self._take("warmup", step, {"steps": warm})
         return fits
 
     def progress(self, step: int) -> float:
@@ -170,8 +179,9 @@ class Minutes:
     def rate(self, step: int) -> float:
         """Return the share of the learning rate that step number ``step`` moves by."""
         settings = self.recipe.schedule
-        if step < self.warm:
-            return settings.start + (1 - settings.start) * (step + 1) / (self.warm + 1)
+        warm = next(steps for at, steps in reversed(self.warming) if at <= step)
+        if step < warm:
+            return settings.start + (1 - settings.start) * (step + 1) / (warm + 1)
         constant = 1 - settings.decay
         into = (self.progress(step) - constant) / settings.decay
         if into <= 0 or settings.name == "constant":
@@ -187,9 +197,10 @@ class Minutes:
     def evaluates(self, step: int) -> bool:
         """Tell whether the model is judged after ``step`` steps.
 
-        That is half-way through the constant part, and at the start, the middle and the end of the decay.
+        Where the recipe leaves it open, that is half-way through the constant part, and at the start, the middle and
+        the end of the decay.
         """
-        return self.ended(step) or step in self.judged
+        return self.ended(step) or step in self.judged or _passes(step, self.recipe.evaluate_every * self.epoch)
 
     def _due(self, step: int, elapsed: float) -> tuple[str, dict[str, Any]] | None:
         available = self.seconds - self.reserve
@@ -209,7 +220,7 @@ class Minutes:
         return "segment", {"steps": steps, "judge": judge}
 
     def _affordable(self) -> bool:
-        return self.cost <= AFFORDABLE * self.seconds
+        return not self.recipe.evaluate_every and self.cost <= AFFORDABLE * self.seconds
 
     def _speed(self, step: int, elapsed: float) -> float:
         """Return steps a second, all included, since this process made its first; before that, since the run began."""
@@ -225,11 +236,13 @@ class Minutes:
         return step + int(left * self._speed(step, elapsed)) if self.first and step > self.first[0] else None
 
     def _take(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        if kind == "segment":
+        if kind == "warmup":
+            self.warming.append((step, int(values["steps"])))
+        elif kind == "segment":
             self.segments.append((step, int(values["steps"])))
         else:
             self.passed.append((step, float(values["share"])))
-        if values["judge"]:
+        if values.get("judge"):
             self.judged.add(step)
 
 
@@ -238,3 +251,8 @@ AFFORDABLE = 0.03
 NEARLY = 0.9  # of a step, for which a budget has room when it has for the rest
 CHEAP = 0.1
 Horizon = Steps | Minutes
+
+
+def _passes(step: int, every: float) -> bool:
+    """Tell whether step number ``step`` reaches a further multiple of ``every``; of 0, none."""
+    return step > 0 and every > 0 and math.floor(step / every) > math.floor((step - 1) / every)

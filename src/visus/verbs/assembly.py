@@ -145,7 +145,7 @@ def horizon(recipe: Recipe, train: Feed, held: RunFolder, judged: int) -> Horizo
     if recipe.minutes:
         decisions = [(row["kind"], int(row["step"]), row) for row in held.decisions()]
         warm = max(1, min(500, round(recipe.schedule.warmup * 10 * epoch)))
-        return Minutes(recipe, recipe.minutes * 60, warm, held.decide, decisions)
+        return Minutes(recipe, recipe.minutes * 60, warm, held.decide, decisions, epoch=epoch)
     steps = math.ceil(round((recipe.epochs or 1) * epoch, 6))  # 3 x 0.1 is 0.3, not a little more
     return Steps(recipe, recipe.steps or max(1, steps), epoch, judged)
 

@@ -14,7 +14,7 @@ from visus.core.errors import IntegrityError, UsageError, quoted
 from visus.core.recipe import Recipe
 from visus.core.scores import Score
 
-ROUTINE = ("mark", "segment", "condemned")
+ROUTINE = ("warmup", "mark", "segment", "condemned")
 """Decisions that a run bounded in minutes takes as a matter of course, and those that another one tells of as well."""
 
 
