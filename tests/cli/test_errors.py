@@ -94,7 +94,8 @@ def test_a_file_in_the_place_of_the_run_folder_is_said_so(visus, photos, tmp_pat
 
 
 def test_a_wrong_setting_is_told_before_the_run_folder_and_the_data_are_looked_at(visus, trained, tmp_path):
-    for wrong in ("batch=no", "optim.name=adm", "model=resnet_smal", "loss=focl", "task=no", "schedule=no", "epochs=3"):
+    for wrong in ("batch=no", "optim.name=adm", "model=resnet_smal", "loss=focl", "task=no", "schedule=no", "epochs=3",
+                  "score=acuracy", "score=log_loss"):  # fmt: skip
         said = visus("train", tmp_path / "nowhere", "--steps", 1, "--out", trained, "--set", wrong)
         assert said.code == 2 and "error[RUN" not in said.err and "error[DATA" not in said.err, said.err
 

@@ -40,7 +40,7 @@ def test_the_document_says_both_scores_the_difference_and_the_verdict(run, poor,
 
 
 def test_models_of_other_classes_are_not_compared(run, tmp_path):
-    data = write_classes(tmp_path / "photos", each=10, names={name: NAMES[name] for name in ("one", "two")})
+    data = write_classes(tmp_path / "photos", each=20, names={name: NAMES[name] for name in ("one", "two")})
     other = train(data, tmp_path / "run", steps=1)
     with pytest.raises(UsageError) as caught:
         visus.compare(run.best, other.best, data)

@@ -111,6 +111,13 @@ def test_a_batch_that_cannot_fit_in_memory_is_refused_before_anything_is_built(p
     assert "--batch" in caught.value.fix and "--size" in caught.value.fix
 
 
+def test_a_batch_larger_than_the_training_part_is_refused_before_anything_is_built(photos, tmp_path):
+    with pytest.raises(UsageError, match="1,000 pictures a step are more than the 180") as caught:
+        train(photos, tmp_path / "run", settings={"batch": 1000})
+    assert "--batch 180" in caught.value.fix and not (tmp_path / "run").exists()
+    assert plan(photos, set={"batch": 180}).batch == 180
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_same_recipe_gives_the_same_bits_however_the_data_is_read(run, photos, tmp_path, workers):
     again = train(photos, tmp_path / "again", settings={"data.workers": workers, "data.cache": "memory"})

@@ -216,6 +216,7 @@ class Task(Protocol):
         name: the file's name.
         reads: names of the columns it learns from, one of which a data set must have.
         score: the metric that picks the best weights; larger is better.
+        scores: every name that it may have, whatever the data; of one number among several, what stands before ``/``.
         players: optimiser name -> prefix of its parameters: ``{"model": ""}``; a GAN has two, stepped in this order.
         group: smallest legal micro-batch: 1; 4 for a minibatch statistic; 0 when the loss needs the whole batch.
     """
@@ -223,6 +224,7 @@ class Task(Protocol):
     name: str
     reads: tuple[str, ...]
     score: str
+    scores: tuple[str, ...]
     players: Mapping[str, str]
     group: int
 

@@ -19,7 +19,7 @@ from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.task import Batch, Prediction, Raw, Term, Transform
 from visus.losses import reads, settled
-from visus.metrics.classification import Classification
+from visus.metrics.classification import SCORES, Classification
 from visus.metrics.multilabel import Multilabel
 from visus.tasks._captions import RIGHT, UNJUDGED, WRONG, captioned
 from visus.tasks._choices import whole_pictures
@@ -71,6 +71,7 @@ class Classify:
 
     name = "classify"
     reads = ("label", "labels")
+    scores = (*SCORES, *Multilabel.SCORES)
     players: Mapping[str, str] = {"model": ""}
     group = 1
 

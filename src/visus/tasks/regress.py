@@ -19,7 +19,7 @@ from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.task import Batch, Prediction, Raw, Term, Transform
 from visus.losses import settled
-from visus.metrics.regression import Regression
+from visus.metrics.regression import SCORES, Regression
 from visus.tasks._captions import UNJUDGED, captioned
 from visus.tasks._choices import whole_pictures
 from visus.tasks._scores import chosen
@@ -61,6 +61,7 @@ class Regress:
 
     name = "regress"
     reads = ("numbers",)
+    scores = SCORES
     players: Mapping[str, str] = {"model": ""}
     group = 1
 

@@ -17,6 +17,7 @@ from visus.core.recipe import Choice, Draft, Facts, Recipe
 from visus.data.cache import free_memory
 from visus.data.dataset import ArrayImages, Dataset, FileImages, Images
 from visus.data.decode import peek
+from visus.data.feed import THREADS
 from visus.data.formats import FORMATS
 from visus.engine import device as hardware
 from visus.engine import optim
@@ -27,6 +28,7 @@ from visus.models.dense import is_dense, threads_beside_reading, unsafe_channels
 from visus.models.origins import origin_of
 from visus.models.origins.user_code import GIVEN
 from visus.tasks import TASKS
+from visus.tasks._scores import chosen
 from visus.verbs.assembly import network
 
 LENGTHS = ("minutes", "epochs", "steps")
@@ -44,7 +46,8 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
         given: the module to train, where the user brings one of their own.
 
     Raises:
-        UsageError: an unknown key or name, a wrong value, two lengths at once, or data that no task learns from.
+        UsageError: an unknown key or name, a wrong value, two lengths at once, data that no task learns from, or a
+            batch larger than memory or the training part.
     """
     draft = Draft(wanted)
     said = draft.wanted()
@@ -62,6 +65,12 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
         if not (choice.key in LENGTHS and lengths):
             draft.choose(choice)
     _check_memory(draft.finish())
+    if said.get("batch", 0) > known.train:
+        raise UsageError(
+            "USE-036", f"{said['batch']:,} pictures a step are more than the {known.train:,} there are to train on",
+            where="each step would show some of them several times",
+            fix=f"--batch {known.train}, which is all of them at each step, or fewer",
+        )  # fmt: skip
     for choice in _what_follows(draft.finish(), dataset, known, given):
         draft.choose(choice)
     return draft.finish()
@@ -81,6 +90,9 @@ def check_wishes(wanted: Sequence[Choice]) -> Recipe:
         name = said.get(key)
         if name is not None and name not in known and name != "auto":
             raise UsageError("USE-004", f"there is no {kind} named {name!r}", fix=did_you_mean(name, known))
+    if said.get("score"):
+        tasks = [said["task"]] if "task" in said else TASKS
+        chosen(said["score"].partition("/")[0], "", [name for task in tasks for name in TASKS[task].scores])
     if "optim.name" in said:
         optim.check(recipe.optim)
     if "model.name" in said and not said["model.name"].startswith(GIVEN):
@@ -166,7 +178,8 @@ def _threads(model: nn.Module, recipe: Recipe, known: Facts) -> Choice:
     """Return how many threads compute: all, or those that preparing batches for a small network leaves free."""
     if known.device == "cpu" and known.sizes and known.cores > 1:
         stored = float(median(h for h, _ in known.sizes)), float(median(w for _, w in known.sizes))
-        threads = threads_beside_reading(model, recipe.input.channels, recipe.input.size, stored, known.cores)
+        readers = recipe.data.workers or min(THREADS, known.cores)
+        threads = threads_beside_reading(model, recipe.input.channels, recipe.input.size, stored, known.cores, readers)
         if threads < known.cores:
             why = f"the network is small: preparing batches takes {known.cores - threads} of {known.cores} cores"
             return Choice("threads", threads, why)
