@@ -52,6 +52,14 @@ def test_what_was_carved_for_the_run_is_carved_again(tmp_path):
     assert visus.evaluate(found.best, data).scores == found.scores
 
 
+def test_of_a_run_without_a_test_part_the_validation_part_is_judged(tmp_path):
+    data = write_classes(tmp_path / "photos")
+    found = train(data, tmp_path / "run", settings={"data.test": 0})
+    judged = visus.evaluate(found.best, data)
+    assert (found.split, judged.split) == ("val", "val")
+    assert judged.scores == found.scores
+
+
 def test_data_that_shows_some_of_the_classes_is_judged_by_all_of_them(run, photos, tmp_path):
     for name in ("two", "one"):
         shutil.copytree(photos / "test" / name, tmp_path / "some" / name)
@@ -99,7 +107,7 @@ def test_numbers_are_found_by_their_names_among_others(tmp_path):
     rows = [(pixels + 5 * i, i, 10 - i, 7.5) for i in range(30)]
     one = write_table(tmp_path / "a", rows, ["up", "down", "same"])
     other = write_table(tmp_path / "b", [(p, s, d, u) for p, u, d, s in rows], ["same", "down", "up"])
-    found = train(one, tmp_path / "run", steps=5)
+    found = train(one, tmp_path / "run", steps=5, settings={"batch": 8})
     scores = [visus.evaluate(found.best, data, split="all").scores for data in (one, other)]
     assert scores[0] == scores[1]
     fewer = write_table(tmp_path / "c", [(p, u) for p, u, *_ in rows], ["up"])

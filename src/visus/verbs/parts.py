@@ -41,7 +41,8 @@ def part_for(model: Model, data: str | Path, split: str | None, *, download: boo
     """Open a data set for a model, and choose what is judged where the user does not say.
 
     That is the data's own test part.  Where it has none, it is what was held back from the model if it was trained on
-    this data, and all of it if the data is new to the model.
+    this data (the test part of that run, or its validation part if it had no other), and all of it if the data is new
+    to the model.
 
     Args:
         model: whose classes, settings and memory of its training count.
@@ -65,7 +66,7 @@ def part_for(model: Model, data: str | Path, split: str | None, *, download: boo
         told.append(f"{dataset.name} has no test part and {new}: all of its pictures are judged")
     elif split in (None, "test") and not own and not seen:
         told.append(f"{dataset.name} {new}; --split all judges every picture, not only the carved part")
-    chosen = split or ("test" if own or seen else "all")
+    chosen = split or ("test" if own or (seen and settings.test) else "val" if seen else "all")
     if chosen != "all" and not (chosen == "test" and own):
         dataset = carve_missing(dataset, validation=settings.validation, test=settings.test, seed=seed)
         if seen and dataset.carved:
