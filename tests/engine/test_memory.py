@@ -178,6 +178,19 @@ def test_memory_that_runs_out_elsewhere_keeps_the_state_and_resumes_smaller(tmp_
     assert train(tmp_path, task=Judging(8, MemoryError())).state.progress.finished
 
 
+def test_an_error_of_python_that_says_nothing_keeps_the_state_and_resumes_smaller(tmp_path):
+    class Mute(Toy):
+        def losses(self, model, batch, player, step):
+            if len(batch) > 8:
+                raise MemoryError
+            return super().losses(model, batch, player, step)
+
+    with pytest.raises(ResourceError) as error:
+        train(tmp_path, task=Mute())
+    assert error.value.exit == 4 and error.value.where == "MemoryError"
+    assert train(tmp_path, task=Mute()).state.progress.finished
+
+
 class Grouped(Toy):
     """A statistic over groups of four; no more than ``rows`` rows fit."""
 

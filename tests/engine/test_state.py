@@ -222,6 +222,18 @@ def test_constants_among_the_buffers_are_neither_averaged_nor_mistrusted(tmp_pat
     assert decisions(tmp_path) == []
 
 
+def test_tied_weights_and_shared_statistics_are_averaged_under_each_of_their_names():
+    norm = torch.nn.BatchNorm1d(6)
+    model = torch.nn.Sequential(torch.nn.Linear(6, 6), norm, torch.nn.Linear(6, 6), norm)
+    model[2].weight = model[0].weight
+    state = new_state(model, recipe(ema=0.9), {"model": ""})
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state.flat.weights.add_(1)  # the average lags behind
+    norm.running_mean.add_(1)
+    told = state.judged_tensors()
+    assert all(torch.equal(told[name], tensor) for name, tensor in kept.items())
+
+
 def test_weights_that_are_not_finite_are_refused_before_the_first_step(tmp_path):
     model = network()
     model[0].weight.data[0, 0] = torch.nan

@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from tests.verbs.examples import train, write_classes, write_splits
+from tests.verbs.examples import TINY, train, write_classes, write_splits
 
 import visus
 from visus.core.errors import BadDataLimit, DataError
@@ -87,6 +87,13 @@ def test_one_broken_picture_of_a_small_test_part_is_left_out_and_named(run, phot
     names = spoil(data / "test", 1)
     found = visus.evaluate(run.best, data)
     assert found.readable and (found.n, [name for name, _ in found.bad]) == (89, names)
+
+
+def test_a_run_in_minutes_begins_though_the_first_picture_to_be_judged_is_broken(tmp_path):
+    data = write_splits(tmp_path / "photos", train=40, val=20, test=20)
+    name = broken(min((data / "val").rglob("*.png")))
+    run = visus.train(data, out=tmp_path / "run", minutes=0.02, set={**TINY, "batch": 1})
+    assert [file for file, _ in run.bad] == [f"val/{name}"]
 
 
 def test_a_table_that_lists_files_that_are_not_there_names_them_all_the_way(tmp_path):

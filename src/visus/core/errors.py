@@ -135,6 +135,11 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its kind: Python's own ``MemoryError`` says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def users_line(error: BaseException) -> str:
     """Return ``FILE:LINE in FUNCTION`` of the user's own code that was running when an error rose, or nothing.
 

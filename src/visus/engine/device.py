@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from visus.core.errors import ResourceError, UsageError
+from visus.core.errors import ResourceError, UsageError, first_line
 from visus.core.recipe import Recipe
 
 
@@ -66,6 +66,12 @@ class Device:
         if self.world > 1:
             dist.broadcast(tensor, 0)
         return tensor
+
+    def shared(self, number: float) -> float:
+        """Return the number of rank 0; every rank must call."""
+        if self.world == 1:
+            return number
+        return float(self.share_(torch.tensor(number, dtype=torch.float64, device=self.device)))
 
     def agreed(self, text: str) -> str:
         """Return the text of rank 0; every rank must call."""
@@ -247,5 +253,4 @@ def short_of_memory(done: str, fix: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not memory_failure(error):
             raise
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ResourceError("FIT-009", "memory ran out", where=why, done=done, fix=fix) from error
+        raise ResourceError("FIT-009", "memory ran out", where=first_line(error), done=done, fix=fix) from error

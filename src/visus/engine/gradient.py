@@ -11,9 +11,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from visus.core.errors import ResourceError, quoted
-from visus.core.task import Batch
-from visus.engine.device import memory_failure, out_of_memory
+from visus.core.errors import ResourceError, first_line, quoted
+from visus.core.task import Batch, Task
+from visus.engine.device import Device, memory_failure, out_of_memory
 from visus.engine.recovery import save
 from visus.engine.run import Run
 from visus.engine.splitting import of_a_single_row, rows_of, seed_of, uncovered
@@ -60,7 +60,7 @@ def gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, s
         except (RuntimeError, MemoryError) as error:
             if not memory_failure(error):
                 raise
-            failed, fatal = str(error).splitlines()[0] or type(error).__name__, not out_of_memory(error)
+            failed, fatal = first_line(error), not out_of_memory(error)
         # every rank learns of it before any of them reduces, so that none waits for one that is splitting
         some, hopeless = run.device.most([int(bool(failed)), int(fatal)])
         if not some and accumulated is not None:
@@ -85,13 +85,13 @@ def gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, s
     return Found(values[1], values[0], gathered, dict(zip(terms, values[2:], strict=False)))
 
 
-def denominators(run: Run, batch: Batch) -> dict[str, float]:
-    """Return the units of each kind in the whole step, over all ranks."""
-    counts = run.task.counts(batch)
-    if run.device.world == 1:
+def denominators(task: Task, batch: Batch, device: Device) -> dict[str, float]:
+    """Return the units of each kind in the whole step, over all ranks; every rank must call."""
+    counts = task.counts(batch)
+    if device.world == 1:
         return {unit: float(count) for unit, count in counts.items()}
-    together = torch.stack([counts[unit].double() for unit in sorted(counts)]).to(run.device.device)
-    return dict(zip(sorted(counts), run.device.sum_(together).tolist(), strict=True))
+    together = torch.stack([counts[unit].double() for unit in sorted(counts)]).to(device.device)
+    return dict(zip(sorted(counts), device.sum_(together).tolist(), strict=True))
 
 
 def _agree_on_statistics(run: Run) -> None:

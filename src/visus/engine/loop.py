@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import torch
 
-from visus.core.errors import ResourceError, UsageError, did_you_mean, quoted
+from visus.core.errors import ResourceError, UsageError, did_you_mean, first_line, quoted
 from visus.core.modelfile import write_model
 from visus.core.recipe import Recipe
 from visus.core.task import Condemned, Feed, Metric
@@ -40,7 +40,7 @@ def fit(run: Run) -> None:
     except (RuntimeError, MemoryError) as error:
         if not memory_failure(error):
             raise
-        step, why = run.state.progress.step, str(error).splitlines()[0] if str(error) else type(error).__name__
+        step, why = run.state.progress.step, first_line(error)
         smaller = run.smaller(run.micro(step))
         run.event("micro", step, micro=smaller, why=why)
         raise ResourceError(
@@ -85,7 +85,7 @@ def _step(run: Run, step: int) -> None:
     lost = len(batch.bad) + len(run.train.condemned) - len(run.condemned["train"])
     if run.device.most([lost])[0]:
         _note_lost(run, run.train, batch.bad, step, "train")
-    counts = denominators(run, batch)
+    counts = denominators(run.task, batch, run.device)
     if not any(counts.values()):
         run.event("skipped", step, why="no sample of this step has a target")
         state.progress.step = step + 1
@@ -123,7 +123,7 @@ def _move(run: Run, player: str, rate: float, norm: float, step: int) -> bool:
     except (RuntimeError, MemoryError) as error:
         if not memory_failure(error):
             raise
-        failed = str(error).splitlines()[0] or type(error).__name__
+        failed = first_line(error)
     if run.device.most([int(bool(failed))])[0]:
         reload(run, step, failed or "another rank ran out of memory")
         return False
@@ -153,8 +153,8 @@ def _sound(state: State) -> bool:
 def _evaluate(run: Run, received: list[int]) -> None:
     """Judge the (averaged) weights on the validation part; keep them when they are the best, else count."""
     progress = run.state.progress
-    progress_before = time.perf_counter()
     save(run)
+    began = time.perf_counter()
     values: dict[str, float] = {}
     metric: Metric | None = None
     if run.validation is not None:
@@ -173,7 +173,7 @@ def _evaluate(run: Run, received: list[int]) -> None:
             raise UsageError(
                 "USE-006", f"there is no score named {run.task.score!r}", fix=did_you_mean(run.task.score, values)
             )
-    seconds = time.perf_counter() - progress_before
+    seconds = time.perf_counter() - began
     run.seconds["validation"] += seconds
     progress.evaluated = progress.step
     score = values.get(run.task.score, math.nan)
@@ -217,6 +217,4 @@ def _told_by_any(run: Run, received: list[int]) -> bool:
 
 def _clock(run: Run) -> float:
     """Return the seconds used, the same on every rank."""
-    if run.device.world == 1 or not isinstance(run.horizon, Minutes):
-        return run.elapsed()
-    return float(run.device.share_(torch.tensor(run.elapsed(), dtype=torch.float64, device=run.device.device)))
+    return run.device.shared(run.elapsed()) if isinstance(run.horizon, Minutes) else run.elapsed()

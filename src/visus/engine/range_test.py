@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from visus.core.errors import ResourceError, UsageError
+from visus.core.errors import ResourceError, UsageError, first_line
 from visus.core.recipe import Recipe
 from visus.core.task import Batch, Feed, Task
 from visus.engine.device import Device, out_of_memory
+from visus.engine.gradient import denominators
 from visus.engine.splitting import of_a_single_row, rows_of, seed_of
 from visus.engine.state import State, new_state
 
@@ -53,12 +54,14 @@ def range_test(
 ) -> Tested:
     """Raise the rate by a constant factor a step, from ``low`` to ``high``; the model itself is left as it was.
 
-    Args:
-        frozen: names of parameters, and ``still``: modules, that the run begins by holding as they are.
-        layers: parameter names from the input to the output, for layer-wise rates.
-
     The rate returned is the geometric mean of the one at which the smoothed loss falls fastest and a tenth of the one
     at which it is lowest: the first is cautious, the second is near the edge.
+
+    Args:
+        task, model, feed, recipe, device: of the run.
+        frozen: names of parameters, and ``still``: modules, that the run begins by holding as they are.
+        layers: parameter names from the input to the output, for layer-wise rates.
+        low, high: rates of the first and of the last step.
 
     Raises:
         UsageError: the loss never falls, or a batch normalisation is shown a single row.
@@ -103,7 +106,7 @@ def range_test(
 def _step(task: Task, state: State, feed: Feed, recipe: Recipe, device: Device, step: int, rate: float) -> float:
     """Do one plain step of every player; return the loss."""
     batch = feed.batch(step)
-    counts = {unit: max(float(device.sum_(count.double())), 1.0) for unit, count in task.counts(batch).items()}
+    counts = denominators(task, batch, device)
     total = 0.0
     for player in task.players:
         total += float(device.sum_(_gradient(task, state, batch, counts, player, step, recipe.micro, device)))
@@ -133,7 +136,7 @@ def _gradient(
     micro = micro if micro and task.group == 1 else len(batch)
     while True:
         state.flat.gradients.zero_()
-        total = torch.zeros((), dtype=torch.float64, device=device.device)
+        total = state.flat.gradients.new_zeros(())
         failed = ""
         try:
             for part in batch.split(max(1, micro), max(1, task.group)) if len(batch) else ():
@@ -141,7 +144,7 @@ def _gradient(
                 device.seed(seed_of(batch, player, task))
                 with rows_of(part, batch, device.world), device.autocast():
                     terms = task.losses(state.model, part, player, step)
-                loss = torch.stack([term.sum / counts[term.unit] for term in terms.values()]).sum()
+                loss = torch.stack([term.sum / max(counts[term.unit], 1e-30) for term in terms.values()]).sum()
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
         except ValueError as error:
@@ -151,7 +154,7 @@ def _gradient(
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
-            failed = str(error).splitlines()[0]
+            failed = first_line(error)
         stuck = bool(failed) and (micro <= 1 or task.group != 1)
         some, hopeless = device.most([int(bool(failed)), int(stuck)])
         if hopeless:

@@ -42,6 +42,17 @@ class Run:
         record: told of every row of the log.
         started: ``time.perf_counter`` at which this command's clock began.
         judged: the best weights' metric on the validation part, where this process judged them.
+        generations: the states on disk.
+        micros: (step, rows) of decisions to look at fewer rows at once from a step on.
+        bundles: folders of failed steps that can be seen again.
+        decided: what the journal holds already; ``bad``: why, by id, for pictures that could not be read.
+        condemned: by part and index, pictures that are read no more.
+        seconds: spent on steps, validation and saving by this process; ``spent``: of the budget by those before it.
+        saved_at, told_at: ``time.perf_counter`` of the last save, and of the last row that ``watch`` was told.
+        reloads, reloaded_at: how often in a row, and at which step, the optimiser ran out of memory.
+        held: names of the parameters that are frozen now; None before the first step.
+        split_before: this process has said what splitting a batch changes.
+        autocast: makes the context of a forward pass.
     """
 
     task: Task

@@ -18,7 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from visus.core.errors import IntegrityError, UsageError
+from visus.core.errors import IntegrityError, UsageError, first_line
 from visus.core.files import write_bytes
 from visus.core.recipe import Recipe
 from visus.engine import optim
@@ -37,7 +37,7 @@ class Progress:
         lr_scale: share of the learning rate left after roll-backs.
         rollbacks: so far.
         failures: steps in a row that were not finite.
-        suspects: times that each sample's id was named in a failed step.
+        suspects: {index: times} that a sample was named in a failed step.
         quarantined: {index: id} of samples left out from now on.
         evaluated: step of the last validation; best: its best score, at best_step; stale: validations since then.
         elapsed: seconds of the budget used.
@@ -156,11 +156,12 @@ class State:
 
     def judged_tensors(self) -> dict[str, Tensor]:
         """Return a copy of the weights that are judged and shipped: the averaged ones where there are some."""
-        tensors = {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
+        averaged: dict[int, Tensor] = {}  # by identity, for tied weights have several names
         if self.average is not None:
-            tensors |= {name: self.flat.view(self.average, name) for name in self.flat.place if name in tensors}
-            tensors |= dict(zip(statistics(self.model), self.average_buffers, strict=True))
-        return {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+            averaged = {id(p): self.flat.view(self.average, name) for name, p in self.flat.parameters.items()}
+            averaged |= {id(b): mean for b, mean in zip(self.buffers, self.average_buffers, strict=True)}
+        tensors = self.model.state_dict(keep_vars=True)
+        return {name: averaged.get(id(t), t).detach().clone().contiguous() for name, t in tensors.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor of the state by a name that says where it belongs; views, not copies."""
@@ -330,8 +331,7 @@ class Generations:
             try:
                 snapshot = self._read(step)
             except (OSError, ValueError, TypeError, LookupError, AttributeError, SafetensorError) as error:
-                why = (str(error).splitlines() or [type(error).__name__])[0]
-                wrong.append(f"state {step} is damaged ({why}); the one before it was used")
+                wrong.append(f"state {step} is damaged ({first_line(error)}); the one before it was used")
                 continue
             restore(state, snapshot)
             return wrong

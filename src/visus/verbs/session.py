@@ -7,9 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-
-from visus.core.errors import quoted
+from visus.core.errors import DataError, quoted
 from visus.core.files import write_json, write_text
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import Recipe
@@ -27,6 +25,8 @@ from visus.verbs.assembly import Tell, assemble, feed
 from visus.verbs.runs import Run
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
 REPORTING = 4.0
@@ -114,7 +114,7 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float]) -> Run
         said = held_out.calibration()
     with feed(dataset, dataset.indices(split), task, recipe, device, train=False) as final:
         task.calibrate(said)
-        metric, bad = judge(task, model, final, device)
+        metric, bad = judge(task, model, final, device, micro=run.micro(card.step))
     seconds |= {"training": run.seconds["steps"] - run.train.waiting, "waiting for data": run.train.waiting,
                 "validation": run.seconds["validation"], "saving": run.seconds["saving"]}  # fmt: skip
     run.note_bad(bad, run.state.progress.step, split)
@@ -158,20 +158,33 @@ def _note_unusable(run: loop.Run, dataset: Dataset) -> None:
 
 def _seconds_to_judge(run: loop.Run, dataset: Dataset, pictures: int) -> float:
     """Return about how long reading and judging a number of pictures takes: timed on a batch of the validation part."""
-    seconds = 0.0
-    few = dataset.indices("val")[: min(run.recipe.batch, run.micro(run.state.progress.step))]
-    if len(few):
-        alone = Device(run.device.device, run.device.precision, run.device.memory_format)
-        plain = run.recipe.model_copy(update={"data": run.recipe.data.model_copy(update={"workers": 0})})
+    rows, judged = min(run.recipe.batch, run.micro(run.state.progress.step)), dataset.indices("val")
+    each = 0.0
+    for start in range(0, len(judged), rows):
+        try:
+            each = _seconds_a_picture(run, dataset, judged[start : start + rows])
+            break
+        except DataError:
+            continue  # not one of these can be read: judging meets them again, names them and counts them
+    return run.device.shared(each * pictures)
+
+
+def _seconds_a_picture(run: loop.Run, dataset: Dataset, few: NDArray[np.int64]) -> float:
+    """Return how long reading one of a batch of records and judging it takes, by this process alone.
+
+    Raises:
+        DataError: not one of them can be read.
+    """
+    alone = Device(run.device.device, run.device.precision, run.device.memory_format)
+    plain = run.recipe.model_copy(update={"data": run.recipe.data.model_copy(update={"workers": 0})})
+    began = time.perf_counter()
+    with feed(dataset, few, run.task, plain, alone, train=False) as uncached:
+        batch = next(iter(uncached.sweep()))
+    reading = (time.perf_counter() - began) / min(THREADS, cores())
+    answering = []
+    for _ in range(2):
         began = time.perf_counter()
-        with feed(dataset, few, run.task, plain, alone, train=False) as uncached:
-            batch = next(iter(uncached.sweep()))
-        reading = (time.perf_counter() - began) / min(THREADS, cores())
-        answering = []
-        for _ in range(2):
-            began = time.perf_counter()
-            for _part in answers(run.task, run.state.model, [batch], alone):
-                pass
-            answering.append(time.perf_counter() - began)
-        seconds = (reading + 1.3 * min(answering)) * pictures / len(batch) if len(batch) else 0.0
-    return float(run.device.share_(torch.tensor(seconds, dtype=torch.float64, device=run.device.device)))
+        for _part in answers(run.task, run.state.model, [batch], alone):
+            pass
+        answering.append(time.perf_counter() - began)
+    return (reading + 1.3 * min(answering)) / len(batch)
