@@ -296,7 +296,8 @@ def _cause(code: int | None) -> str:
     if code is None:
         return "closed its connection"
     if code < 0:
-        return f"was ended by signal {-code} ({signal.Signals(-code).name})"
+        name = next((known.name for known in signal.Signals if known == -code), "one without a name")
+        return f"was ended by signal {-code} ({name})"
     return f"ended with exit code {code}"
 
 
