@@ -68,7 +68,8 @@ class Flat:
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         if not parameters:
-            raise UsageError("FIT-001", "nothing is trained: every parameter is frozen", fix="--set model.freeze=[]")
+            raise UsageError("FIT-001", "nothing is trained: the network has no weight that is not frozen",
+                             fix="--set model.freeze=[], or a network that has weights")  # fmt: skip
         kinds = {(p.dtype, p.device) for p in parameters.values()}
         if len(kinds) > 1:
             raise UsageError("FIT-002", "trained parameters of more than one type", where=str(sorted(map(str, kinds))),

@@ -108,10 +108,10 @@ def _changes_of_data(dataset: Dataset, source: Mapping[str, Any], *, accept: boo
     elif stamps(dataset) == source["stamps"]:
         return []
     else:  # it is more than is hashed, so whether a picture changed is not known
-        return [f"files in {source['data']} were written anew; if a picture changed, this is another run from here on"]
+        return [f"files of {dataset.name} were written anew; if a picture changed, this is another run from here on"]
     if not accept:
         raise IntegrityError(
             "RUN-008", f"{source['data']}: the data is not what the run began with", where=f"changed: {what}",
             fix="put it back, or --accept-changes to go on all the same",
         )  # fmt: skip
-    return [f"{what}, in {source['data']}"]
+    return [f"{what}, in {dataset.name}"]  # a report names no folder of the user's
