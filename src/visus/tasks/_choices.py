@@ -59,11 +59,7 @@ def small_images(facts: Facts) -> Iterator[Choice]:
     if facts.wanted.get("model.name", "resnet_small") == "resnet_small":
         stem = {"stem": 32, "stem_stride": 2} if short > 48 else {"stem": 0}
         yield Choice("model.options", {**stem, **SMALL_NETWORK}, "most accuracy a second among those tried")
-    yield Choice(
-        "batch",
-        256 if facts.train >= 10_000 else 64 if facts.train >= 1000 else 16,
-        f"{facts.train:,} training pictures",
-    )
+    yield batch(facts, 256 if facts.train >= 10_000 else 64 if facts.train >= 1000 else 16)
     yield from optimiser(
         facts,
         Choice("optim.name", "muon", "learns more from few epochs than adamw or momentum"),
@@ -100,7 +96,7 @@ def fine_tuning(facts: Facts, name: str, weights: str) -> Iterator[Choice]:
     yield Choice("input.size", [size, size], why)
     yield Choice("input.mean", list(mean), f"what {card.name} expects")
     yield Choice("input.std", list(std), f"what {card.name} expects")
-    yield Choice("batch", 32 if facts.train >= 2000 else 16, f"{facts.train:,} training pictures")
+    yield batch(facts, 32 if facts.train >= 2000 else 16)
     rate = (5e-3, f"learned most from few looks with {PRETRAINED}") if name == PRETRAINED else (1e-3, "usual for adamw")
     yield from optimiser(
         facts,
@@ -127,7 +123,7 @@ def from_scratch(facts: Facts) -> Iterator[Choice]:
     """Yield the settings for a network the user named that knows nothing yet, on pictures of more than 64 pixels."""
     size, why = affordable_size(facts, (224, 224))
     yield Choice("input.size", [size, size], why)
-    yield Choice("batch", 64 if facts.train >= 2000 else 32, f"{facts.train:,} training pictures")
+    yield batch(facts, 64 if facts.train >= 2000 else 32)
     yield from optimiser(
         facts,
         Choice("optim.name", "adamw", "little to tune"),
@@ -140,6 +136,11 @@ def from_scratch(facts: Facts) -> Iterator[Choice]:
     yield Choice("ema_every", 4, "costs a quarter of an average at each step")
     if facts.minutes is None:
         yield Choice("epochs", 60.0, "a network that knows nothing needs many")
+
+
+def batch(facts: Facts, usual: int) -> Choice:
+    """Return the pictures a step: the usual number, and no more than there are to learn from."""
+    return Choice("batch", max(1, min(usual, facts.train)), f"{facts.train:,} training pictures")
 
 
 def optimiser(facts: Facts, ours: Choice, *found_for_it: Choice, share: float = 1.0) -> Iterator[Choice]:
