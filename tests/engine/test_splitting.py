@@ -22,7 +22,7 @@ def gradient_of_step(micro: int, dtype: torch.dtype, folder: Path, model: nn.Mod
 
     def stop(run: loop.Run) -> None:
         batch = run.train.batch(0)
-        gradient(run, batch, denominators(run, batch), "model", 0)
+        gradient(run, batch, denominators(run.task, batch, run.device), "model", 0)
         found.update({n: run.state.flat.view(run.state.flat.gradients, n).clone() for n in run.state.flat.place})
         run.state.progress.step = run.state.progress.evaluated = 10**9
 
