@@ -100,6 +100,11 @@ def test_the_document_of_predictions(visus, trained, photos):
     assert {"file", "label", "score"} <= told["predictions"][0].keys()
 
 
+def test_csv_and_json_at_once_are_refused(visus, trained, photos):
+    said = visus("predict", trained, photos / "test", "--csv", "--json")
+    assert (said.code, "error[USE-037]" in said.err) == (2, True)
+
+
 def test_predictions_as_csv_are_alone_on_stdout(visus, trained, photos, tmp_path):
     said = visus("predict", trained, photos / "test" / "six", "--csv", "--out", tmp_path / "drawn")
     assert len(list(csv.DictReader(io.StringIO(said.out)))) == 30

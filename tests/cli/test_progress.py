@@ -100,3 +100,11 @@ def test_of_several_processes_only_the_leading_one_talks(recipe, capsys, monkeyp
 @pytest.mark.parametrize(("share", "shown"), [(0, "────────── 0%"), (0.45, "━━━━────── 45%"), (1.2, "━━━━━━━━━━ 100%")])
 def test_a_bar_is_as_long_as_what_is_done(share, shown):
     assert bar(share) == shown
+
+
+def test_the_time_left_does_not_count_what_came_before_the_first_step(recipe):
+    """Half of the steps in ten seconds, after a minute of getting ready: ten seconds are left, not seventy."""
+    steps = recipe.model_copy(update={"minutes": None, "steps": 100})
+    first, half = {**ROW, "seconds": 60.0, "progress": 0.0}, {**ROW, "step": 1284, "seconds": 70.0, "progress": 0.5}
+    lines = on_terminal(120, [{"recipe": steps, "folder": "runs/x"}, first, half])
+    assert any("0:10 left" in line for line in lines)

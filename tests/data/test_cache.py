@@ -5,6 +5,7 @@ import os
 import pickle
 import resource
 import signal
+import tempfile
 import time
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -324,6 +325,13 @@ def test_caches_lie_where_the_user_or_the_system_says(monkeypatch, tmp_path):
     assert cache.root() == Path("/elsewhere/visus")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache.root() == Path.home() / ".cache" / "visus"
+
+
+def test_a_user_without_a_home_keeps_caches_among_temporary_files(monkeypatch):
+    for name in ("VISUS_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 987_654)  # a number without an entry, as containers run under
+    assert cache.root() == Path(tempfile.gettempdir()) / "visus"
 
 
 # the rule

@@ -113,3 +113,11 @@ def test_a_log_on_a_full_disk_lets_go_of_the_folder_with_exit_4(tmp_path):
     assert error.value.exit == 4
     with RunFolder(tmp_path / "other"):
         pass
+
+
+def test_a_rank_that_ends_the_run_writes_down_why_and_others_do_not(tmp_path):
+    with RunFolder(tmp_path) as leader:
+        RunFolder(tmp_path, leader=False).decide("micro", 3, {"micro": 4})
+        assert leader.decisions() == []
+        RunFolder(tmp_path, leader=False).decide("micro", 3, {"micro": 4}, dying=True)
+        assert [(d["kind"], d["micro"]) for d in leader.decisions()] == [("micro", 4)]

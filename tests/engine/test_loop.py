@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tests.engine.toy import Points, Toy, network, recipe, train
+from tests.engine.toy import Points, Rows, Toy, network, recipe, train
 from visus.core.errors import DivergedError, Interrupted, ResourceError
 from visus.core.modelfile import read_model
 from visus.core.task import Condemned, Term
@@ -392,6 +392,21 @@ def test_a_damaged_state_that_a_run_goes_back_over_is_told_and_written_down(tmp_
     written = [d for d in decisions(tmp_path) if d["kind"] == "damaged"]
     assert "state 5 is damaged" in written[0]["why"]
     assert any(row.get("event") == "damaged" for row in told)
+
+
+def test_a_score_that_the_validation_part_does_not_define_is_told_of_once_and_the_newest_weights_are_kept(tmp_path):
+    class Undefined(Rows):
+        def quick(self):
+            return {"accuracy": float("nan")}
+
+    class Unjudged(Toy):
+        def metric(self):
+            return Undefined()
+
+    train(tmp_path, recipe(evaluate_every=1.0), task=Unjudged())
+    (told,) = [d for d in decisions(tmp_path) if d["kind"] == "undefined_score"]
+    assert "does not define accuracy" in told["why"]
+    assert read_model(tmp_path / "best.safetensors")[1].step == 12
 
 
 @pytest.mark.parametrize("size", ["too_many", "enough"])

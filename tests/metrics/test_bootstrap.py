@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
+from visus.core.scores import Score
 from visus.metrics.bootstrap import interval, measured, resampled, resamples_of, scored, summing
 from visus.metrics.counts import Counts
 
@@ -69,3 +71,16 @@ def test_an_interval_of_shares_stays_within_zero_and_one():
 
 def test_a_statistic_the_data_does_not_define_is_no_score():
     assert list(scored({"a": (np.float64(np.nan),) * 3, "b": (np.float64(1),) * 3}, 4)) == ["b"]
+
+
+@pytest.mark.parametrize("n", [1, 12, 100])
+@pytest.mark.parametrize("right", ["none", "all"])
+def test_a_share_of_none_or_all_has_the_interval_of_the_binomial_distribution(n, right):
+    value = np.float64(right == "all")
+    (score,) = scored({"accuracy": (value,) * 3}, n, {"accuracy"}).values()
+    exact = binomtest(n * int(value), n).proportion_ci(method="exact")
+    assert (score.low, score.high) == pytest.approx((exact.low, exact.high), abs=1e-12)
+
+
+def test_only_shares_are_given_that_interval():
+    assert scored({"r2": (np.float64(1),) * 3}, 4)["r2"] == Score(1.0, 1.0, 1.0, 4)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from visus.cli.options import Json, Network
-from visus.core.errors import BAD_DATA
+from visus.core.errors import BAD_DATA, UsageError
 
 EXAMPLES = (
     "visus predict runs/mine new.jpg more_photos",
@@ -26,6 +26,8 @@ def predict(
     json: Json = False,
 ) -> None:
     """Say what is on pictures."""
+    if csv and json:
+        raise UsageError("USE-037", "--csv and --json each want the whole of stdout", fix="give one of the two")
     import visus
     from visus.cli.printing import print_aside, print_json, print_table
 

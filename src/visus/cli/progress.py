@@ -39,6 +39,7 @@ class Progress:
         self.recipe: Recipe | None = None
         self.judged: dict[str, float] = {}
         self.said_at = -math.inf
+        self.first: tuple[float, float] | None = None
         self.last: tuple[int, float] | None = None
         self.speed = 0.0
 
@@ -104,10 +105,12 @@ class Progress:
     def _left(self, row: Mapping[str, Any], seconds: float) -> str:
         if self.recipe and self.recipe.minutes:
             left = self.recipe.minutes * 60 - seconds
-        elif row.get("progress", 0) > 0.001:
-            left = seconds * (1 - row["progress"]) / row["progress"]
         else:
-            return ""
+            progress = float(row.get("progress", 0))
+            since, from_there = self.first = self.first or (seconds, progress)  # what came before was getting ready
+            if progress - from_there < 0.001:
+                return ""
+            left = (seconds - since) * (1 - progress) / (progress - from_there)
         left = max(0, round(left))
         return f"{left // 60}:{left % 60:02d} left"
 

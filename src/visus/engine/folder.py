@@ -86,9 +86,9 @@ class RunFolder:
         kept = [r for r in _lines(self.path / "log.jsonl") if r["step"] <= (evaluated if "validation" in r else step)]
         write_text(self.path / "log.jsonl", "".join(_line(row) for row in kept))
 
-    def decide(self, kind: str, step: int, values: Row) -> None:
-        """Write a decision down, for good, before it acts."""
-        if not self.leader:
+    def decide(self, kind: str, step: int, values: Row, *, dying: bool = False) -> None:
+        """Write a decision down, for good, before it acts; the leader does, and a rank that dies of it."""
+        if not (self.leader or (dying and self.path.is_dir())):
             return
         row = {"kind": kind, "step": step, "at": round(time.time(), 3), **values}
         try:

@@ -42,7 +42,7 @@ def fit(run: Run) -> None:
             raise
         step, why = run.state.progress.step, first_line(error)
         smaller = run.smaller(run.micro(step))
-        run.event("micro", step, micro=smaller, why=why)
+        run.event("micro", step, micro=smaller, why=why, dying=True)
         raise ResourceError(
             "FIT-006", f"memory ran out where no smaller batch is tried at once (step {step})", where=why,
             done=f"the last saved state is kept; from now on {smaller} samples are looked at at once",
@@ -177,6 +177,9 @@ def _evaluate(run: Run, received: list[int]) -> None:
     run.seconds["validation"] += seconds
     progress.evaluated = progress.step
     score = values.get(run.task.score, math.nan)
+    if run.validation is not None and not math.isfinite(score) and not progress.best_step:
+        run.event("undefined_score", progress.step, why=f"the validation part does not define {run.task.score}: "
+                  "until it does, the newest weights count as the best")  # fmt: skip
     if run.validation is None or progress.best is None or score > progress.best:
         progress.best, progress.best_step, progress.stale = score if math.isfinite(score) else None, progress.step, 0
         run.judged = metric

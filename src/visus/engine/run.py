@@ -134,11 +134,15 @@ class Run:
         for damage in self.generations.load(self.state):
             self.event("damaged", self.state.progress.step, why=damage)
 
-    def event(self, kind: str, step: int, **values: Any) -> None:
-        """Write a decision down, unless it stands there from the first time its step was done, and tell of it."""
+    def event(self, kind: str, step: int, *, dying: bool = False, **values: Any) -> None:
+        """Write a decision down, unless it stands there from the first time its step was done, and tell of it.
+
+        Args:
+            dying: this process ends now, and no other rank will know why.
+        """
         decision = _identity(kind, step, values)
         if kind in HAPPENED or decision not in self.decided:
-            self.folder.decide(kind, step, values)
+            self.folder.decide(kind, step, values, dying=dying)
             self.decided.add(decision)
         self.watch({"event": kind, "step": step, **values})
 

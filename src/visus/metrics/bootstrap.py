@@ -10,7 +10,7 @@ Source:
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -83,13 +83,29 @@ def measured(weighted: Callable[[Weights], Mapping[str, Numbers]], n: int, resam
     return {name: (value[0], *interval(value[0], draws[name])) for name, value in values.items()}
 
 
-def scored(measures: Measures, n: int) -> dict[str, Score]:
-    """Return a Score of each measure that the data defines; the others are left out."""
-    return {
-        name: Score(float(value), float(low), float(high), n)
-        for name, (value, low, high) in measures.items()
-        if not np.isnan(value)
-    }
+def scored(measures: Measures, n: int, shares: Collection[str] = ()) -> dict[str, Score]:
+    """Return a Score of each measure that the data defines; the others are left out.
+
+    Resamples of n items that are all right, or all wrong, are too: they cannot tell how sure that is.  So the other end
+    of such a share's interval is that of the binomial distribution: 100 of 100 is 0.964 to 1.
+
+    Args:
+        measures: value, low and high by name.
+        n: items.
+        shares: names of those that are shares of the items, or means of such.
+
+    Source:
+        Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 1934.
+    """
+    found = {}
+    for name, (value, low, high) in measures.items():
+        if name in shares and value == low == high == 1:
+            low = np.float64(0.025 ** (1 / n))
+        elif name in shares and value == low == high == 0:
+            high = np.float64(1 - 0.025 ** (1 / n))
+        if not np.isnan(value):
+            found[name] = Score(float(value), float(low), float(high), n)
+    return found
 
 
 def summing(groups: NDArray[np.int64], n_groups: int, n: int, items: NDArray[np.int64] | None = None) -> Sums:

@@ -52,6 +52,8 @@ class Classification(RowMetric["JudgedClasses"]):
         temperature: by which logits are divided, as the decoder does.
     """
 
+    shares = frozenset(SCORES) - {"log_loss", "brier", "calibration_error"}
+
     @staticmethod
     def scores_of(classes: int) -> tuple[str, ...]:
         """Return the names of the scores for so many classes."""

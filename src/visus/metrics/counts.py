@@ -84,7 +84,7 @@ def class_table(
         cells = []
         for name, (value, low, high) in measures.items():
             of_class = np.asarray(value)[k], np.asarray(low)[k], np.asarray(high)[k]
-            cells.append(scored({name: of_class}, int(behind[name][k])).get(name))
+            cells.append(scored({name: of_class}, int(behind[name][k]), measures).get(name))
         area = () if average_precision is None else (None if np.isnan(ranked[k]) else float(ranked[k]),)
         rows.append((classes[k], int(all_items.shown[k, 0]), *area, *cells))
     area_title = () if average_precision is None else ("average precision",)

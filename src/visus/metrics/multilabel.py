@@ -46,6 +46,7 @@ class Multilabel(RowMetric["JudgedLabels"]):
     """
 
     SCORES = SCORES
+    shares = frozenset(SCORES) - {"log_loss"}
 
     def __init__(
         self,

@@ -40,6 +40,9 @@ class RowMetric(ABC, Generic[J]):
         resamples: of the bootstrap.
     """
 
+    shares: Collection[str] = ()
+    """Names of the scores that are shares of the items, or means of such."""
+
     def __init__(self, empty: Mapping[str, Tensor], quick: Sequence[str], resamples: int) -> None:
         self.resamples = resamples
         self._empty, self._quick = dict(empty), tuple(dict.fromkeys(quick))
@@ -102,7 +105,7 @@ class RowMetric(ABC, Generic[J]):
     def compute(self) -> dict[str, Score]:
         """Return every score that the data defines, with its interval."""
         items = self.judged()
-        return scored(self.measures(items), items.n) if items.n else {}
+        return scored(self.measures(items), items.n, self.shares) if items.n else {}
 
     def measures(self, items: J) -> Measures:
         """Return value, low and high of every score."""

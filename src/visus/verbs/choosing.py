@@ -24,7 +24,7 @@ from visus.engine import optim
 from visus.engine.schedule import SHAPES
 from visus.losses import LOSSES
 from visus.models.building import check_outputs
-from visus.models.dense import is_dense, threads_beside_reading, unsafe_channels_last
+from visus.models.describing import is_dense, threads_beside_reading, unsafe_channels_last
 from visus.models.origins import origin_of
 from visus.models.origins.user_code import GIVEN
 from visus.tasks import TASKS
