@@ -4,7 +4,8 @@ A cache holds what ``pixels.pictures`` would have given, so a run with it has th
 written whole or not at all, and is found again by all that its pixels depend on: names, sizes and times of the files
 they come from, stored size and channels, and the code and libraries that decode.
 
-    VISUS_CACHE         folder of the caches; else $XDG_CACHE_HOME/visus, else ~/.cache/visus
+    VISUS_CACHE         folder of the caches; else $XDG_CACHE_HOME/visus, ~/.cache/visus, or where there is no home,
+                        the system's folder for temporary files
     VISUS_CACHE_LIMIT   gigabytes that all of them together may take, 20; the ones used longest ago go first
 """
 
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -161,7 +163,10 @@ def root() -> Path:
         return Path(own)
     if shared := os.environ.get("XDG_CACHE_HOME"):
         return Path(shared) / "visus"
-    return Path.home() / ".cache" / "visus"
+    try:
+        return Path.home() / ".cache" / "visus"
+    except RuntimeError:  # neither HOME nor an entry for this user, as in a container that runs under any number
+        return Path(gettempdir()) / "visus"
 
 
 def prune(folder: Path, keep: int) -> list[Path]:

@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from visus.data.objects import ClassMaps, Objects, Original, Remark
 
 SPLITS = ("train", "val", "test")
 
@@ -99,11 +102,14 @@ class Dataset:
         classes: names, in the dense order used inside; empty where there are none.
         columns: what is known, by name, N rows each: ``label`` (N,) int64 (-1: unknown), ``labels`` (N, K) uint8,
             ``numbers`` (N, M) float32.
+        objects: what is marked on each picture, or None; ``maps``: a class for each pixel, or None.
         numbers: names of the columns of ``numbers``.
         split: (N,) uint8 index into SPLITS.
         groups: (N,) int64 of what must not be torn apart (person, scene, video), or None.
         notes: what was carved, guessed or left out while reading, a sentence each.
         bad: (id, reason) of records that were listed but cannot be used.
+        remarks: on places in the user's files that were mended, left out, or only noticed.
+        original: what those files say beyond what training needs, so that it survives a conversion.
         licence: of the data, where it is known.
         carved: splits the data did not have itself, which were carved from its training part.
     """
@@ -117,10 +123,14 @@ class Dataset:
     columns: Mapping[str, NDArray[np.generic]]
     split: NDArray[np.uint8]
     classes: tuple[str, ...] = ()
+    objects: Objects | None = None
+    maps: ClassMaps | None = None
     numbers: tuple[str, ...] = ()
     groups: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
     bad: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    original: Original | None = None
     licence: str = ""
     carved: tuple[str, ...] = ()
     _fingerprint: list[str] = field(default_factory=list, repr=False, compare=False)
@@ -135,8 +145,9 @@ class Dataset:
         return np.flatnonzero(self.split == SPLITS.index(split))
 
     def column(self) -> str:
-        """Return the name of the main column, from which the task follows."""
-        return next(iter(self.columns), "")
+        """Return the name of what is known of each picture, from which the task follows."""
+        marked = "objects" if self.objects is not None else "class_map" if self.maps is not None else ""
+        return next(iter(self.columns), marked)
 
     def fingerprint(self) -> str:
         """Return a hash of names, labels, splits, and each picture's pixels, or its file's size; see ``stamps``."""
@@ -144,6 +155,9 @@ class Dataset:
             hasher = sha256()
             for name in sorted(self.columns):
                 hasher.update(name.encode() + np.ascontiguousarray(self.columns[name]).tobytes())
+            for marked in (self.objects, self.maps):
+                for part in marked.content() if marked is not None else ():
+                    hasher.update(part)
             hasher.update("\x1f".join(self.classes).encode() + self.split.tobytes())
             if isinstance(self.images, ArrayImages):
                 hasher.update(np.ascontiguousarray(self.images.array).tobytes())

@@ -39,12 +39,17 @@ class Format:
         read: returns the data set with the splits it has on disk; what is in no split is train.
         named: for sets that are asked for by name, ``FORMAT`` or ``FORMAT:NAME``: returns the set of that name, looking
             for its files below the given folder, and downloading them only if told to.
+        write: writes all but the pictures of a data set into a new folder, so that ``read`` gives it back; None for a
+            format that is only read.
+        place: returns where below that folder a picture belongs, by its split and its id.
     """
 
     looks_for: str
     sniff: Callable[[Path], Evidence | None]
     read: Callable[[Path, DataSettings], Dataset]
     named: Callable[[str, DataSettings, Path | None, bool], Dataset] | None = None
+    write: Callable[[Dataset, Path], None] | None = None
+    place: Callable[[str, str], str] = "images/{}/{}".format
 
 
 FORMATS: Catalog[Format] = Catalog("visus.data.formats", "FORMAT")
