@@ -1,8 +1,8 @@
 """What is marked on pictures: objects with boxes, outlines and masks in flat arrays, and class maps in files.
 
-Records are rows of a few arrays, so that a million of them are opened in seconds, take tens of bytes each, and travel to
-a worker as they are.  Coordinates are absolute pixels of the upright picture, x to the right and y down, edges of pixels
-at integers: a box is half-open, [x0, x1) by [y0, y1).
+Records are rows of a few arrays, so that a million of them are opened in seconds, take tens of bytes each, and travel
+to a worker as they are.  Coordinates are absolute pixels of the upright picture, x to the right and y down, edges of
+pixels at integers: a box is half-open, [x0, x1) by [y0, y1).
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class ClassMaps:
 
 @dataclass(frozen=True)
 class Original:
-    """What the user's files say of pictures and classes beyond what training needs: kept, so that it survives a conversion.
+    """What the user's files say beyond what training needs: kept, so that it survives a conversion.
 
     Attributes:
         sizes: (N, 2) int64 height and width as stated; 0 where they are not.

@@ -1,0 +1,114 @@
+"""What is wrong with a data set: one check a file, each offering ``CHECK``.  Importing this package imports none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from visus.core.catalog import Catalog
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from visus.core.recipe import Recipe
+    from visus.data.dataset import Dataset
+    from visus.data.looking import Seen
+
+Level = Literal["error", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+Status = Literal["ok", "warned", "clipped", "skipped", "refused"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file a finding is about.
+
+    Attributes:
+        file: the user's name of it.
+        status: what training does with it: reads it as it is, clips what sticks out, leaves it out, refuses it all.
+        why: in a phrase.
+        index: of its record in the data set, by which it is drawn; -1 where it is none.
+        beside: index of the record it is compared with; -1 for none.
+        where: the place in the file; empty for all of it.
+        score: by which items are ranked, the worst highest.
+    """
+
+    file: str
+    status: Status
+    why: str
+    index: int = -1
+    beside: int = -1
+    where: str = ""
+    score: float = 0.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong with a data set, or worth knowing of it.
+
+    Attributes:
+        code: stable from release to release: ``"CHECK-010"``.
+        level: ``error`` (training on it would mislead or fail), ``warning``, ``note``.
+        title: what was found, with its count: "12 pictures of test are also in train".
+        why: what it does to a model or its scores.
+        fix: the command or edit that helps.
+        items: the files, the worst first; all of them, however many.
+    """
+
+    code: str
+    level: Level
+    title: str
+    why: str
+    fix: str
+    items: tuple[Item, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        """Return it as plain values, its items as ``{"file", "status", "code", "why", ...}``."""
+        listed = [
+            {"file": item.file, "status": item.status, "code": self.code, "why": item.why,
+             **({"where": item.where} if item.where else {})}
+            for item in self.items
+        ]  # fmt: skip
+        return {"code": self.code, "level": self.level, "title": self.title, "why": self.why, "fix": self.fix,
+                "count": len(self.items), "items": listed}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What checks look at.
+
+    Attributes:
+        dataset: with its splits, as training would see it.
+        seen: what one look at every picture found.
+        recipe: with which it would be trained; None where no task learns from it.
+        features: returns (N, D) float32 features of every picture by a pretrained network, zeros where one cannot be
+            read; computed at the first call.
+        out_of_fold: returns (N, K) float32 class probabilities of every labelled picture by small models that did not
+            learn from it, NaN elsewhere; None where labels are not to be examined.
+        tell: told what is being done, a sentence each.
+    """
+
+    dataset: Dataset
+    seen: Seen
+    recipe: Recipe | None
+    features: Callable[[], NDArray[np.float32]]
+    out_of_fold: Callable[[], NDArray[np.float32]] | None
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question that is asked of a data set.
+
+    Attributes:
+        asks: the question, in a phrase: "pictures that cannot be read".
+        look: answers it: findings, none where nothing is wrong.
+    """
+
+    asks: str
+    look: Callable[[Subject], Iterable[Finding]]
+
+
+CHECKS: Catalog[Check] = Catalog("visus.checks", "CHECK")
