@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from visus.core.errors import VisusError
     from visus.verbs.adopt import adopt
     from visus.verbs.compare import compare
+    from visus.verbs.convert import convert
     from visus.verbs.demo import demo
     from visus.verbs.evaluate import evaluate
     from visus.verbs.info import info
@@ -30,6 +31,7 @@ __all__ = [
     "VisusError",
     "adopt",
     "compare",
+    "convert",
     "demo",
     "evaluate",
     "info",

@@ -13,6 +13,7 @@ from tests.data.examples import EXAMPLES
 
 from visus.core.errors import DataError, UsageError
 from visus.core.recipe import DataSettings
+from visus.data.converting import convert, differences
 from visus.data.dataset import SPLITS, Dataset
 from visus.data.formats import FORMATS
 from visus.data.reading import open_data
@@ -57,9 +58,39 @@ def test_every_column_has_a_row_for_every_record(name: str, tmp_path: Path):
 @pytest.mark.parametrize("name", FORMATS)
 def test_labels_are_dense_indices_of_named_classes(name: str, tmp_path: Path):
     dataset = opened(name, tmp_path)
-    labels = dataset.columns["label"]
-    assert labels.dtype == np.int64 and len(set(dataset.classes)) == len(dataset.classes) >= 3
-    assert set(labels[dataset.indices("train")].tolist()) == set(range(len(dataset.classes)))
+    assert len(set(dataset.classes)) == len(dataset.classes) >= 3
+    if dataset.objects is not None:
+        assert set(dataset.objects.labels.tolist()) == set(range(len(dataset.classes)))
+    elif dataset.maps is not None:
+        assert len(dataset.maps.values) == len(dataset.classes)
+    else:
+        labels = dataset.columns["label"]
+        assert labels.dtype == np.int64
+        assert set(labels[dataset.indices("train")].tolist()) == set(range(len(dataset.classes)))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_is_marked_has_an_entry_for_every_record_and_boxes_lie_in_their_pictures(name: str, tmp_path: Path):
+    dataset = opened(name, tmp_path)
+    marked = dataset.objects if dataset.objects is not None else dataset.maps
+    if marked is None:
+        assert dataset.columns
+        return
+    assert len(marked) == len(dataset)
+    for i in range(len(dataset)) if dataset.objects is not None else ():
+        height, width = dataset.images.read(i).shape[:2]
+        for mark in dataset.objects[i]:
+            x0, y0, x1, y1 = mark.box
+            assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if FORMATS[name].write is not None])
+def test_what_it_writes_it_reads_back_without_a_loss(name: str, tmp_path: Path):
+    there = tmp_path / "there"
+    there.mkdir()
+    dataset = opened(name, there)
+    assert convert(dataset, name, tmp_path / "copy") == []
+    assert differences(dataset, open_data(tmp_path / "copy", SETTINGS, carve=False)) == []
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -96,9 +127,10 @@ def test_it_can_be_sent_to_a_worker(name: str, tmp_path: Path):
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_is_missing_is_carved_and_every_class_stays_in_training(name: str, tmp_path: Path):
     dataset = opened(name, tmp_path, carve=True)
-    labels = dataset.columns["label"]
     assert all(len(dataset.indices(split)) for split in SPLITS) and "val" in dataset.carved
-    assert set(labels[dataset.indices("train")].tolist()) == set(range(len(dataset.classes)))
+    if "label" in dataset.columns:
+        labels = dataset.columns["label"]
+        assert set(labels[dataset.indices("train")].tolist()) == set(range(len(dataset.classes)))
     assert any("carved" in note for note in dataset.notes)
 
 

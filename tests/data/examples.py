@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gzip
+import io
 import pickle
 import struct
+import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from visus.data.formats import FORMATS
 
 
 def write_picture(path: Path, seed: int = 0, size: tuple[int, int] = (8, 8)) -> Path:
@@ -48,6 +52,25 @@ def write_idx(root: Path, part: str, pixels: np.ndarray, labels: np.ndarray, pac
 def folder(root: Path) -> Path:
     """Class folders with train and test."""
     return write_tree(root, {f"{part}/{name}": 3 for part in ("train", "test") for name in ("cat", "dog", "owl")})
+
+
+def shards(root: Path) -> Path:
+    """Two tar shards, of train and test, with a class as text beside each picture."""
+    root.mkdir(parents=True, exist_ok=True)
+    for part, first, count in (("train", 0, 9), ("test", 9, 6)):
+        with tarfile.open(root / f"{part}-000.tar", "w") as archive:
+            for i in range(first, first + count):
+                add_member(archive, f"{i:04}.png", write_picture(root / ".part.png", i).read_bytes())
+                add_member(archive, f"{i:04}.cls", ("cat", "dog", "owl")[i % 3].encode())
+    (root / ".part.png").unlink()
+    return root
+
+
+def add_member(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Add a regular file to a tar archive."""
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    archive.addfile(member, io.BytesIO(data))
 
 
 def csv(root: Path) -> Path:
@@ -96,6 +119,5 @@ def digits(root: Path) -> str:
     return "digits"
 
 
-EXAMPLES: dict[str, Callable[[Path], Path | str]] = {
-    "folder": folder, "csv": csv, "idx": idx, "cifar": cifar, "torchvision": torchvision, "digits": digits,
-}  # fmt: skip
+EXAMPLES: dict[str, Callable[[Path], Path | str]] = {name: globals()[name] for name in FORMATS if name in globals()}
+"""The function above that bears a format's name."""

@@ -83,11 +83,15 @@ class FileImages:
     paths: Strings
     max_pixels: int = 100_000_000
 
+    def source(self, i: int) -> Path:
+        """Return the file of picture ``i``."""
+        return self.root / self.paths[i]
+
     def read(self, i: int) -> NDArray[np.generic]:
         """Return picture ``i``."""
         from visus.data.decode import decode
 
-        return decode(self.root / self.paths[i], max_pixels=self.max_pixels).pixels
+        return decode(self.source(i), max_pixels=self.max_pixels).pixels
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,8 @@ class Dataset:
                 hasher.update(np.ascontiguousarray(self.images.array).tobytes())
             for name in self.ids:
                 hasher.update(name.encode("utf-8", "surrogateescape") + b"\0")
+            if (lengths := getattr(self.images, "lengths", None)) is not None:  # of pictures that are fetched
+                hasher.update(lengths.tobytes())
             if isinstance(self.images, FileImages):
                 for path in self.images.paths:
                     hasher.update(str(_size(self.images.root / path)).encode())

@@ -11,6 +11,7 @@ import numpy as np
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, Dataset, FileImages
+from visus.data.fetched import FetchedImages
 from visus.data.paths import open_regular
 
 
@@ -62,6 +63,13 @@ def _keys(dataset: Dataset) -> Iterator[tuple[int, Hashable]]:
                 digest = _digest(root / paths[i])
                 if digest:
                     yield i, (length[i], digest)
+    elif isinstance(dataset.images, FetchedImages):
+        held = defaultdict(set)
+        for length_, split in zip(dataset.images.lengths.tolist(), dataset.split.tolist(), strict=True):
+            held[length_].add(split)
+        for i in order:
+            if len(held[int(dataset.images.lengths[i])]) > 1:
+                yield i, blake2b(dataset.images.source(i), digest_size=16).digest()
     else:
         for i in order:
             picture = np.ascontiguousarray(dataset.images.read(i))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, FileImages, Images
+from visus.data.fetched import FetchedImages
 from visus.data.paths import shown
 
 Beat: TypeAlias = Callable[[int], None]
@@ -137,15 +138,17 @@ class SinglePictures:
 
     def _subject(self, i: int) -> str:
         """Return what the decode door calls a picture."""
-        return shown(self._images.root / self._images.paths[i]) if isinstance(self._images, FileImages) else ""
+        if isinstance(self._images, FileImages):
+            return shown(self._images.source(i))
+        return shown(self._images.paths[i]) if isinstance(self._images, FetchedImages) else ""
 
     def _read(self, i: int) -> tuple[NDArray[np.generic], tuple[int, int]]:
         """Return a picture and its original size; a JPEG far larger than what is stored is decoded at a fraction."""
-        if self._stored and isinstance(self._images, FileImages):
+        if self._stored and isinstance(self._images, FileImages | FetchedImages):
             from visus.data.decode import decode
 
-            path = self._images.root / self._images.paths[i]
-            decoded = decode(path, max_pixels=self._images.max_pixels, at_least=self._stored)
+            decoded = decode(self._images.source(i), max_pixels=self._images.max_pixels, at_least=self._stored,
+                             name=self._subject(i))  # fmt: skip
             return decoded.pixels, decoded.size
         picture = self._images.read(i)
         return picture, (picture.shape[0], picture.shape[1])

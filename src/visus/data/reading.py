@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from visus.core.errors import DataError, UsageError, did_you_mean, nearest
 from visus.data.dataset import Dataset
+from visus.data.fetched import is_address
 from visus.data.formats import FORMATS, Evidence
+from visus.data.formats.shards import expanded, read_shards
 from visus.data.headers import sniff_format
 from visus.data.listing import files_of, folders_of, has_picture, list_pictures
 from visus.data.paths import open_regular, shown
+from visus.data.remote import open_address
 from visus.data.splitting import carve_missing
 
 if TYPE_CHECKING:
@@ -56,11 +59,20 @@ def open_data(
 def _read(source: str | Path, settings: DataSettings, download: bool, root: Path | None) -> Dataset:
     path = Path(source)
     name, _, rest = os.fspath(source).partition(":")
+    if isinstance(source, str) and is_address(source):
+        return open_address(source, settings, _read_place)
+    if isinstance(source, str) and source.endswith(".tar") and not path.exists() and "{" in source:
+        return read_shards(expanded(source), settings, name=shown(path.name), root=path.parent)
     if isinstance(source, str) and not path.exists() and name in _named():
         reader = FORMATS[name].named
         if reader is not None:
             return reader(rest, settings, root, download)
     _check_place(path, os.fspath(source))
+    return _read_place(path, settings)
+
+
+def _read_place(path: Path, settings: DataSettings) -> Dataset:
+    """Return what lies at a place, by the format that fits best, or the one the user names."""
     if settings.format != "auto":
         return FORMATS[settings.format].read(path, settings)
     found = {name: evidence for name in FORMATS if (evidence := FORMATS[name].sniff(path)) is not None}
@@ -88,7 +100,7 @@ def _check_place(path: Path, source: str) -> None:
             raise DataError(
                 "DATA-004", f"{shown(path)}: the folder is empty", fix="put one folder of pictures in it for each class"
             )
-    elif path.suffix.lower() not in {".csv", ".tsv"}:
+    elif path.suffix.lower() not in {".csv", ".tsv", ".tar", ".json"}:
         with open_regular(path) as file:
             start = file.read(32)
         kind = sniff_format(start)

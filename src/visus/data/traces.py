@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, Dataset, FileImages
+from visus.data.fetched import FetchedImages
 from visus.data.paths import open_regular
 
 KEPT = 64
@@ -46,7 +47,7 @@ _LETTERS = 16  # hexadecimal ones, of each of the two hashes of a file
 def _keys(dataset: Dataset, indices: NDArray[np.int64]) -> Iterator[tuple[int, str]]:
     """Yield (record, hash by which it is looked up); none where pictures are neither files nor an array."""
     for i in indices.tolist():
-        if isinstance(dataset.images, FileImages):
+        if isinstance(dataset.images, FileImages | FetchedImages):
             name = "/".join(dataset.images.paths[i].split("/")[-2:])
             yield i, _hash(name.encode("utf-8", "surrogateescape"))
         elif isinstance(dataset.images, ArrayImages):
@@ -55,6 +56,8 @@ def _keys(dataset: Dataset, indices: NDArray[np.int64]) -> Iterator[tuple[int, s
 
 def _content(dataset: Dataset, i: int) -> str | None:
     """Return the hash of a file's bytes, None where it cannot be read; an array's key is its pixels: nothing more."""
+    if isinstance(dataset.images, FetchedImages):
+        return _hash(dataset.images.source(i))
     if not isinstance(dataset.images, FileImages):
         return ""
     try:

@@ -83,7 +83,7 @@ def train(
         task=task, model=model, minutes=minutes, epochs=epochs, steps=steps, seed=seed, set=set, recipe=recipe
     )
     check_wishes(wanted)
-    _check_outside(Path(out or RUNS), Path(data))
+    check_outside(Path(out or RUNS), Path(data))
     if out is not None and leads():
         _check_free(Path(out))
     settled, dataset = prepare(data, wanted, given=given, download=download, allow_leak=allow_leak, tell=tell)
@@ -228,7 +228,7 @@ def _check_empty(folder: Path) -> None:
         )  # fmt: skip
 
 
-def _check_outside(folder: Path, data: Path) -> None:
+def check_outside(folder: Path, data: Path) -> None:
     """Refuse to write into the user's data, where the run would be read as pictures the next time."""
     if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
         raise UsageError(
