@@ -64,6 +64,16 @@ def _one_thread_and_a_fixed_seed() -> Iterator[None]:
     yield
 
 
+@pytest.fixture(autouse=True)
+def _device_at_hand(request: pytest.FixtureRequest) -> None:
+    """Skip what is marked ``device`` where there is none."""
+    if request.node.get_closest_marker("device") is not None:
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device on this machine")
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Return the folder of real data sets, or skip."""

@@ -6,7 +6,8 @@ from torch import nn
 
 from tests.engine.toy import network, recipe, train
 from visus.core.errors import UsageError
-from visus.engine.optim import OWN, build, described
+from visus.core.recipe import OptimSettings
+from visus.engine.optim import OWN, build, check, described, takes
 
 ALL = {"model": ""}
 PLAIN = {
@@ -98,3 +99,36 @@ def test_optimisers_of_timm_resume_exactly(tmp_path, name):
     train(tmp_path / "parts", chosen, change=lambda run: setattr(run.horizon, "ended", lambda step: step >= 3))
     parts = train(tmp_path / "parts", chosen)
     assert torch.equal(whole.state.flat.weights, parts.state.flat.weights)
+
+
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "RMSprop", "Muon", "Lion"])
+def test_another_spelling_is_no_other_optimiser_but_a_question(name):
+    with pytest.raises(UsageError) as told:
+        check(OptimSettings(name=name))
+    assert told.value.fix == f"did you mean {name.lower()!r}?"
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("sgd", "momentum"), ("gd", "momentum"), ("adam", "momentum"), ("adamw", "momentum"), ("sgd", "betas"),
+     ("rmsprop", "betas"), ("muon", "eps"), ("lion", "eps"), ("sgd", "eps")],
+)  # fmt: skip
+def test_a_number_that_an_optimiser_does_not_take_is_refused_where_it_was_asked_for(name, number):
+    check(OptimSettings(name=name))
+    with pytest.raises(UsageError) as told:
+        check(OptimSettings(name=name), [number])
+    assert told.value.code == "USE-038" and number in told.value.what
+
+
+@pytest.mark.parametrize("name", [*OWN, "lion", "lamb", "adamp", "nadamw", "adafactor"])
+def test_the_numbers_an_optimiser_is_said_to_take_change_what_it_is_made_of(name):
+    usual = {"momentum": 0.9, "betas": (0.9, 0.999), "eps": 1e-8}
+    other = {"momentum": 0.5, "betas": (0.5, 0.6), "eps": 1e-3}
+    for number in takes(OptimSettings(name=name)):
+        made = [
+            build(nn.Linear(2, 2), OptimSettings(name=name, **{**usual, number: value}), {"model": ""})[
+                "model"
+            ].defaults
+            for value in (usual[number], other[number])
+        ]
+        assert made[0] != made[1], number

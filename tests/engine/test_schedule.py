@@ -7,7 +7,9 @@ import torch
 from torch.optim import lr_scheduler
 
 from tests.engine.toy import recipe
-from visus.engine.schedule import SEGMENTS, Minutes, Steps, shape
+from visus.core.errors import UsageError
+from visus.core.recipe import ScheduleSettings
+from visus.engine.schedule import SEGMENTS, Minutes, Steps, check, shape
 
 
 def rates(scheduler, n):
@@ -273,3 +275,19 @@ def test_decisions_of_a_run_that_went_back_are_taken_in_the_order_of_their_steps
         horizon.decide(step, 0.0)
     assert horizon.progress(61) == 0.5
     assert not horizon.evaluates(61)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "timed"),
+    [("one_cycle", "warmup", False), ("cosine", "milestones", False), ("constant", "final", False),
+     ("cosine", "decay", False), ("linear", "factor", True)],
+)  # fmt: skip
+def test_a_setting_that_a_schedule_does_not_read_is_refused_where_it_was_asked_for(name, key, timed):
+    with pytest.raises(UsageError) as told:
+        check(ScheduleSettings(name=name), [key], timed)
+    assert told.value.code == "USE-039" and key in told.value.what
+
+
+@pytest.mark.parametrize(("name", "key"), [("one_cycle", "warmup"), ("cosine", "decay"), ("step", "milestones")])
+def test_a_budget_in_minutes_gives_every_schedule_a_warm_up_and_a_decay(name, key):
+    check(ScheduleSettings(name=name), [key], timed=True)

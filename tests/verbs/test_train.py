@@ -439,6 +439,40 @@ def test_a_backbone_that_is_freed_half_way_moves_from_then_on(coloured, tmp_path
     assert any(not torch.equal(moved[name], still[name]) for name in weights)
 
 
+@pytest.mark.parametrize(("until", "moves"), [(3, True), (4, False)])
+def test_a_backbone_can_be_freed_at_a_step(coloured, tmp_path, until, moves):
+    """Of four steps numbered 0 to 3, the last one alone may move what is frozen until step 3, and none until step 4."""
+    settings = {**PRETRAINED, "model.freeze": ["backbone"]}
+    freed = visus.train(coloured, out=tmp_path / "a", steps=4, set={**settings, "model.unfreeze": until})
+    held = visus.train(coloured, out=tmp_path / "b", steps=4, set=settings)
+    one, other = backbone(freed), backbone(held)
+    weights = [name for name in one if one[name].is_floating_point() and "running" not in name]
+    assert any(not torch.equal(one[name], other[name]) for name in weights) == moves
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"optim.name": "sgd", "optim.momentum": 0.9}, "USE-038"),
+        ({"schedule.name": "one_cycle", "schedule.warmup": 0.1}, "USE-039"),
+        ({"optim": {"name": "adam", "momentum": 0.9}}, "USE-038"),
+        ({"optim.name": "gd", "batch": 7}, "USE-053"),
+        ({"optim.name": "SGD"}, "USE-004"),
+    ],
+)
+def test_a_setting_that_would_be_ignored_is_refused_before_anything_is_started(photos, tmp_path, settings, code):
+    with pytest.raises(UsageError) as told:
+        visus.train(photos, out=tmp_path / "run", steps=2, set=settings)
+    assert told.value.code == code and not (tmp_path / "run").exists()
+
+
+def test_a_whole_recipe_is_no_list_of_wishes(photos, tmp_path):
+    first = train(photos, tmp_path / "first", steps=2)
+    again = visus.train(photos, out=tmp_path / "again", recipe=first.folder / "recipe.yaml", steps=2,
+                        set={"optim.name": "sgd"})  # fmt: skip
+    assert again.recipe.optim.name == "sgd"
+
+
 def test_events_are_written_that_tensorboard_reads(photos, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

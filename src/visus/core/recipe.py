@@ -86,7 +86,7 @@ class ModelSettings(Settings):
         weights: ``default`` (what the name carries offline), ``none``, or a file.
         options: keyword arguments of the network: ``{"widths": [32, 64]}``.
         freeze: prefixes of parameters that stay as they are; ``["backbone"]`` means all but the last layer.
-        unfreeze: fraction of the run after which ``freeze`` ends; 1 keeps it to the end.
+        unfreeze: when ``freeze`` ends: a fraction of the run, or above 1 the step number; 1 keeps it to the end.
         layer_decay: factor of the learning rate from one stage to the one below it; 1 trains all alike.
     """
 
@@ -94,7 +94,7 @@ class ModelSettings(Settings):
     weights: str = "none"
     options: dict[str, Scalar | list[Scalar]] = {}
     freeze: tuple[str, ...] = ()
-    unfreeze: Fraction = 1.0
+    unfreeze: Fraction | Annotated[int, Field(gt=1)] = 1.0
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
 
@@ -304,6 +304,7 @@ class Recipe(Settings):
         memory_format: ``contiguous`` or ``channels_last``.
         threads: of PyTorch's kernels; part of the recipe because sums depend on it.
         device: ``cpu``, ``cuda`` or ``mps``.
+        deterministic: only kernels that give the same bits every time; without them a resume is no longer exact.
         save_every: seconds between saves of the whole state.
         log_every: steps between lines of log.jsonl.
         flips: judge with the mean of a picture and its mirror image.
@@ -336,6 +337,7 @@ class Recipe(Settings):
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
     threads: Annotated[int, Field(gt=0, le=1024)] = 1
     device: Literal["cpu", "cuda", "mps"] = "cpu"
+    deterministic: bool = True
     save_every: Annotated[float, Field(ge=0)] = 60.0
     log_every: Annotated[int, Field(gt=0)] = 1
     flips: bool = False
@@ -380,11 +382,19 @@ SECTIONS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A setting somebody chose: dotted key, value, and the reason or place in one phrase."""
+    """A setting somebody chose: dotted key, value, and the reason or place in one phrase.
+
+    ``asked`` is false where it stands in a whole recipe, of which not every value was meant.
+    """
 
     key: str
     value: Any
     why: str
+    asked: bool = True
+
+    def sets(self) -> list[str]:
+        """Return the dotted keys it sets: several where its value is a mapping."""
+        return [key for key, _ in _expand(self.key, self.value)]
 
 
 @dataclass(frozen=True)
@@ -529,7 +539,7 @@ def read_settings(path: Path) -> list[Choice]:
             "USE-003", f"{path}: a recipe is a mapping of settings", fix="as in: {optim: {lr: 3e-4}, batch: 128}"
         )
     loaded.pop("origins", None)
-    return [Choice(str(key), value, str(path)) for key, value in loaded.items()]
+    return [Choice(str(key), value, str(path), asked=False) for key, value in loaded.items()]
 
 
 def keys() -> list[str]:

@@ -175,7 +175,7 @@ def opened(recipe: Recipe) -> Iterator[Device]:
     torch.set_num_threads(recipe.threads)
     if recipe.device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is only deterministic with a fixed one
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(recipe.deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs a pass over memory
     joined = world > 1 and not dist.is_initialized()
     if joined:
@@ -238,6 +238,16 @@ def memory_failure(error: BaseException) -> bool:
         or isinstance(error, MemoryError)
         or (isinstance(error, RuntimeError) and ("out of memory" in text or "could not create a memory" in text
                                                  or "bad_alloc" in text or "could not create a primitive" in text))
+    )  # fmt: skip
+
+
+def without_deterministic_kernel(error: BaseException) -> UsageError | None:
+    """Return what to say where a layer has no kernel that gives the same bits twice, or None for another error."""
+    if "does not have a deterministic implementation" not in str(error):
+        return None
+    return UsageError(
+        "FIT-011", "this device has no deterministic kernel for a layer of the network", where=first_line(error),
+        done="the last saved state is kept", fix="--set deterministic=false trains all the same, with no exact resume",
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from visus.core.errors import ResourceError, UsageError, did_you_mean, first_lin
 from visus.core.modelfile import write_model
 from visus.core.recipe import Recipe
 from visus.core.task import Condemned, Feed, Metric
-from visus.engine.device import memory_failure
+from visus.engine.device import memory_failure, without_deterministic_kernel
 from visus.engine.evaluate import judge
 from visus.engine.gradient import Found, denominators, gradient
 from visus.engine.recovery import go_back, reload, save, skip
@@ -34,10 +34,13 @@ def fit(run: Run) -> None:
         ResourceError: one sample does not fit, memory failed beyond retrying, or the disk is full.
         BadDataLimit: more unreadable samples than the recipe allows.
         DivergedError: healing gave up; the last good weights are kept.
+        UsageError: the device has no deterministic kernel for a layer.
     """
     try:
         _fit(run)
     except (RuntimeError, MemoryError) as error:
+        if told := without_deterministic_kernel(error):
+            raise told from error
         if not memory_failure(error):
             raise
         step, why = run.state.progress.step, first_line(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -20,7 +20,7 @@ OWN = {
     "momentum": "sgd with a running mean of past gradients",
     "muon": "momentum whose matrices are made orthogonal, adamw for the rest (Jordan 2024)",
     "nesterov": "momentum that looks a step ahead",
-    "rmsprop": "steps divided by the running size of the gradient",
+    "rmsprop": "steps divided by the running size of the gradient; optim.momentum adds a mean of past steps",
     "sgd": "stochastic gradient descent, without momentum",
 }
 """Optimiser of PyTorch's that visus sets up itself -> what it does."""
@@ -73,13 +73,38 @@ def described() -> dict[str, str]:
     return {name: words for name, words in theirs if name not in OWN and _usable(name)} | OWN
 
 
-def check(settings: OptimSettings) -> None:
-    """Refuse an optimiser that does not exist, or that the loop cannot use: before anything is built or read.
+def check(settings: OptimSettings, said: Iterable[str] = ()) -> None:
+    """Refuse an optimiser that does not exist, that the loop cannot use, or that takes no number that was asked for.
+
+    Args:
+        settings: name and numbers.
+        said: keys of the numbers that somebody asked for: ``["momentum"]``.
 
     Raises:
         UsageError: that is so.
     """
     _make(settings, [{"params": [nn.Parameter(torch.zeros(2, 2))]}])
+    for number in NUMBERS:
+        if number in said and number not in takes(settings):
+            having = next((name for name in ("momentum", "adamw") if number in _TAKES[name]), "adamw")
+            raise UsageError("USE-038", f"the optimiser {settings.name!r} takes no {number}",
+                             fix=f"leave it out, or --set optim.name={having}")  # fmt: skip
+
+
+def takes(settings: OptimSettings) -> frozenset[str]:
+    """Return which of ``NUMBERS`` an optimiser uses."""
+    if settings.name in _TAKES:
+        return frozenset(_TAKES[settings.name])
+    return frozenset(_numbers_for_timm(settings, get_info(settings.name)))
+
+
+NUMBERS = ("momentum", "betas", "eps")
+"""Settings that some optimisers take and others do not."""
+
+_TAKES = {
+    "gd": (), "sgd": (), "momentum": ("momentum",), "nesterov": ("momentum",), "muon": ("momentum",),
+    "rmsprop": ("momentum", "eps"), "adam": ("betas", "eps"), "adamw": ("betas", "eps"),
+}  # fmt: skip
 
 
 def _usable(name: str) -> bool:
@@ -117,27 +142,48 @@ def _meant(name: str) -> str:
     return f"did you mean {guess!r}?" if guess else "visus list optimisers"
 
 
-def _from_timm(settings: OptimSettings, groups: list[dict[str, Any]], lr: float) -> Optimizer:
-    from timm.optim import create_optimizer_v2, get_optimizer_info  # type: ignore[attr-defined]
+def get_info(name: str) -> Any:
+    """Return what timm knows of an optimiser.
+
+    Raises:
+        UsageError: it knows none of that very name: ``SGD`` is not ``sgd``, and means something else to timm.
+    """
+    from timm.optim import get_optimizer_info  # type: ignore[attr-defined]
 
     try:
-        info = get_optimizer_info(settings.name)
+        if name != name.lower():
+            raise KeyError(name)
+        return get_optimizer_info(name)
     except (ValueError, KeyError) as error:
-        raise UsageError(
-            "USE-004", f"there is no optimiser named {settings.name!r}", fix=_meant(settings.name)
-        ) from error
+        raise UsageError("USE-004", f"there is no optimiser named {name!r}", fix=_meant(name)) from error
+
+
+def _numbers_for_timm(settings: OptimSettings, info: Any) -> dict[str, Any]:
+    """Return those of our numbers that an optimiser of timm's takes."""
+    accepted = inspect.signature(cast(Callable[..., Any], info.opt_class)).parameters
+    given: dict[str, Any] = {"momentum": settings.momentum} if info.has_momentum else {}
+    if settings.name == "muon":  # its other numbers are those of the adamw that moves what is no matrix
+        return given
+    if info.has_eps:
+        given["eps"] = settings.eps
+    usual = accepted["betas"].default if "betas" in accepted else None
+    if isinstance(usual, tuple) and len(usual) == len(settings.betas):
+        given["betas"] = settings.betas
+    return given
+
+
+def _from_timm(settings: OptimSettings, groups: list[dict[str, Any]], lr: float) -> Optimizer:
+    from timm.optim import create_optimizer_v2  # type: ignore[attr-defined]
+
+    info = get_info(settings.name)
     if isinstance(info.opt_class, str):  # timm knows it by its import path alone
         package = info.opt_class.partition(".")[0]
         raise UsageError("USE-012", f"the optimiser {settings.name!r} is part of {package}, which visus does not use",
                          fix="--set optim.name=adamw")  # fmt: skip
-    accepted = inspect.signature(cast(Callable[..., Any], info.opt_class)).parameters
-    given: dict[str, Any] = {"eps": settings.eps} if info.has_eps and settings.name != "muon" else {}
-    usual = accepted["betas"].default if "betas" in accepted else None
-    if settings.name != "muon" and isinstance(usual, tuple) and len(usual) == len(settings.betas):
-        given["betas"] = settings.betas
+    given = {"momentum": settings.momentum, **_numbers_for_timm(settings, info)}
     try:
         made: Optimizer = create_optimizer_v2(
-            groups, opt=settings.name, lr=lr, weight_decay=settings.weight_decay, momentum=settings.momentum, **given
+            groups, opt=settings.name, lr=lr, weight_decay=settings.weight_decay, **given
         )
     except (AssertionError, ImportError) as error:
         raise UsageError("USE-012", f"the optimiser {settings.name!r} cannot be used here", where=str(error)) from error

@@ -121,7 +121,8 @@ class Run:
 
     def hold(self, step: int) -> None:
         """Freeze what is frozen at this step."""
-        due = self.frozen if self.horizon.progress(step) < self.recipe.model.unfreeze else frozenset()
+        thaws = self.recipe.model.unfreeze
+        due = self.frozen if (self.horizon.progress(step) if thaws <= 1 else step) < thaws else frozenset()
         if due != self.held:
             self.held = due
             self.state.flat.attach(due)

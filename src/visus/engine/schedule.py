@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from visus.core.errors import UsageError
 from visus.core.recipe import Recipe, ScheduleSettings
 
 Decide = Callable[[str, int, dict[str, Any]], None]
@@ -42,6 +43,35 @@ SHAPES = {
     "step": "falls by schedule.factor at each of schedule.milestones",
 }
 """Schedule -> what it does with the learning rate."""
+
+
+_TAKES = {
+    "constant": {"warmup", "start"},
+    "cosine": {"warmup", "start", "final"},
+    "linear": {"warmup", "start", "final"},
+    "one_cycle": {"start", "final"},
+    "step": {"warmup", "start", "milestones", "factor"},
+}
+"""Schedule -> which settings it reads; with a budget in minutes, each of them also warms up and decays."""
+
+
+def check(settings: ScheduleSettings, said: Iterable[str], timed: bool) -> None:
+    """Refuse a setting that somebody asked for and the schedule does not read.
+
+    Args:
+        settings: with the schedule's name.
+        said: keys that somebody asked for: ``["warmup"]``.
+        timed: the run is bounded in minutes.
+
+    Raises:
+        UsageError: that is so.
+    """
+    reads = _TAKES[settings.name] | ({"name", "warmup", "decay"} if timed else {"name"})
+    for key in said:
+        if key not in reads:
+            others = [name for name, keys in _TAKES.items() if key in keys]
+            fix = f"leave it out, or --set schedule.name={others[0]}" if others else "a run of --minutes has one"
+            raise UsageError("USE-039", f"the schedule {settings.name!r} has no {key}", fix=fix)
 
 
 @dataclass
@@ -127,8 +157,9 @@ class Minutes:
     def __post_init__(self) -> None:
         constant = 1 - self.recipe.schedule.decay
         marks = {0.5 * constant: True, constant: False}
-        if self.recipe.model.freeze and 0 < self.recipe.model.unfreeze < constant:
-            marks.setdefault(self.recipe.model.unfreeze, False)
+        thaws = self.recipe.model.unfreeze
+        if self.recipe.model.freeze and 0 < thaws < constant:  # as a share of the run; a step needs no mark
+            marks.setdefault(float(thaws), False)
         self.marks = sorted(marks.items())
         self.segments: list[tuple[int, int]] = []
         self.judged: set[int] = set()

@@ -159,6 +159,8 @@ def optimiser(facts: Facts, ours: Choice, *found_for_it: Choice, share: float = 
         yield Choice("optim.lr", PLAIN_RATES[named] * share, f"usual for {named}")
     else:
         yield Choice("optim.lr", 1e-3, f"a cautious start for {named}; --lr auto looks for a better one")
+    if named == "rmsprop":
+        yield Choice("optim.momentum", 0.0, "rmsprop as it was defined")
 
 
 def mirroring(facts: Facts) -> Iterator[Choice]:

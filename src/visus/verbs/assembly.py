@@ -65,7 +65,7 @@ def assemble(
     task = task_of(recipe, dataset)
     model = hardware.placed(network(recipe, task, given), device)
     held_back, order = frozen_and_stages(model, recipe)
-    forever = held_back if recipe.model.unfreeze >= 1 else frozenset[str]()
+    forever = held_back if recipe.model.unfreeze == 1 else frozenset[str]()
     state = new_state(model, recipe, task.players, order, forever)
     cache = decoded(dataset, recipe, tell)
     train = feed(dataset, dataset.indices("train"), task, recipe, device, train=True, cache=cache)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -20,8 +20,7 @@ from visus.data.decode import peek
 from visus.data.feed import THREADS
 from visus.data.formats import FORMATS
 from visus.engine import device as hardware
-from visus.engine import optim
-from visus.engine.schedule import SHAPES
+from visus.engine import optim, schedule
 from visus.losses import LOSSES
 from visus.models.building import check_outputs
 from visus.models.describing import is_dense, threads_beside_reading, unsafe_channels_last
@@ -71,9 +70,23 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
             where="each step would show some of them several times",
             fix=f"--batch {known.train}, which is all of them at each step, or fewer",
         )  # fmt: skip
+    if said.get("optim.name") == "gd" and said.get("batch", known.train) != known.train:
+        raise UsageError(
+            "USE-053", f"gradient descent takes every picture at each step, and batch is {said['batch']:,}",
+            where=f"there are {known.train:,} training pictures", fix="leave batch out, or --set optim.name=sgd",
+        )  # fmt: skip
     for choice in _what_follows(draft.finish(), dataset, known, given):
         draft.choose(choice)
-    return draft.finish()
+    recipe = draft.finish()
+    asked = [key for choice in wanted if choice.asked for key in choice.sets()]
+    optim.check(recipe.optim, _within("optim", asked))
+    schedule.check(recipe.schedule, _within("schedule", asked), recipe.minutes is not None)
+    return recipe
+
+
+def _within(section: str, keys: Iterable[str]) -> list[str]:
+    """Return the last parts of the keys of one section."""
+    return [key.removeprefix(f"{section}.") for key in keys if key.startswith(f"{section}.")]
 
 
 def check_wishes(wanted: Sequence[Choice]) -> Recipe:
@@ -86,7 +99,7 @@ def check_wishes(wanted: Sequence[Choice]) -> Recipe:
     said, recipe = draft.wanted(), draft.finish()
     _lengths(said)
     for kind, key, known in (("task", "task", TASKS), ("loss", "loss.name", LOSSES), ("format", "data.format", FORMATS),
-                             ("schedule", "schedule.name", SHAPES)):  # fmt: skip
+                             ("schedule", "schedule.name", schedule.SHAPES)):  # fmt: skip
         name = said.get(key)
         if name is not None and name not in known and name != "auto":
             raise UsageError("USE-004", f"there is no {kind} named {name!r}", fix=did_you_mean(name, known))
@@ -169,7 +182,14 @@ def _what_follows(recipe: Recipe, dataset: Dataset, known: Facts, given: nn.Modu
     dense = is_dense(model)
     if known.fast_bfloat16 and dense:
         yield Choice("precision", "bfloat16", "this processor multiplies it faster, and the network is dense")
-    if dense and not (known.device == "cpu" and unsafe_channels_last(model)):
+    else:
+        why = "the network is not dense" if known.fast_bfloat16 else "this processor multiplies bfloat16 no faster"
+        yield Choice("precision", "float32", why)
+    if not dense:
+        yield Choice("memory_format", "contiguous", "the network is not dense")
+    elif known.device == "cpu" and (unsafe := unsafe_channels_last(model)):
+        yield Choice("memory_format", "contiguous", f"{unsafe[0]} could crash in channels_last")
+    else:
         yield Choice("memory_format", "channels_last", "dense convolutions run faster in it")
     yield _threads(model, recipe, known)
 
@@ -197,9 +217,11 @@ def _check_memory(recipe: Recipe) -> None:
     rows = -(-recipe.batch // int(os.environ.get("WORLD_SIZE", "1")))
     if each * rows > free:
         fits = f"--batch {free // (4 * each)}, or " if free // (4 * each) else ""
+        some = "--set optim.name=sgd, which takes some at a time, or "
+        smaller = f"{some if recipe.optim.name == 'gd' else fits}--size SMALLER"
         raise UsageError(
             "USE-035", f"{rows:,} pictures of {width:,} x {height:,} pixels do not fit in memory",
-            where=f"they take {each * rows / 1e9:,.1f} GB; {free / 1e9:,.1f} GB are free", fix=f"{fits}--size SMALLER",
+            where=f"they take {each * rows / 1e9:,.1f} GB; {free / 1e9:,.1f} GB are free", fix=smaller,
         )  # fmt: skip
 
 
