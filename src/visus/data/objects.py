@@ -184,7 +184,7 @@ class Original:
     """What the user's files say beyond what training needs: kept, so that it survives a conversion.
 
     Attributes:
-        sizes: (N, 2) int64 height and width as stated; 0 where they are not.
+        sizes: (N, 2) int64 height and width, as stated or as the picture has them; 0 where neither is known.
         image_ids: (N,) int64, the user's own numbers of the pictures; or None.
         class_ids: (K,) int64, the user's own numbers of the classes; or None.
         records: (N,) JSON objects of what else is said of a picture, empty for nothing; or None.
