@@ -80,7 +80,8 @@ def _read_place(path: Path, settings: DataSettings) -> Dataset:
     if not best or found[best].score < _UNSURE:
         raise _no_format(path, found)
     dataset = FORMATS[best].read(path, settings)
-    others = [f"{name} ({found[name].phrase})" for name in found if name != best and found[name].score > _UNSURE]
+    likely = [name for name in found if found[name].score > max(_UNSURE, found[best].score / 2)]
+    others = [f"{name} ({found[name].phrase})" for name in likely if name != best]
     if others:
         note = f"read as {best}; it could also be read as {', '.join(others)}: --set data.format=NAME"
         dataset = dataset.with_(notes=(*dataset.notes, note))
@@ -100,7 +101,7 @@ def _check_place(path: Path, source: str) -> None:
             raise DataError(
                 "DATA-004", f"{shown(path)}: the folder is empty", fix="put one folder of pictures in it for each class"
             )
-    elif path.suffix.lower() not in {".csv", ".tsv", ".tar", ".json"}:
+    elif path.suffix.lower() not in {".csv", ".tsv", ".tar", ".json", ".yaml", ".yml"}:
         with open_regular(path) as file:
             start = file.read(32)
         kind = sniff_format(start)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from visus.core.recipe import DataSettings
 
 _LIKELY = 0.9
+_ALONE = 0.3  # one folder of pictures is as well the pictures of another format
 
 
 def sniff(path: Path) -> Evidence | None:
@@ -40,7 +41,8 @@ def sniff(path: Path) -> Evidence | None:
         return None
     if "" in parts and (bare := _bare_splits(classes)):
         return Evidence(0.0, f"{', '.join(bare)} hold pictures but no class folders")
-    return Evidence(_LIKELY, _phrase(sorted(classes, key=natural), parts), len(classes))
+    likely = _LIKELY if len(classes) > 1 else _ALONE
+    return Evidence(likely, _phrase(sorted(classes, key=natural), parts), len(classes))
 
 
 def read(path: Path, settings: DataSettings) -> Dataset:
