@@ -83,6 +83,54 @@ def csv(root: Path) -> Path:
     return root
 
 
+def voc(root: Path) -> Path:
+    """Annotations in XML, in two lists, with what VOC says beyond boxes."""
+    for i in range(12):
+        write_picture(root / f"JPEGImages/{i:02}.png", i, (8, 10))
+        objects = "".join(
+            f"<object><name>{name}</name><pose>Left</pose><difficult>{i % 2}</difficult><bndbox><xmin>{k + 1}</xmin>"
+            f"<ymin>2.5</ymin><xmax>{k + 4}</xmax><ymax>8</ymax></bndbox><part><name>head</name><bndbox><xmin>1</xmin>"
+            "<ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox></part></object>"
+            for k, name in enumerate(("owl", "cat", "dog")[: 1 + i % 3])
+        )
+        (root / "Annotations").mkdir(exist_ok=True)
+        (root / f"Annotations/{i:02}.xml").write_text(
+            f"<annotation><folder>birds</folder><filename>{i:02}.png</filename><source><database>Mine</database></source>"
+            f"<size><width>10</width><height>8</height><depth>3</depth></size><segmented>0</segmented>{objects}"
+            "</annotation>"
+        )
+    (root / "ImageSets/Main").mkdir(parents=True)
+    for part, numbers in (("train", range(9)), ("test", range(9, 12))):
+        (root / f"ImageSets/Main/{part}.txt").write_text("".join(f"{i:02}\n" for i in numbers))
+    return root
+
+
+def yolo(root: Path) -> Path:
+    """Boxes in fractions, in train and test, with a data.yaml."""
+    for i in range(12):
+        part = "train" if i < 9 else "test"
+        write_picture(root / f"images/{part}/{i:02}.png", i, (8, 10))
+        (root / f"labels/{part}").mkdir(parents=True, exist_ok=True)
+        lines = [f"{k} 0.5 0.5 {0.2 + k / 10} 0.5\n" for k in range(1 + i % 3)]
+        (root / f"labels/{part}/{i:02}.txt").write_text("".join(lines))
+    (root / "data.yaml").write_text("train: images/train\ntest: images/test\nnames: [owl, cat, dog]\nlicense: mine\n")
+    return root
+
+
+def boxes_csv(root: Path) -> Path:
+    """A table with a row a box, one picture without any, and a column of the user's own."""
+    rows = ["path,label,xmin,ymin,xmax,ymax,split,pose"]
+    for i in range(12):
+        write_picture(root / f"images/{i:02}.png", i, (8, 10))
+        part = "train" if i < 9 else "test"
+        for k, name in enumerate(("owl", "cat", "dog")[: i % 4]):
+            rows.append(f"images/{i:02}.png,{name},{k},1.5,{k + 3},7,{part},left")
+        if not i % 4:
+            rows.append(f"images/{i:02}.png,,,,,,{part},")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
 def idx(root: Path) -> Path:
     """MNIST's four files, packed."""
     for part, count in (("train", 12), ("t10k", 6)):

@@ -15,6 +15,7 @@ from tests.data.examples import write_picture
 
 from visus.core.errors import BadDataLimit, DataError
 from visus.core.recipe import DataSettings
+from visus.data.converting import differences
 from visus.data.dataset import Dataset
 from visus.data.formats import FORMATS
 from visus.data.reading import open_data
@@ -374,3 +375,54 @@ def test_a_space_behind_each_comma_belongs_to_no_field(root: Path):
 def test_paths_as_windows_writes_them_are_answered_with_what_to_write(root: Path):
     error = refused(table(root, "path,label", "one\\a.png,x", "one\\b.png,y"))
     assert error.code == "DATA-111" and error.fix.endswith("write / between folders, not \\")
+
+
+def test_a_table_with_the_columns_of_boxes_is_left_to_their_reader(root: Path):
+    found = FORMATS["csv"].sniff(table(root, "path,label,xmin,ymin,xmax,ymax", "a.png,x,1,1,5,5"))
+    assert found is not None and found.score == 0 and "columns of boxes" in found.phrase
+    assert open_data(root, DataSettings(), carve=False).format == "boxes_csv"
+
+
+def test_numbers_named_as_sides_are_numbers_where_no_column_names_a_class(root: Path):
+    dataset = open_data(table(root, "path,x,y,width,height", "a.png,1.5,1,5,5"), DataSettings(), carve=False)
+    assert dataset.numbers == ("x", "y", "width", "height")
+
+
+def test_a_formula_is_guarded_where_it_is_written_and_comes_back(root: Path):
+    names = ("=cmd|'/c calc'!A1", "'=x", "@home", "-1", "+a", "''-b", "'x", "cat")
+    label = np.arange(len(NAMES)) % len(names)
+    for shift in range(0, len(names), len(NAMES)):
+        dataset = read(table(root, "path,label", *(f"{name},{i}" for i, name in enumerate(NAMES))))
+        dataset = dataset.with_(classes=names, columns={"label": (label + shift) % len(names)})
+        written(dataset, root / f"{shift}")
+        text = (root / f"{shift}/labels.csv").read_text()
+        assert not any(field.startswith(("=", "+", "@")) for line in text.splitlines() for field in line.split(","))
+        back = read(root / f"{shift}")
+        known = [back.classes[i] for i in back.columns["label"]]
+        assert known == [names[i] for i in dataset.columns["label"]]
+
+
+@pytest.mark.parametrize("header", ["path,label,split", "path,tags,person", "path,x,y", "path,cat,dog"])
+def test_what_is_written_comes_back(header: str, root: Path):
+    rows = {
+        "label": ("cat,val", "dog,train", "cat,test"), "tags": ("cat;dog,1", ",2", "cat,1"),
+        "x": ("1.5,0.1", ",1e30", "-3,7"), "cat": ("1,0", "1,1", "0,0"),
+    }[header.split(",")[1]]  # fmt: skip
+    dataset = read(table(root, header, *(f"{name},{row}" for name, row in zip(NAMES, rows, strict=True))))
+    written(dataset, root / "copy")
+    assert differences(dataset, read(root / "copy")) == []
+
+
+def test_several_classes_that_a_list_would_not_tell_apart_are_written_as_columns(root: Path):
+    dataset = read(table(root, "path,a;b,c|d", "a.png,1,0", "b.png,0,1", "c.png,1,1"))
+    assert dataset.classes == ("a;b", "c|d") and dataset.column() == "labels"
+    written(dataset, root / "copy")
+    assert differences(dataset, read(root / "copy")) == []
+
+
+def written(dataset: Dataset, folder: Path) -> None:
+    """Write a data set's table and, beside it, its pictures."""
+    folder.mkdir()
+    for name in NAMES:
+        shutil.copyfile(folder.parent / name, folder / name)
+    FORMATS["csv"].write(dataset, folder)
