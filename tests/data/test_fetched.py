@@ -89,7 +89,8 @@ def test_shards_give_the_pictures_and_classes_they_hold(tmp_path):
     assert dataset.classes == ("cat", "dog", "owl")
     assert [len(dataset.indices(split)) for split in ("train", "val", "test")] == [9, 0, 6]
     for i in (0, 8, 14):
-        expected = np.random.default_rng(i).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        seed = int(dataset.ids[i].removesuffix(".png"))
+        expected = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
         np.testing.assert_array_equal(dataset.images.read(i), expected)
 
 
@@ -98,7 +99,8 @@ def test_shards_named_by_braces_and_behind_an_address_are_the_same(tmp_path, buc
     address = bucket(tmp_path)
     for place in (address, f"{address}/train-{{000..000}}.tar"):
         there = open_data(place, SETTINGS, carve=False)
-        np.testing.assert_array_equal(there.images.read(4), here.images.read(4))
+        same = list(here.ids).index(there.ids[4])
+        np.testing.assert_array_equal(there.images.read(4), here.images.read(same))
     few = open_data(f"{tmp_path}/train-{{000..000}}.tar", SETTINGS, carve=False)
     assert len(few) == 9
 

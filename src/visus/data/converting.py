@@ -187,6 +187,10 @@ def _columns_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[n
     return lost
 
 
+def _differ(a: NDArray[np.object_], b: NDArray[np.object_]) -> NDArray[np.bool_]:
+    return np.array(a != b, np.bool_)
+
+
 def _named(classes: Sequence[str], label: NDArray[np.int64]) -> NDArray[np.object_]:
     return np.array([*classes, ""], object)[np.where(label < 0, len(classes), label)]
 
@@ -210,7 +214,7 @@ def _objects_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[n
         lost.append(f"objects of {_pictures(int((~alike).sum()))} ({a.ids[i]}: {counts[i]} become {found[j]})")
     m, n = _members(ours.starts, here[alike]), _members(theirs.starts, at[alike])
     lost += _count("boxes", (np.abs(ours.boxes[m] - theirs.boxes[n]) > NEAR).any(1))
-    lost += _count("classes", _named(a.classes, ours.labels[m]) != _named(b.classes, theirs.labels[n]))
+    lost += _count("classes", _differ(_named(a.classes, ours.labels[m]), _named(b.classes, theirs.labels[n])))
     lost += _count("crowd marks", ours.crowd[m] != theirs.crowd[n])
     stated, known = ours.ids[m], theirs.ids[n]
     usual = _ranks(b, theirs)[n]
@@ -220,7 +224,7 @@ def _objects_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[n
     other = np.where(np.isnan(other), width * height, other)
     lost += _count("stated areas", ~np.isnan(area) & (np.abs(area - other) > NEAR * np.maximum(1, np.abs(area))))
     lost += _count("outlines", _outlines_differ(ours, theirs, m, n))
-    lost += _count("masks", _texts(ours.masks, m) != _texts(theirs.masks, n))
+    lost += _count("masks", _differ(_texts(ours.masks, m), _texts(theirs.masks, n)))
     keys = _keys_lost(_texts(ours.more, m), _texts(theirs.more, n))
     return [*lost, *([f"what is said of objects: {_some(keys)}"] if keys else [])]
 
@@ -289,7 +293,7 @@ def _maps_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[np.i
     lost = [f"class maps of {_pictures(changed)}"] if changed else []
     if not np.array_equal(ours.values, theirs.values):
         lost.append("the values that stand for the classes")
-    if ours.palette is not None and not np.array_equal(ours.palette, theirs.palette):
+    if ours.palette is not None and (theirs.palette is None or not np.array_equal(ours.palette, theirs.palette)):
         lost.append("the colours of the classes")
     return lost
 
@@ -336,7 +340,7 @@ def _same_parts(a: NDArray[np.int64], b: NDArray[np.int64] | None) -> bool:
     if b is None:
         return len(np.unique(a)) == len(a)  # each on its own says nothing
     pairs = np.unique(np.stack([a, b]), axis=1)
-    return len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
+    return bool(len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1])
 
 
 def _count(what: str, changed: NDArray[np.bool_], of: str = "object") -> list[str]:

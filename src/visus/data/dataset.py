@@ -85,7 +85,8 @@ class FileImages:
 
     def source(self, i: int) -> Path:
         """Return the file of picture ``i``."""
-        return self.root / self.paths[i]
+        path: Path = self.root / self.paths[i]
+        return path
 
     def read(self, i: int) -> NDArray[np.generic]:
         """Return picture ``i``."""

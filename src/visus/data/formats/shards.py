@@ -159,14 +159,14 @@ def _index(shard: str, number: int) -> tuple[list[_Record], list[str]]:
         folder, slash, base = member.name.rpartition("/")
         stem, _, suffix = base.partition(".")
         kind, key = suffix.lower(), f"{folder}{slash}{stem}"
-        if kind in _PICTURES or kind in {"cls", "json"}:
-            record = records.setdefault(key, _Record(key, number))
+        if kind not in _PICTURES and kind not in {"cls", "json"}:
+            others.append(member.name)
+            continue
+        record = records.setdefault(key, _Record(key, number))
         if kind in _PICTURES:
             record.key, record.offset, record.length = member.name, member.offset_data, member.size
-        elif kind in {"cls", "json"}:
-            record.label = _label(shard, member, archive, kind) or record.label
         else:
-            others.append(member.name)
+            record.label = _label(shard, member, archive, kind) or record.label
     complete = [record for record in records.values() if record.offset >= 0]
     for record in complete:
         if not record.label:
