@@ -7,13 +7,16 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as torchvision
 
 from visus.core.recipe import AugmentSettings
 from visus.core.seeds import Draws
 from visus.transforms import policy
-from visus.transforms.policy import OPERATIONS, Policy
+from visus.transforms.policy import BINS, OPERATIONS, Policy
+from visus.transforms.resample import warp
 
 NAMES = [operation.name for operation in OPERATIONS]
 EXPECTED = {
@@ -29,6 +32,30 @@ EXPECTED = {
 }
 
 
+THEIRS = {
+    "identity": "Identity", "shear_x": "ShearX", "shear_y": "ShearY", "translate_x": "TranslateX",
+    "translate_y": "TranslateY", "rotate": "Rotate", "brightness": "Brightness", "saturation": "Color",
+    "contrast": "Contrast", "sharpness": "Sharpness", "posterize": "Posterize", "solarize": "Solarize",
+    "autocontrast": "AutoContrast", "equalize": "Equalize",
+}  # fmt: skip
+"""Our name of each operation, and torchvision's."""
+
+
+def space(kind: type[v2.Transform], name: str) -> tuple[np.ndarray, bool]:
+    """Return torchvision's strength of an operation at each magnitude, for a side of 331 pixels; is it signed?"""
+    magnitudes, signed = kind._AUGMENTATION_SPACE[THEIRS[name]]
+    strength = magnitudes(BINS + 1, 331, 331)
+    return np.zeros(BINS + 1) if strength is None else strength.double().numpy(), signed
+
+
+def strengths(drawn: Policy, name: str, side: int) -> np.ndarray:
+    """Return every strength drawn for an operation, in torchvision's units."""
+    ours = drawn.strength[drawn.chosen == NAMES.index(name)]
+    if name == "rotate":
+        return np.degrees(ours)
+    return np.rint(ours) if name == "posterize" else ours * side if name.startswith("translate") else ours
+
+
 def draws(n: int, seed: int = 0, epoch: int = 0) -> Draws:
     return Draws(seed, np.full(n, epoch), np.arange(n))
 
@@ -40,6 +67,12 @@ def one(name: str, strength: float, n: int = 1) -> Policy:
 def pictures(n: int, channels: int, dtype: torch.dtype) -> Tensor:
     images = torch.randint(20, 200, (n, channels, 19, 23), dtype=torch.uint8)
     return images if dtype == torch.uint8 else images / 255
+
+
+def smooth(height: int, width: int) -> Tensor:
+    """Return a picture without sharp edges, where kernels that place samples less finely still agree."""
+    coarse = F.interpolate(torch.rand(1, 3, 5, 6), (height, width), mode="bicubic").clamp(0, 1)
+    return (coarse[0] * 255).round().to(torch.uint8)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -62,25 +95,64 @@ def test_what_moves_pixels_leaves_colours_alone(name):
 
 
 @pytest.mark.parametrize("name, strength, moved", [
-    ("rotate", math.pi / 2, (60, 70)), ("shear_x", 0.5, (65, 50)), ("shear_y", 0.5, (80, 65)),
-    ("translate_x", 0.1, (90, 50)), ("translate_y", -0.1, (80, 42)), ("translate_x", 7.0, (87, 50)),
-    ("translate_y", -900.0, (80, -30)),
+    ("rotate", -math.pi / 2, (40, 70)), ("translate_x", 0.1, (90, 50)), ("translate_y", -0.1, (80, 42)),
+    ("translate_x", 7.0, (87, 50)), ("translate_y", -900.0, (80, -30)),
 ])  # fmt: skip
-def test_pixels_move_about_the_middle_of_the_picture(name, strength, moved):
+def test_pictures_turn_about_their_middle_and_move_by_pixels_or_shares_of_their_side(name, strength, moved):
     matrix = one(name, strength).matrices(np.array([[80, 100]]))[0]  # middle (50, 40)
-    start = {"rotate": (80, 30), "shear_x": (60, 50), "shear_y": (80, 50)}.get(name, (80, 50))
-    np.testing.assert_allclose((matrix @ (*start, 1.0))[:2], moved, atol=1e-9)
+    np.testing.assert_allclose((matrix @ (80, 50, 1.0))[:2], moved, atol=1e-9)
 
 
-def test_a_shear_of_the_papers_is_torchvisions():
-    torchvision_matrix = np.array([[1, 0.3, -0.3 * 40], [0, 1, 0], [0, 0, 1]])
-    np.testing.assert_allclose(one("shear_x", 0.3).matrices(np.array([[80, 100]]))[0], torchvision_matrix, atol=1e-12)
+@pytest.mark.parametrize("name, strength", [
+    ("shear_x", 0.3), ("shear_x", -0.7), ("shear_y", 0.7), ("shear_y", -0.3), ("rotate", math.radians(30)),
+    ("rotate", math.radians(-135)), ("translate_x", 7.0), ("translate_x", -32.0), ("translate_y", 32.0),
+])  # fmt: skip
+def test_pixels_move_as_in_torchvision(name, strength):
+    """Beyond a shear of 0.75 a step in the new picture passes 1.25 old pixels, which only ours averages."""
+    image = smooth(64, 81)
+    kind = v2.RandAugment(interpolation=InterpolationMode.BILINEAR)
+    magnitude = math.degrees(strength) if name == "rotate" else strength
+    theirs = kind._apply_image_or_video_transform(image, THEIRS[name], magnitude, kind.interpolation, kind._fill)
+    (ours,) = warp(image[None], one(name, strength).matrices(np.array([[64, 81]])), (64, 81))
+    assert (ours.short() - theirs.short()).abs().max() <= (0 if name.startswith("translate") else 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_strength_of_each_magnitude_of_randaugment_is_torchvisions(name):
+    for magnitude in range(BINS + 1):
+        augment = AugmentSettings(policy="randaugment", operations=1, magnitude=magnitude)
+        expected, signed = space(v2.RandAugment, name)
+        ours = strengths(policy.draw(augment, draws(400)), name, side=331)
+        np.testing.assert_allclose(np.unique(np.abs(ours)), np.unique(expected[magnitude]), rtol=1e-5)
+        assert (ours < 0).any() == (signed and magnitude > 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_strengths_of_trivialaugment_are_torchvisions(name):
+    expected, signed = space(v2.TrivialAugmentWide, name)
+    ours = strengths(policy.draw(AugmentSettings(policy="trivialaugment"), draws(10_000)), name, side=1)
+    np.testing.assert_allclose(np.unique(np.abs(ours)), np.unique(expected), rtol=1e-5)
+    assert (ours < 0).any() == signed
+
+
+@pytest.mark.parametrize("kind", [v2.RandAugment, v2.TrivialAugmentWide])
+def test_the_operations_are_torchvisions(kind):
+    assert {THEIRS[name] for name in NAMES} == set(kind._AUGMENTATION_SPACE)
+
+
+@pytest.mark.parametrize("side", [32, 331, 500, 662])
+def test_pictures_move_by_torchvisions_whole_pixels(side):
+    shares = np.linspace(0, 150 / 331, BINS + 1)
+    matrices = one("translate_x", 0.0, BINS + 1)
+    ours = Policy(matrices.chosen, shares[:, None]).matrices(np.tile([40, side], (BINS + 1, 1)))[:, 0, 2]
+    theirs = v2.RandAugment._AUGMENTATION_SPACE["TranslateX"][0](BINS + 1, 40, side)
+    assert ours.tolist() == [int(pixels) for pixels in theirs.tolist()]
 
 
 def test_operations_that_move_pixels_are_composed_in_the_order_drawn():
     two = Policy(np.array([[NAMES.index("translate_x"), NAMES.index("rotate")]]), np.array([[10.0, math.pi / 2]]))
     matrix = two.matrices(np.array([[100, 100]]))[0]
-    np.testing.assert_allclose((matrix @ (50, 50, 1.0))[:2], (50, 60), atol=1e-9)
+    np.testing.assert_allclose((matrix @ (50, 50, 1.0))[:2], (50, 40), atol=1e-9)
 
 
 def test_colours_change_in_the_order_drawn():

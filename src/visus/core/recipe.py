@@ -181,7 +181,7 @@ class AugmentSettings(Settings):
         contrast: largest relative change of the contrast.
         saturation: largest relative change of the saturation.
         hue: largest shift of the hue, in turns.
-        policy: ``none``, ``randaugment`` or ``trivialaugment``, before the others.
+        policy: ``none``, ``randaugment`` or ``trivialaugment``, before the others; its colours change after all moves.
         operations: how many operations RandAugment applies to a picture.
         magnitude: how strong RandAugment's operations are.
         erase: chance that a rectangle is filled with the mean colour.

@@ -38,7 +38,8 @@ def mix(
         weight = torch.from_numpy(own[~cut]).float()[:, None, None, None]
         images[rows] = images[rows] * weight + partners[rows] * (1 - weight)
     if cut.any():
-        boxes = rectangles(size, 1 - beta(augment.cutmix, draws.uniform("cutmix")[:, 0]), draws)
+        area = 1 - beta(augment.cutmix, draws.uniform("cutmix")[:, 0])
+        boxes = rectangles(size, area, draws.uniform("cutmix_place", 2))
         for i in np.flatnonzero(cut).tolist():
             x0, y0, x1, y1 = boxes[i].tolist()
             images[i, :, y0:y1, x0:x1] = partners[i, :, y0:y1, x0:x1]
@@ -46,9 +47,16 @@ def mix(
     return images, torch.from_numpy(own).float()
 
 
-def rectangles(size: tuple[int, int], area: Float64[Array, "B"], draws: Draws) -> Int64[Array, "B 4"]:
-    """Return xyxy boxes of the picture's shape and a share ``area`` of it, centred anywhere, cut at the edges."""
-    middle = draws.uniform("cutmix_place", 2)
+def rectangles(size: tuple[int, int], area: Float64[Array, "B"], middle: Float64[Array, "B 2"]) -> Int64[Array, "B 4"]:
+    """Return xyxy boxes of a picture's shape, rounded to whole pixels and cut at its edges.
+
+    torchvision cuts each half side down to whole pixels, and so takes less than ``area``.
+
+    Args:
+        size: (height, width) of the picture.
+        area: share of the picture that a box takes where it lies inside.
+        middle: of the box, as shares of width and height.
+    """
     sides = np.array([size[1], size[0]])
     half = np.sqrt(area)[:, None] * sides / 2
     low, high = np.floor(middle * sides - half + 0.5), np.floor(middle * sides + half + 0.5)

@@ -1,7 +1,8 @@
 """RandAugment and TrivialAugment: a few of fourteen operations drawn anew for each picture and epoch.
 
-Operations that move pixels become part of the one matrix of a sample, in the picture's own pixels and about its middle.
-Those that change colours are applied, in the order drawn, to the picture of the network's size.
+Operations that move pixels become part of the one matrix of a sample, in the picture's own pixels.  Those that change
+colours are applied, in the order drawn, to the picture of the network's size: always after what moves pixels, so that
+"equalize, then rotate" equalizes what the rotation and the crop left, where torchvision equalizes the whole picture.
 """
 
 from __future__ import annotations
@@ -62,10 +63,7 @@ class Policy:
         moved = geometry.identities(len(sizes))
         for operation, rows, strength in self._turns():
             if operation.pixels is not None:
-                middle = sizes[rows, 1] / 2, sizes[rows, 0] / 2
-                step = operation.pixels(strength, sizes[rows])
-                about = geometry.translations(*middle) @ step @ geometry.translations(-middle[0], -middle[1])
-                moved[rows] = about @ moved[rows]
+                moved[rows] = operation.pixels(strength, sizes[rows]) @ moved[rows]
         return moved
 
     def recolour(self, levels: Tensor) -> Tensor:
@@ -162,22 +160,27 @@ def _levels(numbers: Tensor, like: Tensor) -> Tensor:
 
 def _pixels(by: Float64[Array, "n"], side: Int64[Array, "n"]) -> Float64[Array, "n"]:
     """Return whole pixels: strengths up to 1 are shares of the side, larger ones pixels, and no more than the side."""
-    pixels: Float64[Array, "n"] = np.trunc(np.where(np.abs(by) <= 1, by * side, np.clip(by, -side, side)))
-    return pixels
+    pixels: Float64[Array, "n"] = np.where(np.abs(by) <= 1, by * side, np.clip(by, -side, side))
+    return np.asarray(np.trunc(pixels.round(6)))  # 150 / 331 of 331 pixels are 150, whatever the last bit says
+
+
+def _rotate(by: Float64[Array, "n"], sizes: Int64[Array, "n 2"]) -> Float64[Array, "n 3 3"]:
+    """Return the matrices that turn pictures about their middle, counter-clockwise on the screen."""
+    x, y = sizes[:, 1] / 2, sizes[:, 0] / 2
+    return np.asarray(geometry.translations(x, y) @ geometry.rotations(-by) @ geometry.translations(-x, -y))
 
 
 _SHEAR, _MOVE, _STRONG, _WIDE = (0.0, 0.3), (0.0, 150 / 331), (0.0, 0.9), (0.0, 0.99)
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation("identity"),
-    Operation("shear_x", _SHEAR, _WIDE, True, pixels=lambda by, sizes: geometry.shears(by, 0 * by)),
-    Operation("shear_y", _SHEAR, _WIDE, True, pixels=lambda by, sizes: geometry.shears(0 * by, by)),
+    Operation("shear_x", _SHEAR, _WIDE, True, pixels=lambda by, sizes: geometry.shears(-by, 0 * by)),
+    Operation("shear_y", _SHEAR, _WIDE, True, pixels=lambda by, sizes: geometry.shears(0 * by, -by)),
     Operation("translate_x", _MOVE, (0.0, 32.0), True,
               pixels=lambda by, sizes: geometry.translations(_pixels(by, sizes[:, 1]), 0 * by)),
     Operation("translate_y", _MOVE, (0.0, 32.0), True,
               pixels=lambda by, sizes: geometry.translations(0 * by, _pixels(by, sizes[:, 0]))),
-    Operation("rotate", (0.0, math.radians(30)), (0.0, math.radians(135)), True,
-              pixels=lambda by, sizes: geometry.rotations(by)),
+    Operation("rotate", (0.0, math.radians(30)), (0.0, math.radians(135)), True, pixels=_rotate),
     Operation("brightness", _STRONG, _WIDE, True, lambda x, by: _affine(x, brightness=1 + by)),
     Operation("saturation", _STRONG, _WIDE, True, lambda x, by: _affine(x, saturation=1 + by)),
     Operation("contrast", _STRONG, _WIDE, True, lambda x, by: _affine(x, contrast=1 + by)),
@@ -189,4 +192,5 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("equalize", colours=lambda x, by: _kernel("equalize", x)),
 )  # fmt: skip
 """The fourteen of both papers.  A strength is a tangent, a share of the side (RandAugment) or pixels (TrivialAugment),
-radians, a relative change, bits that are kept, or a level."""
+radians, a relative change, bits that are kept, or a level.  A shear leaves the left top corner where it is, as in the
+code of both papers and in torchvision."""
