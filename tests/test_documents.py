@@ -12,7 +12,11 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGES = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if "_build" not in page.parts]
+PAGES = [
+    page
+    for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+    if "_build" not in page.parts
+]
 
 
 def extension(name: str) -> ModuleType:
@@ -42,6 +46,19 @@ def test_a_block_that_is_not_run_says_why():
     for page in PAGES:
         for remark in re.finditer(r"<!-- no-run:(.*?)-->", page.read_text(encoding="utf-8")):
             assert len(remark[1].split()) >= 3, f"{page.name}: {remark[0]}"
+
+
+def test_every_line_of_a_shells_block_is_run_or_the_block_says_why_not():
+    for page in PAGES:
+        for block in pages.blocks(page.read_text(encoding="utf-8")):
+            left = len(list(pages.typed(block))) - len(list(pages.commands(block)))
+            assert not left, f"{page.name}:{block.line}: {left} lines are not run, and no remark says why"
+
+
+def test_a_command_of_another_program_is_seen_and_a_printed_line_is_not_taken_for_one():
+    (block,) = pages.blocks("```console\n$ pip install uv && uv run visus demo\nvisus demo: done\n```\n")
+    assert list(pages.typed(block)) == ["pip install uv && uv run visus demo"]
+    assert list(pages.commands(block)) == []
 
 
 def test_every_setting_has_its_words_in_the_table():

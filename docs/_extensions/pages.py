@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 FENCE = re.compile(r"^(?P<fence>`{3,})(?P<language>[\w-]*)[^\n]*\n(?P<code>.*?)^(?P=fence)[ ]*$", re.M | re.S)
+SHELLS = {"console", "bash", "sh", "shell"}
 REMARK = re.compile(r"<!-- (?P<kind>no-run|exits): (?P<what>[^\n]*?) -->\s*\Z")
 
 
@@ -51,18 +52,26 @@ def blocks(text: str) -> Iterator[Block]:
         block = Block(
             found["language"], found["code"], text.count("\n", 0, found.start("code")) + 1, found.end(), exits
         )
-        if block.language == "python" or any(commands(block)):
+        if block.language in {"python", *SHELLS}:
             yield block
 
 
 def commands(block: Block) -> Iterator[list[str]]:
-    """Yield the arguments of each call of visus in a shell's block; other lines are what it prints."""
-    if block.language not in {"console", "bash", "sh"}:
+    """Yield the arguments of each call of visus in a shell's block: the lines that are run."""
+    for line in typed(block):
+        words = re.match(r"(?:uv run )?visus( .*)?$", line)
+        if words is not None:
+            yield shlex.split(words[1] or "", comments=True)
+
+
+def typed(block: Block) -> Iterator[str]:
+    """Yield each line a reader types in a shell's block; behind prompts, other lines are what it prints."""
+    if block.language not in SHELLS:
         return
     for line in block.code.replace("\\\n", " ").splitlines():
-        words = re.match(r"(?:\$ )?(?:uv run )?visus( .*)?$", line)
-        if words is not None and (line.startswith("$") or block.language != "console"):
-            yield shlex.split(words[1] or "", comments=True)
+        prompt, command = line.startswith("$ "), line.removeprefix("$ ").strip()
+        if command and not command.startswith("#") and (prompt or block.language != "console"):
+            yield command
 
 
 def perform(text: str, name: str) -> Iterator[Done]:
