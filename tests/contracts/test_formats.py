@@ -110,10 +110,8 @@ def test_it_says_what_it_is_and_what_it_recognised(name: str, tmp_path: Path):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_reading_twice_gives_the_same_data(name: str, tmp_path: Path):
-    first = opened(name, tmp_path)
-    again = open_data("digits" if name == "digits" else first.root, SETTINGS, carve=False)
-    if name == "torchvision":
-        again = open_data("torchvision:MNIST", SETTINGS, root=tmp_path, carve=False)
+    example = EXAMPLES[name](tmp_path)
+    first, again = (open_data(example, SETTINGS, root=tmp_path, carve=False) for _ in range(2))
     assert first.fingerprint() == again.fingerprint() and list(first.ids) == list(again.ids)
 
 
@@ -144,15 +142,11 @@ def test_an_empty_folder_is_not_recognised_and_not_read(name: str, tmp_path: Pat
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_reading_writes_nothing(name: str, tmp_path: Path):
-    EXAMPLES[name](tmp_path)
+    example = EXAMPLES[name](tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     for path in tmp_path.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
-    open_data(
-        "digits" if name == "digits" else "torchvision:MNIST" if name == "torchvision" else tmp_path,
-        SETTINGS,
-        root=tmp_path,
-    )
+    open_data(example, SETTINGS, root=tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     for path in [tmp_path, *tmp_path.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)

@@ -40,7 +40,7 @@ def facts(column, **changes):
     usual = {
         "annotation": column,
         "classes": CLASSES,
-        "counts": {"label": (2, 2, 2), "labels": (3, 3, 2), "numbers": ()}[column],
+        "counts": {"label": (2, 2, 2), "labels": (3, 3, 2)}.get(column, ()),
         "train": B,
         "sizes": ((12, 12),) * B,
         "channels": 3,

@@ -60,7 +60,7 @@ def settled(
     return partial(loss, **{name: value for name, value in {**numbers, **given}.items() if name in takes})
 
 
-_NUMBERS = ("smoothing", "gamma", "alpha", "delta")
+_NUMBERS = tuple(name for name in LossSettings.model_fields if name not in ("name", "class_weights"))
 
 
 def _without(argument: str, columns: tuple[str, ...]) -> str:
