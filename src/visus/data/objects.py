@@ -51,6 +51,12 @@ class Outlines:
         parts = range(int(self.parts[m]), int(self.parts[m + 1]))
         return [self.xy[self.corners[q] : self.corners[q + 1]] for q in parts]
 
+    def take(self, indices: NDArray[np.int64]) -> Outlines:
+        """Return the outlines of some objects, in the given order."""
+        part, parts = _gather(self.parts, indices)
+        corner, corners = _gather(self.corners, part)
+        return Outlines(parts, corners, self.xy[corner])
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -143,7 +149,19 @@ class Objects:
 
     def take(self, indices: NDArray[np.int64]) -> Objects:
         """Return the objects of some records, in the given order."""
-        return Objects.of([self[int(i)] for i in indices])
+        return self.arranged(*_gather(self.starts, indices))
+
+    def arranged(self, order: NDArray[np.int64], starts: NDArray[np.int64]) -> Objects:
+        """Return some objects, in the given order, as those of the records that begin at ``starts``."""
+        outlines = self.outlines.take(order) if self.outlines is not None else None
+        masks = self.masks.take(order) if self.masks is not None else ()
+        more = self.more.take(order) if self.more is not None else ()
+        return Objects(
+            starts, self.boxes[order], self.labels[order], self.ids[order], self.crowd[order], self.area[order],
+            outlines if outlines is not None and len(outlines.xy) else None,
+            Strings(masks) if any(masks) else None,
+            Strings(more) if any(more) else None,
+        )  # fmt: skip
 
     def content(self) -> Iterator[bytes]:
         """Yield everything it says, for a fingerprint."""
@@ -221,6 +239,13 @@ class Remark:
 
 def _bounds(lengths: Iterable[int]) -> NDArray[np.int64]:
     return np.cumsum([0, *lengths], dtype=np.int64)
+
+
+def _gather(bounds: NDArray[np.int64], indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where the items of some ranges lie, one range after the other, and where each range begins among them."""
+    lengths = np.diff(bounds)[indices]
+    begins = np.concatenate([[0], np.cumsum(lengths)])
+    return np.arange(begins[-1]) + np.repeat(bounds[:-1][indices] - begins[:-1], lengths), begins
 
 
 def _content(value: Any) -> Iterator[bytes]:

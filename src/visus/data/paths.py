@@ -41,7 +41,10 @@ def open_regular(path: Path) -> IO[bytes]:
 
 def shown(path: Path | str) -> str:
     """Return a path as one line of text that can be printed and stored anywhere, whatever bytes its name is made of."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, which no file system has, but a text file may
+        text = os.fspath(path).encode("utf-8", "backslashreplace").decode()
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
