@@ -1,0 +1,135 @@
+"""Marked objects made fit to learn from: cut at the edges of their pictures, and what is left out or odd is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visus.data import polygons
+from visus.data.objects import Outlines, Remark
+
+SMALLEST = 0.1
+"""Pixels: an object whose box is narrower or lower is left out."""
+
+ROUNDING = 0.02
+"""Pixels that numbers of two decimals may reach past an edge without a word."""
+
+FAR = 1e9
+"""Pixels beyond which nothing lies, whatever a file says."""
+
+MANY_CORNERS = 10_000
+"""Corners of one object from which on it is remarked."""
+
+MOST_REMARKS = 1000
+"""Remarks of one kind on one file that are listed one by one; of more, only how many there are."""
+
+Tell: TypeAlias = Callable[[int, str, str, str, str], None]
+"""Told of an object: its index, the status and code of a remark, what of it, and why."""
+
+
+class Remarks:
+    """The remarks of one reading, of which no more are listed than anybody reads."""
+
+    def __init__(self) -> None:
+        self._listed: list[Remark] = []
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+
+    def add(self, file: str, status: str, code: str, why: str, where: str = "") -> None:
+        """Make a remark; see ``Remark``."""
+        kind = file, status, code
+        self._counts[kind] += 1
+        if self._counts[kind] <= MOST_REMARKS:
+            self._listed.append(Remark(file, status, code, why, where))
+
+    def all(self) -> tuple[Remark, ...]:
+        """Return them in their order; where there are too many of a kind, a last one says how many more."""
+        rest = [(kind, n - MOST_REMARKS) for kind, n in self._counts.items() if n > MOST_REMARKS]
+        return (*self._listed, *(Remark(*kind, f"{n:,} more of this kind") for kind, n in rest))
+
+
+def fit_boxes(
+    boxes: NDArray[np.float64], edges: NDArray[np.int64], tell: Tell
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return boxes cut at the edges of their pictures, and which of them are kept.
+
+    Told are DATA-220 clipped, DATA-221 skipped for lying outside, DATA-222 skipped for having no area.
+
+    Args:
+        boxes: (M, 4) x0, y0, x1, y1, finite.
+        edges: (M, 2) height and width of their pictures; 0 where they are not known.
+        tell: of every box that is cut or left out.
+    """
+    size = np.where(edges > 0, edges, FAR)
+    limits = size[:, [1, 0, 1, 0]]
+    cut = np.clip(boxes, 0, limits) + 0.0  # no -0.0
+    thin: NDArray[np.bool_] = np.any(cut[:, 2:] - cut[:, :2] < SMALLEST, axis=1)
+    past = ((boxes < -ROUNDING) | (boxes > limits + ROUNDING)).any(1)
+    for m in np.flatnonzero(thin | past).tolist():
+        width, height = boxes[m, 2] - boxes[m, 0], boxes[m, 3] - boxes[m, 1]
+        where = f"the picture of {_size(edges[m])}" if edges[m].all() else "the picture"
+        if min(width, height) < SMALLEST:
+            tell(m, "skipped", "DATA-222", "bbox", f"the box is {width:.6g} x {height:.6g} pixels")
+        elif thin[m]:
+            tell(m, "skipped", "DATA-221", "bbox", f"the box lies outside {where}")
+        else:
+            tell(m, "clipped", "DATA-220", "bbox", f"the box reaches past the edge of {where}")
+    return cut, ~thin
+
+
+def fit_outlines(outlines: Outlines, edges: NDArray[np.int64], tell: Tell) -> tuple[Outlines, NDArray[np.bool_]]:
+    """Return outlines cut at the edges of their pictures, and which objects are kept; one without an outline is.
+
+    Told are DATA-223 clipped, DATA-224 skipped for lying outside, DATA-225 warned of very many corners, DATA-226 warned
+    of a polygon that crosses itself.
+
+    Args:
+        outlines: of M objects, finite.
+        edges: (M, 2) height and width of their pictures; 0 where they are not known.
+        tell: of every object whose outline is cut, left out or odd.
+    """
+    size = np.where(edges > 0, edges, FAR)
+    outlines = Outlines(outlines.parts, outlines.corners, np.clip(outlines.xy, -FAR, FAR))
+    part_of = np.repeat(np.arange(len(outlines)), np.diff(outlines.parts))
+    corner_of = np.repeat(np.arange(len(part_of)), np.diff(outlines.corners))
+    limits = size[part_of[corner_of]][:, ::-1]
+    past = ((outlines.xy < -ROUNDING) | (outlines.xy > limits + ROUNDING)).any(1)
+    within = Outlines(outlines.parts, outlines.corners, np.clip(outlines.xy, 0, limits) + 0.0)
+    odd = np.unique(corner_of[past])
+    for m in np.unique(part_of[odd]).tolist():
+        tell(m, "clipped", "DATA-223", "segmentation", "the outline reaches past the edge of the picture")
+    corners = outlines.corners[outlines.parts]
+    for m in np.flatnonzero(np.diff(corners) > MANY_CORNERS).tolist():
+        tell(m, "warned", "DATA-225", "segmentation", f"the outline has {corners[m + 1] - corners[m]:,} corners")
+    for m in np.unique(part_of[polygons.turns(outlines) != 1]).tolist():
+        tell(m, "warned", "DATA-226", "segmentation", "the outline crosses itself")
+    cuts = {
+        q: polygons.cut(outlines.xy[outlines.corners[q] : outlines.corners[q + 1]], size[part_of[q]].tolist())
+        for q in odd.tolist()
+    }
+    fitted = _with_parts(within, {q: cut if len(cut) >= 3 else cut[:0] for q, cut in cuts.items()})
+    empty = (np.diff(fitted.parts) == 0) & (np.diff(outlines.parts) > 0)
+    for m in np.flatnonzero(empty).tolist():
+        tell(m, "skipped", "DATA-224", "segmentation", "the outline lies outside the picture")
+    return fitted, ~empty
+
+
+def _with_parts(outlines: Outlines, changed: dict[int, NDArray[np.float64]]) -> Outlines:
+    """Return outlines with some parts replaced; a part of no corners is left out."""
+    if not changed:
+        return outlines
+    pieces, lengths, done = [], np.diff(outlines.corners), 0
+    for q in sorted(changed):
+        pieces += [outlines.xy[done : outlines.corners[q]], changed[q]]
+        done = int(outlines.corners[q + 1])
+        lengths[q] = len(changed[q])
+    kept = np.concatenate([[0], np.cumsum(lengths > 0)])
+    corners = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
+    return Outlines(kept[outlines.parts], corners, np.concatenate([*pieces, outlines.xy[done:]]))
+
+
+def _size(edges: NDArray[np.int64]) -> str:
+    return f"{edges[1]} x {edges[0]}"
