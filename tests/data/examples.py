@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import pickle
 import struct
 import tarfile
@@ -128,6 +129,31 @@ def boxes_csv(root: Path) -> Path:
         if not i % 4:
             rows.append(f"images/{i:02}.png,,,,,,{part},")
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def coco(root: Path) -> Path:
+    """Two COCO files with boxes, polygons of several parts, masks, crowds, points, and numbers with gaps."""
+    first = 0
+    for part, count in (("train", 12), ("test", 6)):
+        images, annotations = [], []
+        for i in range(count):
+            write_picture(root / "images" / part / f"{part}_{i}.png", first + i, (24, 32))
+            images.append({"id": 10 + 3 * i, "file_name": f"{part}_{i}.png", "width": 32, "height": 24, "license": 1})
+            shared = {"image_id": 10 + 3 * i, "area": 48.5, "iscrowd": 0}
+            annotations += [
+                {**shared, "id": 2 * i, "category_id": (7, 3, 90)[i % 3], "bbox": [i, 2.25, 8.5, 6],
+                 "segmentation": [[i, 2.25, i + 8.5, 2.25, i, 8.25], [i + 1, 4, i + 2, 4, i + 2, 5]],
+                 "keypoints": [i + 1, 3, 2], "num_keypoints": 1},
+                {**shared, "id": 2 * i + 1, "category_id": 7, "bbox": [5, 4, 1, 9], "iscrowd": i % 2,
+                 "segmentation": {"size": [24, 32], "counts": [24 * 5 + 4, 9, 24 * 26 + 11]}},
+            ]  # fmt: skip
+        names = {7: "cat", 3: "dog", 90: "owl"}
+        categories = [{"id": n, "name": name, "supercategory": "animal"} for n, name in names.items()]
+        document = {"info": {"year": 2024}, "images": images, "annotations": annotations, "categories": categories}
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(document))
+        first += count
     return root
 
 
