@@ -67,6 +67,46 @@ def shards(root: Path) -> Path:
     return root
 
 
+def write_mask(path: Path, values: np.ndarray, palette: np.ndarray | None = None) -> Path:
+    """Write a PNG of one channel: with a palette, else grey of 8 bits, or of 16 where the values have them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(values)
+    if palette is not None:
+        image.putpalette(palette.astype(np.uint8).tobytes())
+    image.save(path)
+    return path
+
+
+def masks(root: Path) -> Path:
+    """Pictures beside palette masks of three classes, with pixels that are ignored."""
+    random = np.random.default_rng(0)
+    for i in range(15):
+        part = "test" if i >= 9 else "train"
+        write_picture(root / f"images/{part}/{i}.png", i)
+        values = random.choice(np.array([0, 1, 2, 255], np.uint8), (8, 8))
+        write_mask(root / f"masks/{part}/{i}.png", values, random.integers(0, 256, (256, 3)) if i % 2 else None)
+    (root / "classes.txt").write_text("sky\nroad\ntree\n")
+    return root
+
+
+def mot(root: Path) -> Path:
+    """Four short sequences with objects of three classes."""
+    for k in range(4):
+        lines = []
+        for frame in range(1, 5):
+            write_picture(root / f"train/SEQ-{k}/img1/{frame:06}.png", 10 * k + frame)
+            lines += [f"{frame},{7 + j},{1 + j},{2 + j},3,4.5,1,{(1, 3, 7)[j]},0.5" for j in range(3)]
+        (root / f"train/SEQ-{k}/gt").mkdir()
+        (root / f"train/SEQ-{k}/gt/gt.txt").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def clips(root: Path) -> Path:
+    """Four clips of three frames for each of three classes."""
+    tree = {f"{name}/clip_{k}": 3 for name in ("run", "sit", "wave") for k in range(4)}
+    return write_tree(root, tree)
+
+
 def add_member(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     """Add a regular file to a tar archive."""
     member = tarfile.TarInfo(name)

@@ -375,7 +375,7 @@ def test_a_peek_tells_what_decoding_gives(tmp_path: Path, format: str, channels:
     path.write_bytes(encoded(picture(channels=channels), format, exif=exif))
     result = decode(path)
     kept = 1 if result.pixels.ndim == 2 else 3
-    assert peek(path) == (*result.pixels.shape[:2], kept, result.format)
+    assert peek(path) == (*result.pixels.shape[:2], kept, result.format, result.orientation)
 
 
 def test_every_odd_file_is_peeked_as_it_is_decoded(bad_inputs: Path):

@@ -36,7 +36,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 Pixels = NDArray[np.generic]
+Number = TypeVar("Number", bound=np.generic)
 
 BACKGROUND = 255  # transparent pictures are laid on white, as a page would show them
 MAX_PIXELS = 100_000_000
@@ -75,12 +76,27 @@ class Decoded:
 
 
 class Peek(NamedTuple):
-    """What a header says: upright height and width, channels after decoding (1 or 3), and the format."""
+    """What a header says: upright size, channels after decoding (1 or 3), the format, and EXIF's orientation."""
 
     height: int
     width: int
     channels: int
     format: str
+    orientation: int
+
+
+class Opened(NamedTuple):
+    """A picture whose header has passed the door; nothing is decoded yet.
+
+    Attributes:
+        image: Pillow's lazy image, in whatever mode its file has.
+        format: what its bytes are: a key of ``EXTENSIONS``.
+        turn: EXIF's orientation, 1 to 8, that is still to be applied to its pixels; see ``upright``.
+    """
+
+    image: ImageFile
+    format: str
+    turn: int
 
 
 def decode(
@@ -123,7 +139,7 @@ def decode(
     others = [other for other, suffixes in EXTENSIONS.items() if suffix in suffixes and other != format]
     if others:
         notes.append(f"the content is {format}, the name says {others[0]}")
-    return Decoded(_upright(pixels, header.turn), format, tuple(notes), header.orientation, header.size)
+    return Decoded(upright(pixels, header.turn), format, tuple(notes), header.orientation, header.size)
 
 
 def peek(source: Path, *, max_pixels: int = MAX_PIXELS) -> Peek:
@@ -136,7 +152,41 @@ def peek(source: Path, *, max_pixels: int = MAX_PIXELS) -> Peek:
         format = recognise(file.read(_START), shown(source))
         file.seek(0)
         header = _header(file, format, shown(source), max_pixels)
-    return Peek(*header.size, header.channels, format)
+    return Peek(*header.size, header.channels, format, header.orientation)
+
+
+@contextmanager
+def opened(source: Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> Iterator[Opened]:
+    """Open a picture of which the stored numbers are wanted, not the colours, with the checks of ``decode``.
+
+    Raises:
+        DataError: as ``decode``; what Pillow raises within the block too.
+    """
+    subject = shown(source)
+    with open_regular(source) as file:
+        data = _whole(file, subject, max_bytes)
+    format = recognise(bytes(data[:_START]), subject)
+    header = _header(io.BytesIO(data), format, subject, max_pixels)
+    try:
+        if format == "png":
+            check_png(data)
+        with _collecting([]) if format == "tiff" else nullcontext():
+            yield Opened(header.opened or _open_with_pillow(io.BytesIO(data), format)[0], format, header.turn)
+    except (MemoryError, DataError):
+        raise
+    except Exception as error:  # as below
+        raise _damaged(subject, error, io.BytesIO(data)) from error
+
+
+def upright(pixels: NDArray[Number], orientation: int) -> NDArray[Number]:
+    """Return pixels turned as EXIF's orientation 1 to 8 asks."""
+    if orientation in {5, 6, 7, 8}:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 # What is below stands in the order in which a file passes it.
@@ -503,14 +553,3 @@ def _lab_to_rgb(opened: Any) -> Any:
 
     to_srgb = ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")
     return ImageCms.applyTransform(opened, to_srgb)
-
-
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Return pixels turned as EXIF's orientation 1 to 8 asks."""
-    if orientation in {5, 6, 7, 8}:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in {3, 4, 7, 8}:
-        pixels = pixels[::-1]
-    if orientation in {2, 3, 6, 7}:
-        pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)

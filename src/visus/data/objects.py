@@ -176,8 +176,10 @@ class ClassMaps:
         root: the folder of the data.
         paths: (N,) of the files below it; empty where a record has none.
         values: (K,) int64: the value in the files of each dense class.
-        ignore: values that say nothing of a pixel, and so does every value in no list.
+        ignore: values that say nothing of a pixel.  A value that neither list holds is refused when a map is read.
         palette: (K, 3) uint8 colours of the classes, where the data states them.
+        pictures: (N,) of the pictures below it, whose size and EXIF turn the maps must fit; None where they are taken
+            as they are.
     """
 
     root: Path
@@ -185,6 +187,7 @@ class ClassMaps:
     values: NDArray[np.int64]
     ignore: tuple[int, ...] = (255,)
     palette: NDArray[np.uint8] | None = None
+    pictures: Strings | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
