@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
@@ -132,6 +132,20 @@ def test_what_is_left_of_a_polygon_lies_inside_the_frame(seed, tilted):
     kept = warp_polygon(polygon, matrix, SIZE)
     assert bool(torch.isfinite(kept).all())
     assert bool(((kept >= -1e-6) & (kept <= torch.tensor([400.0, 320]).double() + 1e-6)).all())
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+@settings(max_examples=30)
+def test_random_warps_of_mask_class_map_and_polygon_agree(seed, tilted):
+    values = np.random.default_rng(seed).uniform((-3, 0.6, -0.4, -60, -50), (3, 1.6, 0.4, 60, 50))
+    matrix = perspective(seed) if tilted else affine(*values)
+    outline = clover(seed)
+    mask = raster(outline)
+    drawn = raster(warp_polygon(outline, matrix, SIZE))
+    assume(int(drawn.sum()) >= 8000)  # of less, the pixels along the edge are too large a part
+    moved = Masks(mask[None], torch.tensor([3])).warp(matrix, SIZE).masks[0]
+    assert overlap(moved, drawn) >= 0.98
+    assert torch.equal(ClassMap(mask.long(), ignore=0).warp(matrix, SIZE).classes == 1, moved)
 
 
 def test_a_mirrored_class_map_is_the_map_read_backwards():
