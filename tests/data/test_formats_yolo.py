@@ -396,6 +396,7 @@ def test_any_boxes_and_outlines_come_back(records: list, outlined: bool, home: P
 
 
 def damage(home: Path, data: st.DataObject) -> None:
+    (home / "labels/train").mkdir(parents=True, exist_ok=True)
     (home / "labels/train/0.txt").write_text("0 0.5 0.5 0.25 0.5\n1 0.1 0.2 0.1 0.2\n")
     (home / "labels/train/1.txt").write_text("0 0.25 0.25 0.5 0.25 0.5 0.75\n")
     (home / "data.yaml").write_text(

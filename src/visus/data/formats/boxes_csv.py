@@ -152,24 +152,22 @@ def write(dataset: Dataset, folder: Path) -> None:
     """
     if dataset.objects is None:
         raise DataError("DATA-237", f"{dataset.name}: there are no boxes that a table could hold")
-    marks = [dataset.objects[i] for i in range(len(dataset))]
     records = dataset.original.records if dataset.original is not None else None
-    said = [_texts(text) for text in records] if records is not None else [{} for _ in marks]
-    beside = [[_texts(mark.more) for mark in held] for held in marks]
-    kept = dict.fromkeys(name for held, own in zip(beside, said, strict=True) for more in (*held, own) for name in more)
+    rows: list[tuple[int, list[str], dict[str, str]]] = []
+    for i in range(len(dataset)):
+        drawn = [mark for mark in dataset.objects[i] if mark.label >= 0]  # a table has no box without a label
+        rows += [(i, [dataset.classes[m.label], *map(decimal, m.box)], _texts(m.more)) for m in drawn]
+        if not drawn:
+            rows.append((i, [""] * 5, _texts(records[i]) if records is not None else {}))
+    others = list(dict.fromkeys(name for *_, said in rows for name in said if _is_other(name)))
     usual = ["path", "label", "xmin", "ymin", "xmax", "ymax", "split"]
     usual += ["group"] if dataset.groups is not None else []
-    others = [name for name in kept if _is_other(name)]
-    rows: list[list[str]] = [[*usual, *others]]
-    for i, (id, split) in enumerate(zip(dataset.ids, dataset.split.tolist(), strict=True)):
-        ends = [SPLITS[split], *([str(dataset.groups[i])] if dataset.groups is not None else [])]
-        drawn = [(mark, more) for mark, more in zip(marks[i], beside[i], strict=True) if mark.label >= 0]
-        for mark, more in drawn:
-            sides = map(decimal, mark.box)
-            rows.append([id, dataset.classes[mark.label], *sides, *ends, *(more.get(name, "") for name in others)])
-        if not drawn:
-            rows.append([id, "", "", "", "", "", *ends, *(said[i].get(name, "") for name in others)])
-    write_table(folder / "labels.csv", rows)
+    groups = dataset.groups.tolist() if dataset.groups is not None else None
+    lines = [[*usual, *others]]
+    for i, fields, said in rows:
+        ends = [SPLITS[int(dataset.split[i])], *([str(groups[i])] if groups is not None else [])]
+        lines.append([dataset.ids[i], *fields, *ends, *(said.get(name, "") for name in others)])
+    write_table(folder / "labels.csv", lines)
     write_list(folder / "classes.txt", dataset.classes)
 
 
