@@ -139,9 +139,8 @@ def test_loose_pictures_beside_class_folders_are_noted(tmp_path: Path):
     assert any("1 pictures that lie in no class folder" in note for note in read(tmp_path).notes)
 
 
-@pytest.mark.parametrize("others", [(), ("trainannot", "testannot")])
-def test_train_and_test_without_class_folders_are_no_classes(others: tuple[str, ...], tmp_path: Path):
-    write_tree(tmp_path, dict.fromkeys(("train", "test", *others), 2))
+def test_train_and_test_without_class_folders_are_no_classes(tmp_path: Path):
+    write_tree(tmp_path, {"train": 2, "test": 2})
     with pytest.raises(DataError, match="nothing says what they show") as caught:
         open_data(tmp_path, DataSettings())
     assert caught.value.code == "DATA-006"
