@@ -1,6 +1,8 @@
 """What augmentation costs a picture: visus.transforms against torchvision's transforms as a tutorial writes them.
 
 All sides prepare the same pictures in turn, A B C A B C, in one process at one thread; figures are medians over rounds.
+They draw from the same ranges, but hue is not the same operation: torchvision goes to HSV and back, visus turns colours
+in YIQ as part of one matrix a picture.
 
     python benchmarks/augmentation.py [--rounds 15]
 """

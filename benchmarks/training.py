@@ -1,11 +1,12 @@
 """Training from JPEG files of 500 x 375: images a second of ``visus.train`` against the tutorial's loop, in turn.
 
 Both sides train the same network on the same files at the same size with the same optimiser (SGD, momentum 0.9,
-weight decay 1e-4) and batch, with RandomResizedCrop, flip and colour jitter (with hue).  The tutorial's: ImageFolder
-with PIL, torchvision's transforms, a DataLoader with two workers, float32, default memory format.  Ours: the engine's
-loop as the verb assembles it, with its cache, its checks, its log and its saves.  ResNet-18 at 224 pixels (batch 32),
-and two plain networks at 64 (batch 128): loading rules in the small one, computing in the wider one.  Also says how
-long training waited for data once the cache was made.
+weight decay 1e-4) and batch, with RandomResizedCrop, flip and colour jitter, of which hue is the cheaper operation on
+our side: a rotation in YIQ instead of the way to HSV and back.  The tutorial's: ImageFolder with PIL, torchvision's
+transforms, a DataLoader with two workers, float32, default memory format.  Ours: the engine's loop as the verb
+assembles it, with its cache, its checks, its log and its saves.  The first round, which makes the cache, and our
+validations are left out.  ResNet-18 at 224 pixels (batch 32), and two plain networks at 64 (batch 128): loading rules
+in the small one, computing in the wider one.  Also says how long training waited for data once the cache was made.
 
     python benchmarks/training.py [--pictures 1024] [--steps 24] [--rounds 3]
 """

@@ -180,7 +180,7 @@ class AugmentSettings(Settings):
         brightness: largest relative change of the brightness.
         contrast: largest relative change of the contrast.
         saturation: largest relative change of the saturation.
-        hue: largest shift of the hue, in turns.
+        hue: largest shift of the hue, in turns: a rotation in YIQ, which keeps the luma; not torchvision's HSV hue.
         policy: ``none``, ``randaugment`` or ``trivialaugment``, before the others; its colours change after all moves.
         operations: how many operations RandAugment applies to a picture.
         magnitude: how strong RandAugment's operations are.
