@@ -3,9 +3,10 @@
 Every child is ``python -m visus train`` or ``resume`` in a process of its own, killed with SIGKILL at a uniformly
 random moment; after each kill the newest complete state must load.  A run that ends is compared bit for bit (SHA-256
 of both model files' tensors, and the list of losses) and the next one begins, until the wanted number of kills is
-reached.
+reached.  Runs take turns with 0 and 2 worker processes; all of them must end like the one that was left alone with
+the first of these numbers.
 
-    python benchmarks/exactness.py [DATA] [--kills 50] [--steps 400] [--workers 0]
+    python benchmarks/exactness.py [DATA] [--kills 50] [--steps 400] [--workers 0 2]
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from pathlib import Path
 from visus.core.modelfile import checksum, read_model
 
 
-def command(verb: str, data: str, folder: Path, given: argparse.Namespace) -> list[str]:
+def command(verb: str, data: str, folder: Path, steps: int, workers: int) -> list[str]:
     visus = [sys.executable, "-m", "visus"]
     if verb == "resume":
         return [*visus, "resume", str(folder), "--quiet"]
     sets = ["--set", "save_every=0.3", "--set", "data.validation=0.2"]
-    lengths = ["--steps", str(given.steps), "--workers", str(given.workers)]
+    lengths = ["--steps", str(steps), "--workers", str(workers)]
     return [*visus, "train", data, "--out", str(folder), *lengths, "--quiet", *sets]
 
 
@@ -49,29 +50,30 @@ def main() -> int:
     parser.add_argument("data", nargs="?", default="digits")
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="worker processes, taken in turn")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     chance = random.Random(given.seed)
     kills = runs = different = lost = left = 0
     with tempfile.TemporaryDirectory() as base:
-        whole = Path(base) / "whole"
-        began = time.perf_counter()
-        subprocess.run(command("train", given.data, whole, given), check=True, stdout=subprocess.DEVNULL)
-        alone = time.perf_counter() - began
+        alone = {}
+        for workers in reversed(given.workers):
+            whole = Path(base) / f"whole-{workers}"
+            began = time.perf_counter()
+            words = command("train", given.data, whole, given.steps, workers)
+            subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
+            alone[workers] = time.perf_counter() - began
         expected = outcome(whole)
         while kills < given.kills:
-            folder = Path(base) / f"run-{runs}"
+            folder, workers = Path(base) / f"run-{runs}", given.workers[runs % len(given.workers)]
             while not (folder / "result.json").exists():
                 verb = "resume" if (folder / "recipe.yaml").exists() else "train"
                 had = complete_states(folder)
-                child = subprocess.Popen(
-                    command(verb, given.data, folder, given), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-                )
+                words = command(verb, given.data, folder, given.steps, workers)
+                child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                moment = chance.uniform(0.2, 1.1) * alone[workers]
                 try:
-                    _, said = child.communicate(
-                        timeout=chance.uniform(0.2, 1.1) * alone if kills < given.kills else None
-                    )
+                    _, said = child.communicate(timeout=moment if kills < given.kills else None)
                 except subprocess.TimeoutExpired:
                     child.send_signal(signal.SIGKILL)
                     child.communicate()
@@ -86,7 +88,8 @@ def main() -> int:
             runs += 1
             print(f"{kills} kills, {runs} runs ended, {different} different, {lost} checkpoints lost, "
                   f"{left} files left behind", flush=True)  # fmt: skip
-    print(f"{kills} SIGKILLs over {runs} runs of {given.steps} steps on {given.data}, {given.workers} workers: "
+    print(f"{kills} SIGKILLs over {runs} runs of {given.steps} steps on {given.data}, "
+          f"with {' and '.join(map(str, given.workers))} workers in turn: "
           f"{runs - different} of {runs} bit-identical, {lost} checkpoints lost, {left} files left behind")  # fmt: skip
     return int(different or lost or left)
 

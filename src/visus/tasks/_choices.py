@@ -48,7 +48,7 @@ def whole_pictures(facts: Facts) -> Iterator[Choice]:
 def small_images(facts: Facts) -> Iterator[Choice]:
     """Yield the settings for pictures of up to 64 pixels: a small network from scratch, at their own size.
 
-    Attains on Fashion-MNIST what ``benchmarks/classify.py`` prints.
+    Attains on Fashion-MNIST what the first table of README.md says, printed by ``benchmarks/classify.py``.
     """
     size, why = own_size(facts)
     short = min(size)
