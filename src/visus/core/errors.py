@@ -52,7 +52,7 @@ class VisusError(Exception):
 
 
 class UsageError(VisusError):
-    """Bad usage, settings or data: nothing was started."""
+    """Bad usage or settings, or a fault in the user's own code; what a run had saved is kept."""
 
 
 class DataError(VisusError):

@@ -66,7 +66,7 @@ def train(
         started: ``time.perf_counter`` at which the budget began; now by default.
 
     Raises:
-        UsageError: bad usage or settings; nothing was started.
+        UsageError: bad usage or settings, or a fault in the user's own code.
         DataError: data that cannot be read, or that leaks from one split into another.
         LockedError: another run holds the folder.
         BadDataLimit, ResourceError, DivergedError, Interrupted: the run stopped, with what it had reached kept.
