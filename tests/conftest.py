@@ -7,16 +7,17 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # read once, when torch is first imported
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line has it: tests run beside each other
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["VISUS_CACHE"] = tempfile.mkdtemp(prefix="visus-cache-")
+sys.path.insert(0, str(Path(__file__).with_name("children")))  # what lies there holds in every Python a test starts
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (sys.path[0], os.environ.get("PYTHONPATH"))))
 
+import offline  # noqa: F401  # no socket leaves this machine
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -24,29 +25,7 @@ settings.register_profile("here", deadline=None, suppress_health_check=[HealthCh
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
-
-class OutsideError(RuntimeError):
-    """A test tried to leave this machine."""
-
-
-def _refuse_outside(event: str, arguments: tuple[Any, ...]) -> None:
-    """Let no socket of this process or its forks go beyond loopback; an audit hook cannot be patched away."""
-    if event in {"socket.connect", "socket.sendto", "socket.sendmsg"}:
-        address = arguments[-1]
-        if isinstance(address, tuple) and not _loopback(str(address[0])):
-            raise OutsideError(f"{event} to {address}: the tests need no network and may use none")
-    elif event in {"socket.getaddrinfo", "socket.gethostbyname"} and not _loopback(str(arguments[0])):
-        raise OutsideError(f"{event} of {arguments[0]!r}: the tests need no network and may use none")
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host in {"localhost", "", "None", "b'localhost'", os.uname().nodename}
-
-
-sys.addaudithook(_refuse_outside)
+collect_ignore = ["children"]
 
 
 def pytest_unconfigure() -> None:
