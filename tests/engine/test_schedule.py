@@ -66,6 +66,11 @@ def test_steps_fall_at_their_milestones():
     assert told == pytest.approx(expected, rel=1e-12)
 
 
+def test_milestones_are_fractions_of_what_follows_the_warm_up():
+    told = ours(100, name="step", warmup=0.2, milestones=(0.5, 0.75), factor=0.1)
+    assert told[20:] == pytest.approx([1.0] * 40 + [0.1] * 20 + [0.01] * 20, rel=1e-12)
+
+
 def test_linear_is_a_straight_line_to_its_end():
     expected = rates(lambda o: lr_scheduler.LinearLR(o, 1.0, 0.2, total_iters=40), 40)
     assert ours(40, name="linear", warmup=0.0, final=0.2) == pytest.approx(expected, rel=1e-9)
@@ -102,11 +107,13 @@ def test_judging_takes_a_tenth_of_the_time_at_most_but_for_the_last(judged):
 SECONDS = 600.0
 
 
-def simulate(seconds_of_step, *, seconds=SECONDS, start=0, elapsed=0.0, decisions=(), until=10**9, cost=0.0):
+def simulate(
+    seconds_of_step, *, seconds=SECONDS, start=0, elapsed=0.0, decisions=(), until=10**9, cost=0.0, **schedule
+):
     """Run a horizon against a clock; return (steps, seconds, decisions, rates)."""
     written = list(decisions)
     horizon = Minutes(
-        recipe(minutes=10, steps=None),
+        recipe(minutes=10, steps=None, **{f"schedule.{k}": v for k, v in schedule.items()}),
         seconds,
         5,
         lambda k, s, v: written.append((k, s, v)),
@@ -171,6 +178,15 @@ def test_the_rate_of_a_run_in_minutes_never_jumps_by_more_than_a_segments_share(
     told = simulate(CLOCKS["noisy"])[3][5:]  # after the warm-up
     assert max(abs(a - b) for a, b in pairwise(told)) < 1 / SEGMENTS
     assert told[-1] < 0.02
+
+
+def test_milestones_of_a_run_in_minutes_are_fractions_of_its_decay():
+    told = simulate(CLOCKS["fast"], name="step", decay=0.4, milestones=(0.5,), factor=0.125)[3]
+    assert told.index(0.125) / len(told) == pytest.approx(0.6 + 0.5 * 0.4, abs=0.01)
+
+
+def test_one_cycle_in_minutes_is_cosine():
+    assert simulate(CLOCKS["fast"], name="one_cycle")[3] == simulate(CLOCKS["fast"], name="cosine")[3]
 
 
 def test_costly_validations_wait_for_the_end():

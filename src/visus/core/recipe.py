@@ -145,12 +145,13 @@ class ScheduleSettings(Settings):
     """How the learning rate goes through a run.
 
     Attributes:
-        name: ``constant``, ``step``, ``cosine``, ``one_cycle`` or ``linear``; a run bounded in minutes decays by the
-            same curve over its last part, see ``decay``.
-        warmup: fraction of the run over which the rate rises from ``start``.
-        start: share of the rate at the first step.
-        final: share of the rate at the last step.
-        milestones: fractions of the run at which the schedule ``step`` multiplies the rate by ``factor``.
+        name: ``constant``, ``step``, ``cosine``, ``one_cycle`` or ``linear``; a run bounded in minutes warms up, is
+            constant, and decays by the same curve over its last part, see ``decay``; ``one_cycle`` is ``cosine`` there.
+        warmup: fraction of the run over which the rate rises along a line; the rise of ``one_cycle`` is its own.
+        start: share of the rate from which it rises.
+        final: share of the rate at which ``cosine``, ``linear`` and ``one_cycle`` end.
+        milestones: where the schedule ``step`` multiplies the rate by ``factor``: fractions of what follows the
+            warm-up, and of the decay alone in a run bounded in minutes.
         factor: by which the schedule ``step`` multiplies the rate at each of ``milestones``.
         decay: fraction of a budget in minutes over which the rate decays.
     """

@@ -15,7 +15,7 @@ Decide = Callable[[str, int, dict[str, Any]], None]
 
 
 def shape(settings: ScheduleSettings, progress: float) -> float:
-    """Return the share of the learning rate at ``progress`` in [0, 1] of the run, warm-up left out.
+    """Return the share of the learning rate at ``progress`` in [0, 1] of what follows the warm-up, or of the decay.
 
     Source:
         cosine: Loshchilov and Hutter, SGDR, ICLR 2017, eq. 5 without restarts.  one_cycle: Smith and Topin,
@@ -39,7 +39,7 @@ SHAPES = {
     "constant": "the same rate from the warm-up to the end",
     "cosine": "falls along half a cosine: slowly, fast, slowly",
     "linear": "falls along a straight line",
-    "one_cycle": "rises over the first 30 % of the run, then falls, both along half a cosine",
+    "one_cycle": "rises over the first 30 % of the run, then falls, both along half a cosine; in minutes: cosine",
     "step": "falls by schedule.factor at each of schedule.milestones",
 }
 """Schedule -> what it does with the learning rate."""
