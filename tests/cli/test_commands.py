@@ -23,6 +23,20 @@ def test_training_prints_the_score_where_it_is_and_what_to_do_next(visus, photos
     assert lines[-1] == f"next      visus predict {tmp_path / 'run'} FILES" and len(lines) <= 7
 
 
+@pytest.mark.parametrize("network", ["{}/hubconf.py:Net", "hub:{}:Net"])
+def test_what_to_do_next_with_a_network_of_ones_own_names_its_code(visus, photos, tmp_path, network):
+    (tmp_path / "hubconf.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Sequential):\n"
+        "    def __init__(self, classes):\n"
+        "        super().__init__(nn.Flatten(), nn.LazyLinear(classes))\n"
+    )
+    named, picture = network.format(tmp_path), next((photos / "test" / "one").iterdir())
+    said = visus("train", photos, "--model", named, "--steps", 1, "--size", 16, "--out", tmp_path / "run", "--quiet")
+    assert said.out.splitlines()[-1] == f"next      visus predict {tmp_path / 'run'} FILES --network {named}"
+    assert visus("predict", tmp_path / "run", picture, "--network", named).code == 0
+
+
 def test_training_tells_every_choice_with_its_reason_on_stderr(visus, photos, tmp_path):
     said = visus("train", photos, "--steps", 2, "--out", tmp_path / "run", *BRIEFLY)
     assert "photos: folder, 3 class folders" in said.err

@@ -25,7 +25,9 @@ Download = Annotated[bool, typer.Option("--download", help="Allow a data set nam
 Network = Annotated[
     str | None,
     typer.Option(
-        "--network", "--model", help="FILE.py:Class, when the network is your own; stored source is never run"
+        "--network",
+        "--model",
+        help="FILE.py:Class or hub:FOLDER:entry, when the network is your own; stored source is never run",
     ),
 ]
 

@@ -44,7 +44,8 @@ def print_run(run: Run, *, json: bool, files: str = "FILES") -> None:
     print(run.summary)
     print_notes(run.notes)
     _print_bad(run.bad)
-    code = f" --network {quoted(run.recipe.model.name)}" if ".py:" in run.recipe.model.name else ""
+    name = run.recipe.model.name
+    code = f" --network {quoted(name)}" if name.startswith("hub:") or ".py:" in name else ""
     print(f"report    {run.report}\nnext      visus predict {quoted(run.folder)} {files}{code}")
 
 

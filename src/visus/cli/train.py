@@ -23,7 +23,9 @@ def train(
         str, typer.Argument(metavar="DATA", help="A folder, a CSV file, or a name: digits, torchvision:CIFAR10.")
     ],
     task: Annotated[str | None, typer.Option(help="classify, regress; found from what the data knows.")] = None,
-    model: Annotated[str | None, typer.Option(help="A name from visus list models, or FILE.py:Class.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A name from visus list models, FILE.py:Class, or hub:FOLDER:entry.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/NAME-N by default.")] = None,
     minutes: Annotated[str | None, Number("Minutes the whole command may take, report included.")] = None,
     epochs: Annotated[str | None, Number("How often each training picture is seen.")] = None,

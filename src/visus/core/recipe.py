@@ -82,7 +82,8 @@ class ModelSettings(Settings):
     """Which network, from which weights, and what of it is trained.
 
     Attributes:
-        name: a name of ``visus list models``, any of timm's, ``torchvision:NAME`` or ``FILE.py:Class``.
+        name: a name of ``visus list models``, any of timm's, ``torchvision:NAME``, ``FILE.py:Class``, or
+            ``hub:FOLDER:entry`` (a local torch.hub folder).
         weights: ``default`` (what the name carries offline), ``none``, or a file.
         options: keyword arguments of the network: ``{"widths": [32, 64]}``.
         freeze: prefixes of parameters that stay as they are; ``["backbone"]`` means all but the last layer.
