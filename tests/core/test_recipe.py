@@ -24,8 +24,8 @@ from visus.core.recipe import (
 OTHER = {
     "task": "regress", "seed": 7, "minutes": 2.5, "epochs": 3.0, "steps": 100, "batch": 8, "micro": 4, "ema": 0.99,
     "ema_every": 5, "evaluate_every": 0.5, "patience": 3, "score": "f1_macro", "precision": "bfloat16",
-    "memory_format": "channels_last", "threads": 2, "device": "cuda", "deterministic": False, "save_every": 5.0, "log_every": 10, "flips": True,
-    "resamples": 200, "tensorboard": True,
+    "memory_format": "channels_last", "threads": 2, "device": "cuda", "deterministic": False, "save_every": 5.0,
+    "log_every": 10, "flips": True, "resamples": 200, "tensorboard": True,
     "input.size": [32, 48], "input.channels": 1, "input.fit": "pad", "input.margin": 0.875, "input.mean": [0.1],
     "input.std": [0.3], "input.interpolation": "bicubic",
     "model.name": "cnn", "model.weights": "default", "model.options": {"widths": [8, 16], "norm": "batch", "drop": 0.1},
