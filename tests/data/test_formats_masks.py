@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -237,7 +236,6 @@ def test_every_odd_mask_is_answered_as_it_should_be(bad_inputs: Path, tmp_path: 
         (root / "masks").mkdir()
         shutil.copyfile(bad_inputs / "annotations/mask" / name, root / "masks/picture.png")
         (root / "classes.txt").write_text("background\nthing\n")
-        begin = time.monotonic()
         try:
             dataset = open_data(root, SETTINGS, carve=False)
             read_map(dataset.maps, 0)
@@ -245,7 +243,6 @@ def test_every_odd_mask_is_answered_as_it_should_be(bad_inputs: Path, tmp_path: 
         except DataError as error:
             answers[name] = "refuse"
             assert f"{name}/masks/picture.png" in error.what
-        assert time.monotonic() - begin < 2
     assert len(answers) == 9 and answers == expected(bad_inputs)
 
 

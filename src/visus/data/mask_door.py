@@ -122,9 +122,9 @@ def read_stored(path: Path, *, max_pixels: int = MAX_PIXELS) -> Stored:
             raise _unfit(path, f"its values reach from {values.min():,} to {values.max():,}; 0 to 65,535 can be read")
         values = values.astype(np.uint16)
     elif values.dtype.itemsize == 2:
-        values = values.astype(np.uint16)  # in the machine's byte order
+        values = values.astype(np.uint16, copy=False)  # in the machine's byte order
     else:
-        values = values.astype(np.uint8) // (_SPREAD[packed[1]] if packed else 1)
+        values = values.view(np.uint8) if packed is None else values // _SPREAD[packed[1]]
     colours = None if palette is None else np.zeros((256, 3), np.uint8)
     if palette is not None and colours is not None:
         colours.reshape(-1)[: len(palette)] = palette
