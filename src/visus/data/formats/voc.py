@@ -369,7 +369,8 @@ def _read_sheet(root: Path, path: Path, stem: str, split: int) -> _Sheet:
     named = tree.first("filename")
     if named is not None and named.stripped:
         sheet.id = named.stripped
-        inside(root, sheet.id, where=f"{shown(path)}, line {named.line}, filename")
+        if fault_of(sheet.id):
+            inside(root, sheet.id, where=f"{shown(path)}, line {named.line}, filename")  # raises
     size = tree.first("size")
     if size is not None:
         sheet.size = (_whole(size, "height"), _whole(size, "width"))
