@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from visus.core.catalog import Catalog
+from visus.core.recipe import DataSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +89,7 @@ class Subject:
         out_of_fold: returns (N, K) float32 class probabilities of every labelled picture by small models that did not
             learn from it, NaN elsewhere; None where labels are not to be examined.
         tell: told what is being done, a sentence each.
+        settings: by which the data was read.
     """
 
     dataset: Dataset
@@ -96,6 +98,7 @@ class Subject:
     features: Callable[[], NDArray[np.float32]]
     out_of_fold: Callable[[], NDArray[np.float32]] | None
     tell: Callable[[str], None]
+    settings: DataSettings = field(default_factory=DataSettings)
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,17 @@ class Check:
 
     asks: str
     look: Callable[[Subject], Iterable[Finding]]
+
+
+def ranked(dataset: Dataset, status: Status, found: Iterable[tuple[int, str, float]]) -> tuple[Item, ...]:
+    """Return an item for each (record, why, score), the highest score first."""
+    items = [Item(dataset.ids[i], status, why, index=i, score=float(score)) for i, why, score in found]
+    return tuple(sorted(items, key=lambda item: -item.score))
+
+
+def are(count: int, one: str = "is", many: str = "are") -> str:
+    """Return the verb for so many."""
+    return one if count == 1 else many
 
 
 CHECKS: Catalog[Check] = Catalog("visus.checks", "CHECK")

@@ -1,0 +1,168 @@
+"""Boxes that cannot be right: outside their picture, without area, drawn twice; and objects too small to be found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visus.checks import Check, Finding, Item, Status, Subject, are
+from visus.data.objects import Objects
+
+Rows: TypeAlias = NDArray[np.int64]
+
+OUTSIDE = 1.0
+"""Pixels by which a box may reach beyond its picture: rounding, and tools that count from 1."""
+
+SAME = 0.95
+"""Overlap over union from which on two boxes of a class are one object drawn twice."""
+
+TINY = 8.0
+"""Pixels of an object's side (the root of its area) at the training size below which networks hardly find it."""
+
+USUAL, LARGEST = 640, 1536
+"""Pixels of the longer side detectors are usually trained at, where no recipe says it; and beyond which tiles help."""
+
+
+def look(subject: Subject) -> Iterator[Finding]:
+    """Yield what is wrong with the boxes of the data set; nothing for data without boxes."""
+    objects = subject.dataset.objects
+    if objects is None or not len(objects.boxes):
+        return
+    known = _Known.of(subject, objects)
+    yield from _without_area(known)
+    yield from _outside(known)
+    yield from _twice(known)
+    yield from _tiny(subject, known)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """M objects beside their pictures: record, its size (0 where it cannot be read), and the area of the box."""
+
+    subject: Subject
+    objects: Objects
+    record: Rows
+    height: NDArray[np.int64]
+    width: NDArray[np.int64]
+    area: NDArray[np.float64]
+
+    @staticmethod
+    def of(subject: Subject, objects: Objects) -> _Known:
+        """Return the objects of a subject beside their pictures."""
+        record = objects.records
+        height, width = subject.seen.size[record].astype(np.int64).T
+        sides = objects.boxes[:, 2:] - objects.boxes[:, :2]
+        area = np.where((sides > 0).all(1), sides.prod(1), 0.0)
+        return _Known(subject, objects, record, height, width, np.nan_to_num(area))
+
+    def finding(
+        self, code: str, what: str, why: str, fix: str, status: Status, found: list[tuple[int, str, float]]
+    ) -> Finding:
+        """Return a finding on objects, each (object, why, score)."""
+        starts, ids = self.objects.starts, self.subject.dataset.ids
+        items = [
+            Item(ids[int(self.record[m])], status, said, index=int(self.record[m]), score=score,
+                 where=f"box {m - int(starts[self.record[m]]) + 1}")
+            for m, said, score in found
+        ]  # fmt: skip
+        title = f"{len(found):,} of {len(self.record):,} boxes {what}"
+        return Finding(code, "warning", title, why, fix, tuple(sorted(items, key=lambda item: -item.score)))
+
+
+def _without_area(known: _Known) -> Iterator[Finding]:
+    empty = np.flatnonzero(known.area <= 0).tolist()
+    if empty:
+        found = [(m, f"from {_corners(known, m)}", 0.0) for m in empty]
+        yield known.finding(
+            "CHECK-022", f"{are(len(empty), 'has', 'have')} no area",
+            "nothing can be learned from them; they are left out", "draw them again, or remove them", "skipped", found,
+        )  # fmt: skip
+
+
+def _outside(known: _Known) -> Iterator[Finding]:
+    x0, y0, x1, y1 = known.objects.boxes.T
+    beyond = np.maximum.reduce([-x0, -y0, x1 - known.width, y1 - known.height])
+    reach = np.flatnonzero((beyond > OUTSIDE) & (known.height > 0) & (known.area > 0)).tolist()
+    if reach:
+        found = [
+            (m, f"{beyond[m]:,.0f} pixels beyond its {known.width[m]:,} x {known.height[m]:,} picture"
+             f" ({_corners(known, m)})", float(beyond[m]))
+            for m in reach
+        ]  # fmt: skip
+        yield known.finding(
+            "CHECK-021", f"{are(len(reach), 'reaches', 'reach')} out of the picture",
+            "they are cut at its edge; where many are, the labels were drawn on pictures of another size, or turned",
+            "compare the size the labels were drawn at with that of the pictures", "clipped", found,
+        )  # fmt: skip
+
+
+def _twice(known: _Known) -> Iterator[Finding]:
+    """Yield the boxes that are a box before them again: the same class, nearly the same place."""
+    objects, found = known.objects, []
+    for first, stop in zip(objects.starts[:-1].tolist(), objects.starts[1:].tolist(), strict=True):
+        if stop - first < 2:
+            continue
+        boxes, labels = objects.boxes[first:stop], objects.labels[first:stop]
+        again = np.triu(_overlap(boxes) >= SAME, 1) & (labels[:, None] == labels)
+        again &= ~(objects.crowd[first:stop, None] | objects.crowd[first:stop])
+        for k in np.flatnonzero(again.any(0)):
+            other = int(again[:, k].argmax())
+            found.append((first + int(k), f"nearly box {other + 1} again, of the same class", 0.0))
+    if found:
+        yield known.finding(
+            "CHECK-023", f"{are(len(found), 'is another one', 'are other ones')} drawn twice",
+            "an object that counts twice weighs twice, and one of the two can never be found",
+            "remove one of each pair", "warned", found,
+        )  # fmt: skip
+
+
+def _tiny(subject: Subject, known: _Known) -> Iterator[Finding]:
+    """Yield the objects that are too small at the training size, with a size, or tiles, at which most are not."""
+    trained = max(subject.recipe.input.size) if subject.recipe is not None else USUAL
+    longer = np.maximum(known.height, known.width)
+    sides = np.sqrt(known.area)
+    counted = (longer > 0) & (known.area > 0) & ~known.objects.crowd
+    shown = sides * trained / np.maximum(longer, 1)
+    small = np.flatnonzero(counted & (shown < TINY))
+    if not len(small):
+        return
+    found = [(int(m), f"{sides[m]:.0f} pixels a side, {shown[m]:.1f} at {trained}", -float(shown[m])) for m in small]
+    yield known.finding(
+        "CHECK-024", f"{are(len(small), 'is', 'are')} tiny at the training size of {trained}",
+        f"an object of less than {TINY:.0f} x {TINY:.0f} pixels leaves hardly a trace in a network",
+        _remedy(trained, longer[small] * TINY / sides[small], longer[small]), "warned", found,
+    )  # fmt: skip
+
+
+def _remedy(trained: int, needed: NDArray[np.float64], longer: NDArray[np.int64]) -> str:
+    """Return the size that shows nine of ten tiny objects, as long as pictures have so many pixels; else the tiles."""
+    wanted = int(-(-np.quantile(needed, 0.9) // 32) * 32)
+    if wanted <= min(LARGEST, float(np.median(longer))):
+        return f"--size {wanted} shows nine of ten of them large enough"
+    tiles = int(np.ceil(wanted / trained))
+    if wanted <= np.median(longer):
+        return f"cut the pictures into {tiles} x {tiles} tiles, which show nine of ten of them large enough"
+    return "pictures of more pixels, or from nearer by: enlarging these adds nothing"
+
+
+def _overlap(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (K, K) overlap over union of boxes; 1 for a pair of equal ones, whatever their area."""
+    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(2)
+    area = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(1)
+    union = area[:, None] + area - shared
+    equal = (boxes[:, None] == boxes).all(2)
+    return np.where(equal, 1.0, shared / np.maximum(union, 1e-12))
+
+
+def _corners(known: _Known, m: int) -> str:
+    x0, y0, x1, y1 = known.objects.boxes[m]
+    return f"{x0:g}, {y0:g} to {x1:g}, {y1:g}"
+
+
+CHECK = Check("boxes outside their picture, without area, drawn twice or tiny", look)

@@ -1,0 +1,42 @@
+"""Pictures that cannot be read, and whether training would still start without them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from visus.checks import Check, Finding, Subject, ranked
+
+CANNOT = "a picture that cannot be read teaches nothing"
+
+
+def look(subject: Subject) -> Iterator[Finding]:
+    """Yield one finding: a warning where training leaves the pictures out, an error where it stops at them."""
+    reasons, total = subject.seen.reasons, len(subject.dataset)
+    if not reasons:
+        return
+    found = [(i, why, -i) for i, why in reasons.items()]
+    title = f"{len(reasons):,} of {total:,} pictures cannot be read"
+    most = subject.settings.most_bad(total)
+    if beyond_limit(subject):
+        missing = len(subject.dataset.bad)
+        needed = math.ceil(100 * (len(reasons) + missing) / (total + missing)) / 100
+        yield Finding(
+            "CHECK-002", "error", f"{title}, more than the {most:,} that may be left out", f"{CANNOT}; training stops",
+            f"copy or make them again, remove them, or --set data.max_bad={needed:g}",
+            ranked(subject.dataset, "refused", found),
+        )  # fmt: skip
+    else:
+        yield Finding(
+            "CHECK-001", "warning", title, f"{CANNOT}; training leaves it out and says so",
+            "copy or make them again, or remove them", ranked(subject.dataset, "skipped", found),
+        )  # fmt: skip
+
+
+def beyond_limit(subject: Subject) -> bool:
+    """Tell whether more pictures are unreadable, or listed but missing, than training leaves out."""
+    bad = len(subject.seen.reasons) + len(subject.dataset.bad)
+    return bad > subject.settings.most_bad(len(subject.dataset) + len(subject.dataset.bad))
+
+
+CHECK = Check("pictures that cannot be read", look)

@@ -1,0 +1,34 @@
+"""What the reader of the format mended, cut or left out."""
+
+from __future__ import annotations
+
+from tests.checks.examples import dataset, only, subject
+
+from visus.checks.remarks import look
+from visus.data.objects import Remark
+
+
+def found(*remarks, **more):
+    return list(look(subject(dataset(count=3, remarks=remarks, **more))))
+
+
+def test_a_reader_that_had_nothing_to_remark_is_no_finding():
+    assert found() == []
+
+
+def test_remarks_are_gathered_by_their_code_and_name_file_place_and_status():
+    said = found(
+        Remark("1.png", "clipped", "DATA-213", "the box reaches 3 pixels out", "annotations[7].bbox"),
+        Remark("2.png", "clipped", "DATA-213", "the box reaches 9 pixels out", "annotations[9].bbox"),
+        Remark("labels.csv", "skipped", "DATA-214", "the box has no area", "line 4"),
+    )
+    assert [(finding.code, finding.level, len(finding.items)) for finding in said] == [
+        ("DATA-213", "warning", 2), ("DATA-214", "warning", 1)]  # fmt: skip
+    first = said[0].items[0]
+    assert (first.file, first.status, first.where, first.index) == ("1.png", "clipped", "annotations[7].bbox", 1)
+    assert said[1].items[0].index == -1 and said[0].title.startswith("2 places in the files are cut")
+
+
+def test_pictures_that_are_listed_but_missing_are_skipped():
+    finding = only(found(bad=(("gone.png", "there is no such file"),)), "CHECK-020")
+    assert [(item.file, item.status) for item in finding.items] == [("gone.png", "skipped")]
