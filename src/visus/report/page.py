@@ -41,17 +41,23 @@ def render(story: Story) -> str:
     It runs no script and loads nothing (a content security policy in its head forbids both), so a hostile class or file
     name can do no more than look odd.  Whatever a story does not tell is left out.
     """
-    return plain(_template().render(story=story, style=Markup(_resource("page.css")), **_view(story)))
+    return plain(template("page.html.jinja").render(story=story, style=style(), **_view(story)))
+
+
+def style() -> Markup:
+    """Return the style sheet that all pages share."""
+    return Markup(_resource("page.css"))
 
 
 @cache
-def _template() -> Template:
+def template(name: str) -> Template:
+    """Return a template of this room, which escapes what it is given, and writes numbers as every page does."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "number": words.number, "percent": words.percent, "duration": words.duration, "plural": words.plural,
         "label": words.label, "spoken": words.spoken, "meaning": words.meaning, "text": _text,
     }  # fmt: skip
-    return environment.from_string(_resource("page.html.jinja"))
+    return environment.from_string(_resource(name))
 
 
 def _view(story: Story) -> dict[str, Any]:
