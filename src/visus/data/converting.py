@@ -18,14 +18,19 @@ from visus.core.files import replacing, write_failed
 from visus.core.recipe import DataSettings
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
 from visus.data.formats import FORMATS
-from visus.data.objects import Objects, Original
+from visus.data.mask_door import IGNORE, read_map
+from visus.data.objects import Mark, Objects, Original
 from visus.data.paths import inside, open_regular, shown
+from visus.data.run_lengths import area, box, compress, decode, decompress, encode
 
 NEAR = 1e-6
 """Pixels within which coordinates are the same."""
 
 FIRST_CLASS = {"yolo": 0, "masks": 0}
 """The number of the first class where a format numbers them in their order; in others it is 1."""
+
+HOLD_MAPS = ("masks",)
+"""Formats that hold class maps; others are given the regions of each class as objects."""
 
 _PART = ".visus-part-"
 _SHOWN = 8
@@ -62,7 +67,7 @@ def convert(dataset: Dataset, to: str, out: Path, *, lossy: bool = False) -> lis
         named = dataset.with_(ids=names) if names is not dataset.ids else dataset
         write = FORMATS[name].write
         assert write is not None  # ``_target`` saw to it
-        write(named, building)
+        write(as_objects(named) if named.maps is not None and name not in HOLD_MAPS else named, building)
         lost = differences(named, FORMATS[name].read(building, DataSettings(max_bad=1.0)))
         if lost and not lossy:
             raise DataError(
@@ -105,6 +110,20 @@ def differences(a: Dataset, b: Dataset) -> list[str]:
     if a.groups is not None and not _same_parts(a.groups[here], None if b.groups is None else b.groups[at]):
         lost.append("which pictures belong together (groups)")
     return lost
+
+
+def as_objects(dataset: Dataset) -> Dataset:
+    """Return a data set's class maps as objects: the whole region of each class, one a picture and class, as a mask."""
+    assert dataset.maps is not None
+    records = []
+    for i in range(len(dataset)):
+        classes = read_map(dataset.maps, i)
+        runs = {int(k): encode(classes == k) for k in np.unique(classes) if k != IGNORE}
+        records.append([
+            Mark(box(lengths, len(classes)), k, area=float(area(lengths)), mask=compress(lengths))
+            for k, lengths in runs.items()
+        ])  # fmt: skip
+    return dataset.with_(objects=Objects.of(records), maps=None)
 
 
 def _target(dataset: Dataset, to: str) -> str:
@@ -276,11 +295,9 @@ def _keys_lost(ours: NDArray[np.object_], theirs: NDArray[np.object_]) -> list[s
 
 def _maps_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[np.int64]) -> list[str]:
     """Return how many class maps are lost or changed, pixel by pixel, and whether their values and colours are."""
-    from visus.data.mask_door import read_map
-
     ours, theirs = a.maps, b.maps
     assert ours is not None
-    if theirs is None:
+    if theirs is None and b.objects is None:
         return ["the class of each pixel"]
     there = np.array([b.classes.index(name) if name in b.classes else 255 for name in a.classes] + [255], np.int64)
     changed = 0
@@ -289,13 +306,28 @@ def _maps_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[np.i
             continue
         mine = read_map(ours, i)
         wanted = there[np.where(mine < len(a.classes), mine, len(a.classes))]
-        changed += not theirs.paths[j] or not np.array_equal(wanted, read_map(theirs, j))
+        if theirs is not None:
+            changed += not theirs.paths[j] or not np.array_equal(wanted, read_map(theirs, j))
+        else:
+            assert b.objects is not None
+            changed += not np.array_equal(wanted, _painted(b.objects[j], wanted.shape))
     lost = [f"class maps of {_pictures(changed)}"] if changed else []
+    if theirs is None:  # classes that are named need no values
+        return lost
     if not np.array_equal(ours.values, theirs.values):
         lost.append("the values that stand for the classes")
     if ours.palette is not None and (theirs.palette is None or not np.array_equal(ours.palette, theirs.palette)):
         lost.append("the colours of the classes")
     return lost
+
+
+def _painted(marks: Sequence[Mark], size: tuple[int, ...]) -> NDArray[np.int64]:
+    """Return the class map of objects that have masks; what has none is left blank, which shows."""
+    classes = np.full(size, IGNORE, np.int64)
+    for mark in marks:
+        if mark.mask:
+            classes[decode(decompress(mark.mask), (size[0], size[1]))] = mark.label
+    return classes
 
 
 def _original_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[np.int64]) -> list[str]:
