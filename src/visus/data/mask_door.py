@@ -124,7 +124,7 @@ def read_stored(path: Path, *, max_pixels: int = MAX_PIXELS) -> Stored:
     elif values.dtype.itemsize == 2:
         values = values.astype(np.uint16, copy=False)  # in the machine's byte order
     else:
-        values = values.view(np.uint8) if packed is None else values // _SPREAD[packed[1]]
+        values = values.astype(np.uint8, copy=False) if packed is None else values // _SPREAD[packed[1]]
     colours = None if palette is None else np.zeros((256, 3), np.uint8)
     if palette is not None and colours is not None:
         colours.reshape(-1)[: len(palette)] = palette
