@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from visus.core.errors import VisusError
     from visus.verbs.adopt import adopt
+    from visus.verbs.check import check
     from visus.verbs.compare import compare
     from visus.verbs.convert import convert
     from visus.verbs.demo import demo
@@ -30,6 +31,7 @@ __all__ = [
     "Run",
     "VisusError",
     "adopt",
+    "check",
     "compare",
     "convert",
     "demo",

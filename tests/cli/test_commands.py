@@ -202,7 +202,7 @@ def test_unreadable_pictures_are_listed_at_the_end_of_training(visus, tmp_path):
 
 
 def test_every_verb_shows_examples_that_name_it(visus):
-    for verb in ("demo", "train", "resume", "evaluate", "compare", "predict", "adopt", "info", "list"):
+    for verb in ("demo", "check", "train", "resume", "evaluate", "compare", "predict", "adopt", "info", "list"):
         shown = visus(verb, "--help").out.partition("Examples:\n")[2].splitlines()
         assert shown and all(line.startswith(f"    visus {verb}") for line in shown)
 
@@ -228,3 +228,28 @@ def test_no_name_of_a_file_or_class_reaches_the_terminal_as_a_command(visus, tra
                   ["train", data, "--print-recipe"]):  # fmt: skip
         said = visus(*words)
         assert "\x1b" not in said.out + said.err and "\x07" not in said.out + said.err, words
+
+
+def test_a_check_prints_a_summary_a_table_and_where_the_page_is(visus, photos, tmp_path):
+    said = visus("check", photos, "--out", tmp_path / "checked")
+    lines = said.out.splitlines()
+    assert said.code == 0 and lines[0].startswith("photos: 330 pictures, ")
+    assert lines[1].split() == ["level", "finding", "what", "to", "do"]
+    assert lines[-1] == f"page      {tmp_path / 'checked' / 'check.html'}" and "looking at 330 pictures" in said.err
+
+
+def test_the_document_of_a_check_is_alone_on_stdout(visus, photos):
+    told = visus("check", photos, "--json").document
+    assert told["exit"] == 0 and sum(told["files"].values()) == 330 and told["page"] is None
+
+
+def test_a_check_ends_with_3_where_training_would_stop_and_with_1_at_errors(visus, tmp_path):
+    data = write_classes(tmp_path / "photos", each=20)
+    torn = sorted(data.rglob("*.png"))[3]
+    torn.write_bytes(torn.read_bytes()[:60])
+    assert visus("check", data, "--quiet").code == 0
+    said = visus("check", data, "--quiet", "--json", "--set", "data.max_bad=0")
+    assert said.code == said.document["exit"] == 3 and said.err == ""
+    alone = write_classes(tmp_path / "alone", names={"one": 1})
+    assert visus("check", alone).code == 1
+    assert visus("check", tmp_path / "nowhere").code == 2

@@ -162,6 +162,9 @@ def prepare(
     tell({"note": f"{dataset.name}: {dataset.format}, {dataset.evidence}"})
     for note in dataset.notes:
         tell({"note": note})
+    if dataset.remarks:
+        remarks = f"{len(dataset.remarks):,} remark{'s' * (len(dataset.remarks) > 1)} on the data"
+        tell({"note": f"{remarks}: visus check {quoted(data)} shows them"})
     _check_leaks(dataset, allow_leak, tell)
     return _anchored(resolve(dataset, wanted, given)), dataset
 

@@ -1,0 +1,335 @@
+"""``visus check``: what is wrong with a data set, before a training step is spent on it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visus.core.errors import BAD_DATA, MISSED, OK, DataError, UsageError
+from visus.core.figures import Table
+from visus.core.recipe import Choice, Recipe
+from visus.verbs.runs import silent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from visus.checks import Finding, Item, Status, Subject
+    from visus.data.dataset import Dataset
+    from visus.report.check_page import Picture
+    from visus.verbs.assembly import Tell
+
+SHOWN = 24
+"""Items of a finding that the page shows as pictures."""
+
+LISTED = 12
+"""Findings that a terminal shows; all are in the page and in ``--json``."""
+
+GRAVITY: Mapping[Status, int] = {"ok": 0, "warned": 1, "clipped": 2, "skipped": 3, "refused": 4}
+"""Of what becomes of a file: the gravest of all findings on it counts."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        data: as it was named; ``name``, ``format``, ``evidence``: of the data set.
+        findings: the worst first.
+        files: how many pictures there are of each status: ``ok``, ``warned``, ``clipped``, ``skipped``, ``refused``.
+        splits: pictures of each part.
+        notes: what was carved, guessed or left out while reading, a sentence each.
+        exit: 0 clean or warnings only, 1 errors found, 3 more unreadable pictures than training leaves out.
+        seconds: it took.
+        page: the gallery, where one was asked for.
+    """
+
+    data: str
+    name: str
+    format: str
+    evidence: str
+    findings: tuple[Finding, ...]
+    files: Mapping[str, int]
+    splits: Mapping[str, int]
+    notes: tuple[str, ...]
+    exit: int
+    seconds: float
+    page: Path | None = None
+
+    def json(self) -> dict[str, Any]:
+        """Return ``{"findings": [{code, level, title, why, fix, count, items}], "files": {status: n}, "exit"}``."""
+        return {
+            "data": self.data, "name": self.name, "format": self.format, "evidence": self.evidence,
+            "notes": list(self.notes), "findings": [finding.json() for finding in self.findings],
+            "files": dict(self.files), "splits": dict(self.splits), "page": str(self.page) if self.page else None,
+            "exit": self.exit, "seconds": round(self.seconds, 3),
+        }  # fmt: skip
+
+    def table(self) -> Table:
+        """Return the findings for a terminal, the worst first: what was found, an example, and what to do."""
+        rows = []
+        for finding in self.findings[:LISTED]:
+            first = next(iter(finding.items), None)
+            place = ", ".join(filter(None, [first.file, first.where])) if first else ""
+            example = f"\n{place}: {first.why}" if first else ""
+            rows.append((finding.level, finding.title + example, finding.fix))
+        more = len(self.findings) - LISTED
+        note = f"and {more:,} more: --out DIR shows all of them, --json lists them" if more > 0 else ""
+        return Table("", ("level", "finding", "what to do"), rows, note)
+
+    def summary(self) -> str:
+        """Return one line: how many pictures there are, and what becomes of them."""
+        total = sum(self.files.values())
+        told = {"ok": "fine", "warned": "warned of", "clipped": "with labels cut at the edge",
+                "skipped": "left out", "refused": "refused"}  # fmt: skip
+        parts = [f"{self.files[status]:,} {words}" for status, words in told.items() if self.files.get(status)]
+        return f"{self.name}: {total:,} {'picture' if total == 1 else 'pictures'}, {', '.join(parts)}"
+
+
+def check(
+    data: str | Path,
+    *,
+    labels: bool = False,
+    augment: bool = False,
+    out: str | Path | None = None,
+    set: Mapping[str, Any] | Sequence[Choice] | None = None,
+    download: bool = False,
+    watch: Tell | None = None,
+) -> Checked:
+    """Look at every picture and label of a data set, and tell what would mislead or stop training; nothing is changed.
+
+    Args:
+        data: a folder, a file or a name, as for ``train``.
+        labels: also train small models, and point at classes that they think are wrong.
+        augment: also show, on the page, what training does to pictures, with proof that labels follow.
+        out: folder for ``check.html``, a page with the pictures, and ``check.json``.
+        set: settings by dotted key, as for ``train``: ``{"data.format": "csv"}``.
+        download: allow a data set named by ``torchvision:NAME`` to be fetched.
+        watch: told what happens: notes.
+
+    Raises:
+        UsageError: bad settings, a folder that cannot be written to, no classes to doubt, or nowhere to show pictures.
+        DataError: the data cannot be read as a data set.
+        BadDataLimit: too many listed files are missing.
+    """
+    from visus.checks.broken import beyond_limit
+    from visus.core.files import write_json
+    from visus.verbs.train import check_outside
+
+    started, tell = time.perf_counter(), watch or silent
+    choices = [Choice(key, value, "set") for key, value in set.items()] if isinstance(set, Mapping) else list(set or ())
+    folder = Path(out) if out is not None else None
+    if augment and folder is None:
+        raise UsageError("USE-042", "augmented pictures are shown on the page", fix="--augment --out DIR")
+    if folder is not None:
+        check_outside(folder, Path(data))
+        folder = _made(folder)
+    subject, carved = examine(data, choices, labels=labels, download=download, tell=tell)
+    findings = sorted([*carved, *_findings(subject)], key=_order)
+    dataset = subject.dataset
+    result = Checked(
+        data=str(data), name=dataset.name, format=dataset.format, evidence=dataset.evidence, findings=tuple(findings),
+        files=_files(dataset, findings),
+        splits={split: n for split in ("train", "val", "test") if (n := len(dataset.indices(split)))},
+        notes=dataset.notes,
+        exit=BAD_DATA if beyond_limit(subject) else MISSED if findings and findings[0].level == "error" else OK,
+        seconds=time.perf_counter() - started, page=folder / "check.html" if folder is not None else None,
+    )  # fmt: skip
+    if folder is not None:
+        _write_page(result, subject, augment)
+        write_json(folder / "check.json", result.json())
+    return result
+
+
+def examine(
+    data: str | Path, wanted: Sequence[Choice], *, labels: bool, download: bool, tell: Tell
+) -> tuple[Subject, list[Finding]]:
+    """Return what checks look at, after one look at every picture, and why training would not begin, if it would not.
+
+    Raises:
+        UsageError: bad settings, or no classes to doubt.
+        DataError: the data cannot be read.
+    """
+    from visus.checks import Subject
+    from visus.data.looking import look
+    from visus.data.reading import open_data
+    from visus.verbs.choosing import check_wishes
+
+    said = check_wishes(wanted)
+
+    def note(sentence: str) -> None:
+        tell({"note": sentence})
+
+    dataset = open_data(data, said.data, seed=said.seed, download=download, carve=False)
+    dataset, stopped = _carved(dataset, said)
+    note(f"{dataset.name}: {dataset.format}, {dataset.evidence}")
+    for sentence in dataset.notes:
+        note(sentence)
+    if labels and not ("label" in dataset.columns and len(dataset.classes) > 1):
+        raise UsageError(
+            "USE-040", f"{dataset.name}: there are no classes to doubt", where=f"it knows {dataset.column()}",
+            fix="leave --labels out",
+        )  # fmt: skip
+    recipe = _recipe(dataset, wanted) if not stopped else None
+    note(f"looking at {len(dataset):,} pictures")
+    seen = look(dataset, workers=said.data.workers, tell=note)
+
+    @cache
+    def features() -> Any:
+        import numpy as np
+
+        from visus.verbs.features import features as computed
+
+        readable = np.flatnonzero(seen.size[:, 0] > 0)
+        shorter = float(np.median(seen.size[readable].min(1))) if len(readable) else 0.0
+        return computed(dataset, readable, shorter, note)
+
+    @cache
+    def doubted() -> Any:
+        from visus.verbs.out_of_fold import out_of_fold  # type: ignore[import-not-found,unused-ignore]
+
+        assert recipe is not None, "what has classes is learned by a task"
+        return out_of_fold(dataset, recipe, note)
+
+    return Subject(dataset, seen, recipe, features, doubted if labels and recipe else None, note, said.data), stopped
+
+
+def _carved(dataset: Dataset, said: Recipe) -> tuple[Dataset, list[Finding]]:
+    """Return the data with the parts that training would carve, or as it is with what training would stop at."""
+    from visus.checks import Finding
+    from visus.data.splitting import carve_missing
+
+    try:
+        return carve_missing(dataset, validation=said.data.validation, test=said.data.test, seed=said.seed), []
+    except DataError as error:
+        why = "training would stop at it" + (f": {error.where}" if error.where else "")
+        return dataset, [Finding("CHECK-029", "error", error.what, why, error.fix)]
+
+
+def _recipe(dataset: Dataset, wanted: Sequence[Choice]) -> Recipe | None:
+    """Return the recipe that training would use, or None where no task learns from such data."""
+    from visus.verbs.choosing import resolve, task_for
+
+    try:
+        task_for(dataset, "")
+    except UsageError:
+        return None
+    return resolve(dataset, wanted)
+
+
+def _findings(subject: Subject) -> list[Finding]:
+    from visus.checks import CHECKS
+
+    return [finding for name in CHECKS for finding in CHECKS[name].look(subject)]
+
+
+def _order(finding: Finding) -> tuple[int, int, str]:
+    """Return a sort key: errors, warnings, notes; the more files the earlier."""
+    from visus.checks import LEVELS
+
+    return LEVELS.index(finding.level), -len(finding.items), finding.code
+
+
+def _files(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, int]:
+    """Return how many pictures there are of each status: the gravest of any finding on them."""
+    worst: dict[int, Status] = dict.fromkeys(range(len(dataset)), "ok")
+    for finding in findings:
+        for item in finding.items:
+            if item.index >= 0 and GRAVITY[item.status] > GRAVITY[worst[item.index]]:
+                worst[item.index] = item.status
+    counts = Counter(worst.values())
+    counts["skipped"] += len(dataset.bad)
+    return {status: counts[status] for status in GRAVITY}
+
+
+def _made(folder: Path) -> Path:
+    """Return a folder that is there, made if need be.
+
+    Raises:
+        UsageError: it cannot be.
+    """
+    from visus.core.files import write_failed
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError("USE-041", f"{folder}: a file is in the way of this folder", done="nothing was checked",
+                         fix="--out takes a folder: --out checked") from error  # fmt: skip
+    except OSError as error:
+        raise write_failed(error, folder) from error
+    return folder
+
+
+def _write_page(result: Checked, subject: Subject, augment: bool) -> None:
+    """Write the gallery of what was found."""
+    import numpy as np
+
+    from visus.core.files import write_text
+    from visus.report import check_page
+
+    groups = [
+        check_page.Group(
+            finding.level, finding.code, finding.title, finding.why, finding.fix, len(finding.items),
+            [_shown(subject, item) for item in finding.items[:SHOWN]],
+            [(", ".join(filter(None, [item.file, item.where])), item.status, item.why) for item in finding.items],
+        )
+        for finding in result.findings
+    ]  # fmt: skip
+    assert result.page is not None
+    write_text(result.page, check_page.render(check_page.Page(
+        result.name, f"{result.format}, {result.evidence}", result.splits, result.files, groups, result.notes,
+        result.seconds, *(_augmented(subject, np.flatnonzero(subject.seen.size[:, 0] > 0)) if augment else ()),
+    )))  # fmt: skip
+
+
+def _augmented(subject: Subject, readable: NDArray[np.int64]) -> tuple[list[Picture], str]:
+    """Return pictures under the training transforms, each a row of them, and what was proved of their labels."""
+    import numpy as np
+
+    from visus.report.check_page import Picture, outlined
+    from visus.verbs.augmenting import sheet
+
+    if subject.recipe is None or not len(np.intersect1d(subject.dataset.indices("train"), readable)):
+        return [], "Nothing here can be trained on, so nothing is augmented."
+    made = sheet(subject.dataset, subject.recipe, readable)
+    rows = [
+        Picture(row.file, "", row.label, [outlined(*pair) for pair in zip(row.images, row.boxes, strict=True)])
+        for row in made.rows
+    ]
+    return rows, made.proof
+
+
+def _shown(subject: Subject, item: Item) -> Picture:
+    """Return an item as the page shows it: its picture, and the one it is compared with, as far as they can be read."""
+    from visus.report.check_page import Picture
+
+    drawn = [_drawn(subject, i) for i in (item.index, item.beside) if i >= 0 and i not in subject.seen.reasons]
+    beside = subject.dataset.ids[item.beside] if item.beside >= 0 else ""
+    return Picture(item.file, beside, item.why, [pixels for pixels in drawn if pixels is not None])
+
+
+def _drawn(subject: Subject, i: int) -> NDArray[np.uint8] | None:
+    """Return a picture as (H, W, 3) uint8, small, with its boxes where it has some; None where it is gone by now."""
+    import numpy as np
+
+    from visus.data.pixels import pictures
+    from visus.report.check_page import outlined
+    from visus.tasks._captions import rgb
+
+    dataset = subject.dataset
+    known = int(subject.seen.channels[i])
+    source = pictures(dataset.images, 3 if known in (1, 3) else known, stored=256)
+    taken = source.take(np.array([i]), lambda index: None)
+    if taken.bad:
+        return None
+    pixels = rgb(taken.images[0])
+    if dataset.objects is None:
+        return pixels
+    boxes = dataset.objects.boxes[dataset.objects.starts[i] : dataset.objects.starts[i + 1]]
+    height, width = subject.seen.size[i].tolist()
+    return outlined(pixels, boxes * np.tile((pixels.shape[1] / width, pixels.shape[0] / height), 2))
