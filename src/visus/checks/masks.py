@@ -1,0 +1,82 @@
+"""Class maps that cannot be right: unreadable, of another size, with values of no class, or with nothing labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from visus.checks import Check, Finding, Subject, are, ranked
+from visus.core.errors import DataError
+from visus.data.mask_door import values_of
+from visus.data.objects import ClassMaps
+from visus.data.paths import shown
+from visus.data.workers import cores
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What one map says: why it cannot be read, values in it that stand for no class, whether any class is in it."""
+
+    reason: str = ""
+    strays: tuple[int, ...] = ()
+    labelled: bool = False
+
+
+def look(subject: Subject) -> Iterator[Finding]:
+    """Yield what is wrong with the class maps of the data set; nothing for data without them."""
+    dataset = subject.dataset
+    if dataset.maps is None:
+        return
+    with ThreadPoolExecutor(cores()) as pool:
+        looked = list(pool.map(partial(_look, dataset.maps), range(len(dataset.maps))))
+    total = len(looked)
+    unread = [(i, map.reason, -i) for i, map in enumerate(looked) if map.reason]
+    if unread:
+        yield Finding(
+            "CHECK-019", "error", f"{len(unread):,} of {total:,} masks cannot be read, or do not fit their pictures",
+            "training stops at them", "draw them again at the picture's size, one number a pixel, as PNG",
+            ranked(dataset, "refused", unread),
+        )  # fmt: skip
+    strays = [(i, _told(map.strays), -i) for i, map in enumerate(looked) if map.strays]
+    if strays:
+        values = sorted({value for map in looked for value in map.strays})
+        yield Finding(
+            "CHECK-025", "error", f"{len(strays):,} of {total:,} masks hold values of no class: {_listed(values)}",
+            "nobody knows what these pixels show; training stops at them",
+            'name the values in classes.txt, or ignore them: classes.json with {"classes": {...}, "ignore": [255]}',
+            ranked(dataset, "refused", strays),
+        )  # fmt: skip
+    empty = [(i, "no pixel of any class", -i) for i, map in enumerate(looked) if not map.labelled and not map.reason]
+    if empty:
+        yield Finding(
+            "CHECK-026", "warning", f"{len(empty):,} of {total:,} masks {are(len(empty), 'labels', 'label')} nothing",
+            "nothing is learned from such pictures", "label them, or leave them out", ranked(dataset, "warned", empty),
+        )  # fmt: skip
+
+
+def _look(maps: ClassMaps, i: int) -> _Looked:
+    if not maps.paths[i]:
+        return _Looked()
+    try:
+        values = values_of(maps, i)
+    except DataError as error:
+        return _Looked(error.what.removeprefix(f"{shown(maps.root / maps.paths[i])}: "))
+    held = np.flatnonzero(np.bincount(values.reshape(-1)))
+    known = np.isin(held, maps.values)
+    strays = held[~known & ~np.isin(held, maps.ignore)]
+    return _Looked("", tuple(strays.tolist()), bool(known.any()))
+
+
+def _told(strays: tuple[int, ...]) -> str:
+    return f"{are(len(strays), 'the value', 'the values')} {_listed(strays)}"
+
+
+def _listed(values: tuple[int, ...] | list[int]) -> str:
+    return ", ".join(map(str, values[:8])) + " ..." * (len(values) > 8)
+
+
+CHECK = Check("masks that do not fit, hold unknown values, or label nothing", look)
