@@ -87,33 +87,33 @@ def fit_outlines(outlines: Outlines, edges: NDArray[np.int64], tell: Tell) -> tu
     of a polygon that crosses itself.
 
     Args:
-        outlines: of M objects, finite.
+        outlines: of M objects, finite; each polygon has a corner at least.
         edges: (M, 2) height and width of their pictures; 0 where they are not known.
         tell: of every object whose outline is cut, left out or odd.
     """
     size = np.where(edges > 0, edges, FAR)
-    outlines = Outlines(outlines.parts, outlines.corners, np.clip(outlines.xy, -FAR, FAR))
-    part_of = np.repeat(np.arange(len(outlines)), np.diff(outlines.parts))
-    corner_of = np.repeat(np.arange(len(part_of)), np.diff(outlines.corners))
-    limits = size[part_of[corner_of]][:, ::-1]
-    past = ((outlines.xy < -ROUNDING) | (outlines.xy > limits + ROUNDING)).any(1)
-    within = Outlines(outlines.parts, outlines.corners, np.clip(outlines.xy, 0, limits) + 0.0)
-    odd = np.unique(corner_of[past])
-    for m in np.unique(part_of[odd]).tolist():
+    object_of = np.repeat(np.arange(len(outlines)), np.diff(outlines.parts))
+    low = np.minimum.reduceat(outlines.xy, outlines.corners[:-1])
+    high = np.maximum.reduceat(outlines.xy, outlines.corners[:-1])
+    past = np.maximum(-low, high - size[object_of][:, ::-1]).max(1, initial=0)
+    changed = {}
+    for q in np.flatnonzero(past > 0).tolist():
+        polygon = np.clip(outlines.xy[outlines.corners[q] : outlines.corners[q + 1]], -FAR, FAR)
+        edge = size[object_of[q]]
+        cut = polygons.cut(polygon, edge.tolist()) if past[q] > ROUNDING else np.clip(polygon, 0, edge[::-1])
+        changed[q] = cut if len(cut) >= 3 else cut[:0]
+    for m in np.unique(object_of[past > ROUNDING]).tolist():
         tell(m, "clipped", "DATA-223", "segmentation", "the outline reaches past the edge of the picture")
-    corners = outlines.corners[outlines.parts]
-    for m in np.flatnonzero(np.diff(corners) > MANY_CORNERS).tolist():
-        tell(m, "warned", "DATA-225", "segmentation", f"the outline has {corners[m + 1] - corners[m]:,} corners")
-    for m in np.unique(part_of[polygons.turns(outlines) != 1]).tolist():
-        tell(m, "warned", "DATA-226", "segmentation", "the outline crosses itself")
-    cuts = {
-        q: polygons.cut(outlines.xy[outlines.corners[q] : outlines.corners[q + 1]], size[part_of[q]].tolist())
-        for q in odd.tolist()
-    }
-    fitted = _with_parts(within, {q: cut if len(cut) >= 3 else cut[:0] for q, cut in cuts.items()})
+    fitted = _with_parts(outlines, changed)
     empty = (np.diff(fitted.parts) == 0) & (np.diff(outlines.parts) > 0)
     for m in np.flatnonzero(empty).tolist():
         tell(m, "skipped", "DATA-224", "segmentation", "the outline lies outside the picture")
+    corners = np.diff(outlines.corners[outlines.parts])
+    for m in np.flatnonzero(corners > MANY_CORNERS).tolist():
+        tell(m, "warned", "DATA-225", "segmentation", f"the outline has {corners[m]:,} corners")
+    object_of = np.repeat(np.arange(len(fitted)), np.diff(fitted.parts))
+    for m in np.unique(object_of[polygons.turns(fitted) != 1]).tolist():
+        tell(m, "warned", "DATA-226", "segmentation", "the outline crosses itself")
     return fitted, ~empty
 
 

@@ -26,6 +26,7 @@ import math
 import os
 import re
 import unicodedata
+from array import array
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -420,11 +421,11 @@ def _objects(
     firsts = [0, *accumulate(len(page.names) for page in pages)]
     begins = [0, *accumulate(len(page.ids) for page in pages)]
     record = np.concatenate([of + first for of, first in zip(records, firsts, strict=False)])
-    boxes = np.concatenate([np.array(page.boxes, np.float64) for page in pages]).reshape(-1, 4)
-    area = np.concatenate([np.array(page.area, np.float64) for page in pages])
+    boxes = _joined(page.boxes for page in pages).reshape(-1, 4)
+    area = _joined(page.area for page in pages)
     outlines = Outlines(
         _bounds([page.parts for page in pages]), _bounds([page.corners for page in pages]),
-        np.concatenate([np.array(page.xy, np.float64) for page in pages]).reshape(-1, 2),
+        _joined(page.xy for page in pages).reshape(-1, 2),
     )  # fmt: skip
     masks = [text for page in pages for text in page.masks]
 
@@ -480,6 +481,12 @@ def _objects(
     order = np.argsort(record, kind="stable")
     counts = np.bincount(record[keep], minlength=firsts[-1])
     return every.arranged(order[keep[order]], np.concatenate([[0], np.cumsum(counts)]))
+
+
+def _joined(columns: Iterable[array[float]]) -> NDArray[np.float64]:
+    """Return the numbers of all files one after the other; those of one file as they lie, without a copy."""
+    held = [np.frombuffer(column, np.float64) for column in columns if column]
+    return held[0] if len(held) == 1 else np.concatenate([np.zeros(0), *held])
 
 
 def _bounds(lengths: Iterable[Sequence[int]]) -> NDArray[np.int64]:
