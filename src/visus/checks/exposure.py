@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from visus.checks import Check, Finding, Subject, are, ranked
 
 FLAT, NOTHING = 0.025, 0.01
-DARK, BRIGHT = 0.15, 0.85
+DARK, BRIGHT = 0.1, 0.9
 UNSHARP, BLUNT = 4.0, 10.0
 FEW = 30
 
@@ -65,7 +65,7 @@ def _blurred(subject: Subject, read: NDArray[np.int64]) -> Iterator[Finding]:
     below = (usual - logs) > max(UNSHARP * deviation, np.log(BLUNT))
     if not below.any():
         return
-    told = [(int(i), f"{np.exp(usual - log):.0f} times less sharp than usual", usual - log)
+    told = [(int(i), f"{_times(usual - log)} times less sharp than usual", usual - log)
             for i, log in zip(read[measured][below], logs[below], strict=True)]  # fmt: skip
     yield Finding(
         "CHECK-013", "warning", f"{len(told):,} of {len(subject.dataset):,} pictures {are(len(told))} blurred",
@@ -73,6 +73,11 @@ def _blurred(subject: Subject, read: NDArray[np.int64]) -> Iterator[Finding]:
         "look at them; keep them if pictures will be as blurred where the model is used",
         ranked(subject.dataset, "warned", told),
     )  # fmt: skip
+
+
+def _times(log: float) -> str:
+    """Return a factor by its logarithm, no larger than anybody wants to read."""
+    return f"{np.exp(log):.0f}" if log < np.log(1000) else "over 1,000"
 
 
 def _measured(brightness: float, contrast: float) -> str:

@@ -228,11 +228,12 @@ def _findings(subject: Subject) -> list[Finding]:
     return [finding for name in CHECKS for finding in CHECKS[name].look(subject)]
 
 
-def _order(finding: Finding) -> tuple[int, int, str]:
-    """Return a sort key: errors, warnings, notes; the more files the earlier."""
+def _order(finding: Finding) -> tuple[int, int, int, str]:
+    """Return a sort key: errors, warnings, notes; what loses files before what only speaks of them; then by count."""
     from visus.checks import LEVELS
 
-    return LEVELS.index(finding.level), -len(finding.items), finding.code
+    gravest = max((GRAVITY[item.status] for item in finding.items), default=0)
+    return LEVELS.index(finding.level), -gravest, -len(finding.items), finding.code
 
 
 def _files(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, int]:
