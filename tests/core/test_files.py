@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from visus.core.errors import ResourceError, UsageError
-from visus.core.files import Hashing, alive, digest, replacing, sweep, write_bytes, write_json, write_text
+from visus.core.files import Hashing, alive, digest, new_folder, replacing, sweep, write_bytes, write_json, write_text
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and users of POSIX")
 
@@ -251,3 +251,33 @@ def test_a_number_that_json_has_not_is_written_as_null(tmp_path):
         "in": [1.5, [None, True]],
         "deep": {"3": "\u00e9"},
     }
+
+
+def test_a_new_folder_is_there_whole(tmp_path):
+    with new_folder(tmp_path / "above" / "new") as building:
+        (building / "a").write_text("a")
+        assert not (tmp_path / "above" / "new").exists()
+    assert os.listdir(tmp_path / "above") == ["new"] and os.listdir(tmp_path / "above" / "new") == ["a"]
+
+
+def test_a_new_folder_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), new_folder(tmp_path / "new") as building:
+        (building / "a").write_text("a")
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_folder_takes_an_empty_ones_place_but_not_a_full_ones(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    with new_folder(tmp_path / "empty") as building:
+        (building / "a").write_text("a")
+    with pytest.raises(UsageError), new_folder(tmp_path / "full"):
+        pass
+    assert os.listdir(tmp_path / "empty") == ["a"] and os.listdir(tmp_path / "full") == ["mine"]
+
+
+def test_the_folder_a_dead_process_was_building_is_swept(tmp_path):
+    (tmp_path / f".visus-part-{dead_process()}-00000000-x" / "inner").mkdir(parents=True)
+    assert sweep(tmp_path) == 1 and os.listdir(tmp_path) == []

@@ -59,6 +59,35 @@ def replacing(path: Path, needed: int = 0) -> Iterator[IO[bytes]]:
         raise
 
 
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Make a temporary folder beside ``path`` that becomes it when the block ends well: whole, or not at all.
+
+    Args:
+        path: a folder that does not exist yet, or is empty; folders above it are made.
+
+    Raises:
+        ResourceError: the disk is full; nothing is left behind.
+        UsageError: the place cannot be written to.
+    """
+    temp: Path | None = None
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.absolute().parent)
+        temp = Path(tempfile.mkdtemp(prefix=f"{_MARK}{os.getpid()}-{_LIFE}-", dir=path.absolute().parent))
+        yield temp
+        temp.chmod(0o777 & ~_UMASK)
+        if path.is_dir():
+            path.rmdir()  # an empty one is in the way on some systems
+        temp.replace(path)
+        _sync_folder(path.absolute().parent)
+    except OSError as error:
+        raise write_failed(error, path) from error
+    finally:
+        if temp is not None:
+            shutil.rmtree(temp, ignore_errors=True)  # it is gone where all went well
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file through ``replacing``."""
     with replacing(path, len(data)) as file:
@@ -81,7 +110,7 @@ def json_text(document: Mapping[str, Any]) -> str:
 
 
 def sweep(folder: Path) -> int:
-    """Remove temporary files whose process is dead; return how many.
+    """Remove temporary files and folders whose process is dead; return how many.
 
     Raises:
         UsageError: the folder cannot be written to.
@@ -95,7 +124,7 @@ def sweep(folder: Path) -> int:
         if alive(process) and (process != os.getpid() or life == _LIFE):
             continue
         try:
-            part.unlink(missing_ok=True)
+            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
         except OSError as error:
             raise write_failed(error, part) from error
         gone += 1
