@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +34,7 @@ class Item:
         beside: index of the record it is compared with; -1 for none.
         where: the place in the file; empty for all of it.
         score: by which items are ranked, the worst highest.
+        more: what else the document says of it, as plain values.
     """
 
     file: str
@@ -43,6 +44,7 @@ class Item:
     beside: int = -1
     where: str = ""
     score: float = 0.0
+    more: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Finding:
         """Return it as plain values, its items as ``{"file", "status", "code", "why", ...}``."""
         listed = [
             {"file": item.file, "status": item.status, "code": self.code, "why": item.why,
-             **({"where": item.where} if item.where else {})}
+             **({"where": item.where} if item.where else {}), **item.more}
             for item in self.items
         ]  # fmt: skip
         return {"code": self.code, "level": self.level, "title": self.title, "why": self.why, "fix": self.fix,
