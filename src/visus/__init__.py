@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from visus.verbs.convert import convert
     from visus.verbs.demo import demo
     from visus.verbs.evaluate import evaluate
+    from visus.verbs.fix import fix
     from visus.verbs.info import info
     from visus.verbs.list import list
     from visus.verbs.load import Model, load
@@ -36,6 +37,7 @@ __all__ = [
     "convert",
     "demo",
     "evaluate",
+    "fix",
     "info",
     "list",
     "load",

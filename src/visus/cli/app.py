@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 
 from visus import __version__
-from visus.cli import adopt, check, compare, convert, demo, evaluate, info, predict, resume, train
+from visus.cli import adopt, check, compare, convert, demo, evaluate, fix, info, predict, resume, train
 from visus.cli import list as list_verb
 from visus.core.errors import BUG, OK, SIGINT, UsageError, VisusError, nearest, users_line
 
@@ -38,6 +38,7 @@ for verb, examples in (
     (predict.predict, predict.EXAMPLES),
     (adopt.adopt, adopt.EXAMPLES),
     (convert.convert, convert.EXAMPLES),
+    (fix.fix, fix.EXAMPLES),
     (info.info, info.EXAMPLES),
     (list_verb.list, list_verb.EXAMPLES),
 ):

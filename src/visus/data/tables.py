@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -36,6 +36,7 @@ WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _MOST_BYTES = 1 << 30
+_MARK = b"\xef\xbb\xbf"
 
 
 def tables_of(path: Path) -> list[tuple[Path, int | None]]:
@@ -64,7 +65,7 @@ def parse(table: Path) -> tuple[list[str], Rows, str]:
     """
     text = _text(table)
     delimiter = _delimiter(text)
-    spaced = f"{delimiter} " in text.lstrip().partition("\n")[0]  # path, label
+    spaced = _is_spaced(text, delimiter)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=spaced, strict=True)
     lines: Rows = []
     begins = 1
@@ -97,7 +98,7 @@ def parse(table: Path) -> tuple[list[str], Rows, str]:
 def header_of(table: Path) -> tuple[list[str], str]:
     """Return the names in a table's first line alone, and what separates them."""
     with open_regular(table) as file:
-        start = file.read(1 << 16).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+        start = file.read(1 << 16).removeprefix(_MARK).decode("utf-8", "surrogateescape")
     line = next((part for part in start.splitlines() if part.strip()), "")
     return _names(line, _delimiter(line)), _delimiter(line)
 
@@ -127,6 +128,39 @@ def write_table(path: Path, rows: Iterable[Sequence[str]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerows([guarded(field) for field in row] for row in rows)
     write_bytes(path, text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def rewritten(table: Path, changes: Mapping[str, str | None], path: int, column: int) -> bytes | None:
+    """Return the bytes of a table in which some cells say another thing, and every other byte stays.
+
+    Line ends, quotation marks, spaces and the mark of UTF-8 are those that were there.
+
+    Args:
+        table: that has been read.
+        changes: path of a row -> what its cell shall say, or None to leave the row out.
+        path: the column of paths.
+        column: the column of the cells.
+
+    Returns:
+        None where no row is concerned.
+    """
+    text = _text(table)
+    delimiter = _delimiter(text)
+    kept, done, columns = list[str](), 0, 0
+    for start, end, fields in _places(text, delimiter):
+        values = [_unquoted(text[begin:stop]) for begin, stop in fields]
+        if not columns:  # the header is the first line that says anything
+            columns = len(values) if any(map(str.strip, values)) else 0
+        elif len(values) == columns and (key := unguarded(values[path])) in changes:
+            word = changes[key]
+            begin, stop = (start, end) if word is None else fields[column]
+            kept += [text[done:begin], "" if word is None else _cell(guarded(word), text[begin:stop], delimiter)]
+            done = stop
+    if not kept:
+        return None
+    with open_regular(table) as file:
+        mark = _MARK if file.read(len(_MARK)) == _MARK else b""
+    return mark + ("".join(kept) + text[done:]).encode("utf-8", "surrogateescape")
 
 
 def box_columns(header: Sequence[str]) -> tuple[tuple[int, ...], bool] | None:
@@ -231,6 +265,44 @@ def find_files(root: Path, paths: Sequence[str], notes: list[str]) -> tuple[Path
     return root, gone
 
 
+def _places(text: str, delimiter: str) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
+    """Yield where each line of a table begins and ends, and each of its fields, quotation marks included.
+
+    The text has been read by the csv module, whose fields these are.
+    """
+    spaces = " *" if _is_spaced(text, delimiter) else ""
+    field = re.compile(rf'{spaces}("[^"]*(?:""[^"]*)*"|[^{delimiter}\r\n]*)')
+    at = 0
+    while at < len(text):
+        start, fields = at, list[tuple[int, int]]()
+        while not fields or text.startswith(delimiter, at):
+            found = field.match(text, at + bool(fields))
+            assert found is not None  # an empty field matches
+            fields.append(found.span(1))
+            at = found.end()
+        at = min(at + 1 + text.startswith("\r\n", at), len(text))
+        yield start, at, fields
+
+
+def _is_spaced(text: str, delimiter: str) -> bool:
+    """Tell whether a space follows what separates columns: path, label."""
+    return f"{delimiter} " in next(iter(text.lstrip()[: 1 << 16].splitlines()), "")
+
+
+def _unquoted(field: str) -> str:
+    return field[1:-1].replace('""', '"') if field.startswith('"') else field
+
+
+def _cell(word: str, field: str, delimiter: str) -> str:
+    """Return a field that says another word, with the spaces and quotation marks of the one that was there."""
+    value = _unquoted(field)
+    bare = value.strip()
+    text = value.replace(bare, word, 1) if bare else word
+    if field.startswith('"') or any(letter in text for letter in f'"\r\n{delimiter}'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
 def _text(table: Path) -> str:
     """Return a table's text; bytes that are no UTF-8 are kept as they are, since a path may be made of them."""
     with open_regular(table) as file:
@@ -248,7 +320,7 @@ def _text(table: Path) -> str:
             where=f"byte {at:,}",
             fix="write the table again",
         )
-    return data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    return data.removeprefix(_MARK).decode("utf-8", "surrogateescape")
 
 
 def _names(line: str, delimiter: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,19 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Edit:
+    """What becomes of one file when labels change.
+
+    Attributes:
+        file: relative to the data's folder, with "/".
+        becomes: another path (it moves there), other bytes, or None (it is taken out).
+    """
+
+    file: str
+    becomes: str | bytes | None
+
+
+@dataclass(frozen=True)
 class Format:
     """A way in which data sets lie on disk.
 
@@ -42,6 +55,8 @@ class Format:
         write: writes all but the pictures of a data set into a new folder, so that ``read`` gives it back; None for a
             format that is only read.
         place: returns where below that folder a picture belongs, by its split and its id.
+        amend: for data with one class a record, yields what becomes of its files when some records change: each to a
+            dense class index, or to -1 for none, which takes it out; all else stays byte for byte.  It writes nothing.
     """
 
     looks_for: str
@@ -50,6 +65,7 @@ class Format:
     named: Callable[[str, DataSettings, Path | None, bool], Dataset] | None = None
     write: Callable[[Dataset, Path], None] | None = None
     place: Callable[[str, str], str] = "images/{}/{}".format
+    amend: Callable[[Path, Dataset, Mapping[int, int]], Iterator[Edit]] | None = None
 
 
 FORMATS: Catalog[Format] = Catalog("visus.data.formats", "FORMAT")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pickletools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, Dataset, Strings
-from visus.data.formats import Evidence, Format
+from visus.data.formats import Edit, Evidence, Format
 from visus.data.paths import open_regular, shown
 from visus.data.splitting import TEST, TRAIN
 
@@ -109,6 +109,42 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     )
 
 
+def amend(path: Path, dataset: Dataset, changes: Mapping[int, int]) -> Iterator[Edit]:
+    """Yield the batches with other labels: one byte a record; CIFAR-100's coarse class follows the fine one.
+
+    Raises:
+        DataError: DATA-337, a record is to be taken out of a pickle, or its labels do not stand in it byte by byte.
+    """
+    found = _find(path)
+    assert found is not None  # the data set was read from it
+    version, train, test = found
+    first, coarse = 0, dict[int, int]()
+    for file in (*train, *test):
+        _, labels = (_binary if version.binary else _pickled)(file, version.fine)
+        with open_regular(file) as opened:
+            data = bytearray(opened.read())
+        places = _label_places(file, version, data, labels)
+        if version.fine:
+            coarse |= dict(zip(labels.tolist(), (data[at] for at in places[1]), strict=False))
+        mine = {i - first: to for i, to in changes.items() if first <= i < first + len(labels)}
+        first += len(labels)
+        gone = [i for i, to in mine.items() if to < 0]
+        for i, to in mine.items():
+            for one, value in zip(places, (to, coarse.get(to)), strict=False):
+                if to >= 0 and value is not None:
+                    data[one[i]] = value
+        if gone and not version.binary:
+            raise DataError(
+                "DATA-337", f"{shown(file)}: no picture can be taken out of a batch of the Python version",
+                where=f"{file.name}/{gone[0]}", fix="convert the data to class folders, or keep the picture",
+            )  # fmt: skip
+        if gone:
+            rows = np.frombuffer(bytes(data), np.uint8).reshape(len(labels), -1)
+            data = bytearray(np.delete(rows, gone, 0).tobytes())
+        if mine:
+            yield Edit(file.relative_to(path).as_posix(), bytes(data))
+
+
 def read_pickled(path: Path) -> object:
     """Return what a pickle of plain values holds, executing none of it.
 
@@ -170,6 +206,34 @@ def _pickled(path: Path, fine: bool) -> tuple[NDArray[np.uint8], NDArray[np.int6
     if not isinstance(labels, list) or len(labels) != len(data) or not all(type(label) is int for label in labels):
         raise _damaged(path, f"its {key} are not {len(data):,} whole numbers")
     return data, np.array(labels, np.int64)
+
+
+def _label_places(path: Path, version: _Version, data: bytes | bytearray, labels: NDArray[np.int64]) -> list[list[int]]:
+    """Return where the byte of each label stands in a batch; of CIFAR-100 also that of each coarse label."""
+    if version.binary:
+        ends = range(len(data) // len(labels) - _PIXELS, len(data), len(data) // len(labels))
+        return [[end - back for end in ends] for back in ((1, 2) if version.fine else (1,))]
+    places = [_listed(bytes(data), key) for key in (("fine_labels", "coarse_labels") if version.fine else ("labels",))]
+    if [data[at] for at in places[0]] != labels.tolist() or any(len(one) not in {0, len(labels)} for one in places):
+        raise DataError(
+            "DATA-337", f"{shown(path)}: its labels do not stand in it byte by byte", fix="convert the data"
+        )
+    return [one for one in places if one]
+
+
+def _listed(data: bytes, key: str) -> list[int]:
+    """Return where the bytes of a list of small numbers stand in a pickle, behind the key of a dict."""
+    places, within = list[int](), False
+    for opcode, argument, at in pickletools.genops(data):
+        if within and opcode.name == "BININT1" and at is not None:
+            places.append(at + 1)
+        elif argument == key or argument == key.encode():
+            places, within = [], True
+        elif within and opcode.name not in _LISTS:
+            if places:
+                break
+            within = False
+    return places
 
 
 def _names(path: Path, version: _Version) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -300,6 +364,7 @@ class _Reader:
         self.stack.append(_Name(f"{module} {name}"))
 
 
+_LISTS = {"EMPTY_LIST", "MARK", "APPEND", "APPENDS", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "FRAME"}
 _SILENT = {"PROTO", "FRAME"}
 _VALUES = {
     "BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "BINFLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING",
@@ -352,4 +417,4 @@ def _plain(value: Any, done: dict[int, Any] | None = None) -> Any:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-FORMAT = Format("CIFAR batches", sniff, read)
+FORMAT = Format("CIFAR batches", sniff, read, amend=amend)

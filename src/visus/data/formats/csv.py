@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from visus.core.errors import DataError, nearest
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
-from visus.data.formats import Evidence, Format
+from visus.data.formats import Edit, Evidence, Format
 from visus.data.listed import check_missing
 from visus.data.listing import natural
 from visus.data.paths import fault_of, inside, shown
@@ -55,6 +55,7 @@ from visus.data.tables import (
     parse,
     plain_name,
     read_decimal_commas,
+    rewritten,
     split_of,
     tables_of,
     unguarded,
@@ -161,6 +162,16 @@ def write(dataset: Dataset, folder: Path) -> None:
 def place(split: str, id: str) -> str:
     """Return where a picture belongs: the table names it by its id."""
     return id
+
+
+def amend(path: Path, dataset: Dataset, changes: Mapping[int, int]) -> Iterator[Edit]:
+    """Yield the tables in which a record changes: one cell says another class, or its row is gone; pictures stay."""
+    words = {dataset.ids[i]: dataset.classes[to] if to >= 0 else None for i, to in changes.items()}
+    for table, split in tables_of(path):
+        at = _table(table, split, []).at
+        data = rewritten(table, words, at["path"], at.get("label", at.get("labels", -1)))
+        if data is not None:
+            yield Edit(table.name, data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,4 +413,4 @@ def _fields(dataset: Dataset, kind: str) -> tuple[list[str], list[list[str]]]:
     return list(dataset.classes), [list(map(str, row)) for row in values.tolist()]
 
 
-FORMAT = Format("CSV or TSV with a path column", sniff, read, write=write, place=place)
+FORMAT = Format("CSV or TSV with a path column", sniff, read, write=write, place=place, amend=amend)

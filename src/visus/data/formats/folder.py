@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from visus.core.errors import DataError, did_you_mean
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
-from visus.data.formats import Evidence, Format
+from visus.data.formats import Edit, Evidence, Format
 from visus.data.listing import (
     Listing,
     files_of,
@@ -111,6 +112,36 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     )
 
 
+def amend(path: Path, dataset: Dataset, changes: Mapping[int, int]) -> Iterator[Edit]:
+    """Yield a move into another class folder for each record that changes its class; its split and its name stay.
+
+    Where a file of that name is there already, the moved one gets a number: 7.jpg becomes 7-1.jpg.
+    """
+    at = 0 if "" in _parts(path) else 1  # which part of a path is the class folder
+    folders = {int(label): id.split("/")[at] for label, id in zip(dataset.columns["label"], dataset.ids, strict=True)}
+    taken: set[str] = set()
+    for i, to in sorted(changes.items()):
+        id = dataset.ids[i]
+        if to < 0:
+            yield Edit(id, None)
+            continue
+        parts = id.split("/")
+        parts[at] = folders[to]
+        moved = _free(path, "/".join(parts), taken)
+        taken.add(moved.casefold())
+        yield Edit(id, moved)
+
+
+def _free(path: Path, wanted: str, taken: Set[str]) -> str:
+    """Return a path at which there is nothing, whether or not the file system tells capitals apart."""
+    place = free = PurePosixPath(wanted)
+    number = 0
+    while str(free).casefold() in taken or os.path.lexists(path / free):
+        number += 1
+        free = place.with_name(f"{place.stem}-{number}{place.suffix}")
+    return str(free)
+
+
 def _phrase(classes: Sequence[str], parts: Mapping[str, int]) -> str:
     where = " in " + ", ".join(parts) if "" not in parts else ""
     named = ", ".join(shown(name) for name in classes[:3]) + ", ..." * (len(classes) > 3)
@@ -153,4 +184,4 @@ def _empty_class(path: Path, below: str, listing: Listing, names: list[str]) -> 
     )  # fmt: skip
 
 
-FORMAT = Format("class folders", sniff, read)
+FORMAT = Format("class folders", sniff, read, amend=amend)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, Dataset, Strings
-from visus.data.formats import Evidence, Format
+from visus.data.formats import Edit, Evidence, Format
 from visus.data.listing import files_of
 from visus.data.paths import open_regular, shown
 from visus.data.splitting import SPLIT_WORDS, TEST, TRAIN
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _IMAGES = re.compile(r"(?P<part>.*?)[-_.]?images[-_.]idx[34][-_.]ubyte(\.gz)?", re.IGNORECASE)
 _LABELS = "labels"
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_PACKED = b"\x1f\x8b"
 _MOST_PACKED = 1040  # bytes that one byte of a gzip stream can hold at most, rounded up (deflate packs 258 into 2 bits)
 FASHION = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
@@ -69,7 +71,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
         splits.append(np.full(len(array), split, np.uint8))
         part = _part(images)
         ids += [f"{part}/{i}" for i in range(len(array))]
-    values = np.unique(np.concatenate([n for n, s in zip(labels, splits, strict=True) if s[:1] == TRAIN] or labels))
+    values = _values(labels, [split for *_, split in pairs])
     label = np.concatenate(labels)
     known = np.isin(label, values)
     if not known.all():
@@ -89,6 +91,43 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     )
 
 
+def amend(path: Path, dataset: Dataset, changes: Mapping[int, int]) -> Iterator[Edit]:
+    """Yield the label files with other values; where records are taken out, the files of their pictures without them.
+
+    What was packed is packed again.
+    """
+    pairs = _pairs(path)
+    labels = [read_idx(beside) for _, beside, _ in pairs]
+    values = _values(labels, [split for *_, split in pairs])
+    first = 0
+    for (images, beside, _), numbers in zip(pairs, labels, strict=True):
+        mine = {i - first: to for i, to in changes.items() if first <= i < first + len(numbers)}
+        first += len(numbers)
+        gone = [i for i, to in mine.items() if to < 0]
+        for i, to in mine.items():
+            numbers[i] = values[to]
+        if mine:
+            yield Edit(beside.relative_to(path).as_posix(), _idx_bytes(np.delete(numbers, gone, 0), beside))
+        if gone:
+            yield Edit(images.relative_to(path).as_posix(), _idx_bytes(np.delete(read_idx(images), gone, 0), images))
+
+
+def _values(labels: Sequence[NDArray[np.generic]], splits: Sequence[int]) -> NDArray[np.int64]:
+    """Return the labels that occur in training, or at all where there is no training part: one a class."""
+    trained = [numbers for numbers, split in zip(labels, splits, strict=True) if split == TRAIN]
+    return np.unique(np.concatenate(trained or labels).astype(np.int64))
+
+
+def _idx_bytes(array: NDArray[np.generic], like: Path) -> bytes:
+    """Return an IDX file of an array, packed if the file it takes the place of is."""
+    kind = next(code for code, name in _TYPES.items() if np.dtype(name).newbyteorder("=") == array.dtype)
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    data = bytes([0, 0, kind, array.ndim]) + sizes + array.astype(_TYPES[kind]).tobytes()
+    with open_regular(like) as file:
+        packed = file.read(2) == _PACKED
+    return gzip.compress(data, 6, mtime=0) if packed else data
+
+
 def read_idx(path: Path) -> NDArray[np.generic]:
     """Return the array in one IDX file, packed or not.
 
@@ -101,7 +140,7 @@ def read_idx(path: Path) -> NDArray[np.generic]:
         DataError: DATA-150 no header of an IDX file, DATA-151 length and header disagree, DATA-010 no regular file.
     """
     with open_regular(path) as plain:
-        packed = plain.read(2) == b"\x1f\x8b"
+        packed = plain.read(2) == _PACKED
         length = plain.seek(0, 2)
         plain.seek(0)
         try:
@@ -214,4 +253,4 @@ def _says_fashion(path: Path) -> bool:
         return b"fashion" in file.read(4096).lower()
 
 
-FORMAT = Format("IDX files", sniff, read)
+FORMAT = Format("IDX files", sniff, read, amend=amend)

@@ -1,0 +1,129 @@
+"""``visus fix``: applies fixes of labels to a copy of a data set, and takes them back byte for byte."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visus.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from visus.checks import Finding
+    from visus.data.dataset import Dataset
+
+SURE = 0.9
+"""How probable another class must be for a fix to be meant from the start."""
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A copy of a data set after fixes, or after they were taken back.
+
+    Attributes:
+        folder: the copy; ``data``: what to train on: the folder, or the table in it.
+        applied: what was done, or taken back, as the list of fixes says it.
+        listed: how many fixes there were in the list, whether meant or not.
+        undone: they were taken back.
+        left: names of what is no file and was not copied.
+    """
+
+    folder: Path
+    data: Path
+    applied: tuple[Mapping[str, Any], ...]
+    listed: int
+    undone: bool = False
+    left: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """What happened, in a line."""
+        many = f"{len(self.applied):,} {'fix' if len(self.applied) == 1 else 'fixes'}"
+        if self.undone:
+            return f"{self.folder}: {many} taken back; every byte is that of the original"
+        return f"{self.folder}: a copy with {many} of {self.listed:,} applied"
+
+    def json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "folder": str(self.folder), "data": str(self.data), "undone": self.undone, "listed": self.listed,
+            "applied": [dict(fix) for fix in self.applied], "not_copied": list(self.left),
+        }  # fmt: skip
+
+
+def fix(
+    data: str | Path | None = None,
+    fixes: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    undo: str | Path | None = None,
+) -> Fixed:
+    """Apply fixes of labels to a copy of a data set, or make such a copy the original again.
+
+    Nothing is ever written into ``data``.  Files of class folders move to another class, a table changes one cell a
+    fix, files of arrays are written anew; everything else is copied byte for byte, and the copy is read back before it
+    appears.
+
+    Args:
+        data: the folder or table that the fixes are for.
+        fixes: their list, as ``visus check --labels`` writes it; of its items those with ``"apply": true`` are meant.
+        out: a folder for the copy that does not exist yet, or is empty.
+        undo: instead of all these, a copy whose fixes are to be taken back.
+
+    Raises:
+        UsageError: arguments that make no sense together, a place that is not free, or nothing to undo.
+        DataError: data or a list that cannot be read, or that do not belong together.
+        IntegrityError: a copy that was changed since.
+        ResourceError: the disk is full; nothing is left behind.
+    """
+    from visus.data import amending
+
+    if undo is not None and data is None and fixes is None and out is None:
+        told = amending.restored(Path(undo))
+        return Fixed(Path(undo), Path(undo), tuple(told["items"]), len(told["items"]), undone=True)
+    if data is None or fixes is None or out is None or undo is not None:
+        raise UsageError(
+            "USE-049", "fixing needs the data, a list of fixes and a place for the copy",
+            where="or, to take fixes back, the copy alone", done="nothing was written",
+            fix="visus fix DATA FIXES --out DIR, or visus fix --undo DIR",
+        )  # fmt: skip
+    from visus.core.recipe import DataSettings
+    from visus.data import fixes as lists
+    from visus.data.reading import open_data
+
+    listed = lists.read(Path(fixes))
+    dataset = open_data(data, DataSettings(format=_format(listed.data["format"]), max_bad=1.0), carve=False)
+    amending.check_amendable(Path(data), dataset)
+    changes = lists.changes(Path(fixes), listed, dataset)
+    meant = [item.json() for item in listed.items if item.apply]
+    left = amending.amended(Path(data), dataset, changes, Path(out), {"data": dict(listed.data), "items": meant})
+    copy = Path(out) if Path(data).is_dir() else Path(out) / Path(data).name
+    return Fixed(Path(out), copy, tuple(meant), len(listed.items), left=tuple(left))
+
+
+def write_fixes(dataset: Dataset, finding: Finding, path: Path) -> int:
+    """Write the list of fixes that a finding of wrong labels suggests, for a person to go through.
+
+    Those of which the models are sure are meant from the start; the others wait for somebody to say so.
+
+    Returns:
+        How many are meant.
+    """
+    from visus.data import fixes as lists
+
+    items = []
+    for item in finding.items:
+        if item.index >= 0 and "suggested" in item.more:
+            label, to = item.more["label"], item.more["suggested"]
+            sure = item.more["probabilities"][to] >= SURE
+            items.append(lists.Fix(dataset.ids[item.index], label, to, item.why, sure))
+    lists.write(path, dataset, items)
+    return sum(item.apply for item in items)
+
+
+def _format(named: str) -> str:
+    """Return the format that a list says its data has; one that is not known is looked for."""
+    from visus.data.formats import FORMATS
+
+    return named if named in FORMATS else "auto"
