@@ -1,0 +1,148 @@
+"""Probabilities by models that did not learn from the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from tests.verbs.examples import write_classes
+
+from visus.checks.labels import contradictions
+from visus.core.recipe import DataSettings, Recipe
+from visus.data.dataset import ArrayImages, Dataset, Strings
+from visus.data.reading import open_data
+from visus.verbs.out_of_fold import FOLDS, described, folds, out_of_fold, seen_at
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Dataset, NDArray[np.float32]]:
+    """Return 600 digits and their pixels as features."""
+    bunch = load_digits()
+    pixels, labels = bunch.images[:600].astype(np.uint8), bunch.target[:600]
+    dataset = Dataset(
+        "digits", Path(), "digits", "", Strings([str(i) for i in range(600)]), ArrayImages(pixels),
+        {"label": labels.astype(np.int64)}, (np.arange(600) % 3).astype(np.uint8), tuple(map(str, range(10))),
+    )  # fmt: skip
+    return dataset, (pixels.reshape(600, -1) + 1).astype(np.float32)
+
+
+def silent(line: str) -> None:
+    """Hear nothing."""
+
+
+def test_the_models_know_pictures_they_did_not_learn_from(digits):
+    dataset, features = digits
+    said = out_of_fold(dataset, Recipe(), silent, lambda: features)
+    np.testing.assert_allclose(said.sum(1), 1, atol=1e-5)
+    assert (said.argmax(1) == dataset.columns["label"]).mean() > 0.9
+
+
+def test_the_probabilities_are_calibrated(digits):
+    dataset, features = digits
+    said = out_of_fold(dataset, Recipe(), silent, lambda: features)
+    right = said.argmax(1) == dataset.columns["label"]
+    assert abs(said.max(1).mean() - right.mean()) < 0.03
+
+
+def test_a_label_has_no_say_in_its_own_probabilities_beyond_their_common_temperature(digits):
+    dataset, features = digits
+    before = out_of_fold(dataset, Recipe(), silent, lambda: features)
+    labels = dataset.columns["label"]
+    fold = folds(labels, None, 0)
+
+    def swapped(i: int) -> NDArray[np.int64]:
+        order = np.arange(len(labels))
+        order[[i, i + 1]] = i + 1, i
+        return labels[order]
+
+    pairs = (i for i in range(599) if labels[i] != labels[i + 1] and fold[i] == fold[i + 1])
+    i = next(i for i in pairs if (folds(swapped(i), None, 0) == fold).all())
+    after = out_of_fold(dataset.with_(columns={"label": swapped(i)}), Recipe(), silent, lambda: features)
+    here = fold == fold[i]
+    np.testing.assert_allclose(after[here], before[here], atol=0.01)
+    assert np.abs(after[~here] - before[~here]).max() > 0.01
+
+
+def test_planted_mistakes_are_among_the_first_tenth(digits):
+    dataset, features = digits
+    random = np.random.default_rng(0)
+    moved = random.choice(600, 30, replace=False)
+    labels = dataset.columns["label"].copy()
+    labels[moved] = (labels[moved] + random.integers(1, 10, 30)) % 10
+    said = out_of_fold(dataset.with_(columns={"label": labels}), None, silent, lambda: features)
+    first = np.argsort(-contradictions(labels, said))[:60]
+    assert np.isin(moved, first).mean() >= 0.9
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_other_folds(digits):
+    dataset, features = digits
+    a, b = (out_of_fold(dataset, Recipe(), silent, lambda: features) for _ in range(2))
+    np.testing.assert_array_equal(a, b)
+    assert (a != out_of_fold(dataset, Recipe(seed=1), silent, lambda: features)).any()
+
+
+def test_what_cannot_be_judged_is_not_a_number(digits):
+    dataset, features = digits
+    labels, features = dataset.columns["label"].copy(), features.copy()
+    labels[0], features[1], labels[2:] = -1, 0, labels[2:] % 9
+    labels[5] = 9  # the only one of its class
+    said = out_of_fold(dataset.with_(columns={"label": labels}), None, silent, lambda: features)
+    assert np.flatnonzero(np.isnan(said).any(1)).tolist() == [0, 1, 5]
+    assert np.isnan(said[[0, 1, 5]]).all() and (said[2:5, 9] == 0).sum() >= 1
+
+
+@pytest.mark.parametrize("labels", [[0], [0, 0, 0], [0, 1], [-1, -1]])
+def test_labels_of_which_nothing_can_be_learned_give_no_number_and_no_error(labels):
+    n = len(labels)
+    dataset = Dataset(
+        "few", Path(), "folder", "", Strings([str(i) for i in range(n)]), ArrayImages(np.zeros((n, 4, 4), np.uint8)),
+        {"label": np.array(labels)}, np.zeros(n, np.uint8), ("a", "b"),
+    )  # fmt: skip
+    assert np.isnan(out_of_fold(dataset, None, silent, lambda: np.ones((n, 3), np.float32))).all()
+
+
+def test_two_classes_have_probabilities_too(digits):
+    dataset, features = digits
+    two = np.flatnonzero(dataset.columns["label"] < 2)
+    only = Dataset(
+        "two", Path(), "digits", "", Strings([str(i) for i in two]), ArrayImages(dataset.images.array[two]),
+        {"label": dataset.columns["label"][two]}, np.zeros(len(two), np.uint8), ("0", "1"),
+    )  # fmt: skip
+    said = out_of_fold(only, None, silent, lambda: features[two])
+    assert (said.argmax(1) == only.columns["label"]).mean() > 0.95
+
+
+def test_folds_are_stratified():
+    labels = np.repeat([0, 1, 2], [50, 25, 10])
+    fold = folds(labels, None, 0)
+    counts = np.array([np.bincount(fold[labels == k], minlength=FOLDS) for k in range(3)])
+    assert counts.tolist() == [[10] * 5, [5] * 5, [2] * 5]
+
+
+def test_groups_stay_in_one_fold():
+    labels, groups = np.arange(120) % 3, np.arange(120) // 6
+    fold = folds(labels, groups, 0)
+    assert all(len(set(fold[groups == group])) == 1 for group in range(20)) and len(set(fold)) == FOLDS
+
+
+def test_the_pretrained_network_describes_files_and_leaves_zeros_for_what_it_cannot_read(tmp_path):
+    write_classes(tmp_path / "photos", each=3)
+    (tmp_path / "photos/one/zzz.png").write_bytes(b"no picture")
+    dataset = open_data(tmp_path / "photos", DataSettings(), carve=False)
+    lines: list[str] = []
+    found = described(dataset, lines.append)
+    assert found.shape == (len(dataset), 1280) and found.dtype == np.float32
+    assert np.flatnonzero(~found.any(1)).tolist() == [list(dataset.ids).index("one/zzz.png")]
+
+
+def test_more_pictures_are_looked_at_smaller():
+    def of(n: int) -> Dataset:
+        return Dataset(
+            "set", Path(), "folder", "", Strings([""] * n), ArrayImages(np.zeros((n, 1, 1), np.uint8)), {},
+            np.zeros(n, np.uint8),
+        )  # fmt: skip
+
+    assert [seen_at(of(n)) for n in (100, 10_000, 70_000)] == [224, 128, 64]
