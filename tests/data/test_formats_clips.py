@@ -32,6 +32,7 @@ def test_folders_of_numbered_frames_are_recognised(name: str, tmp_path: Path):
 
 @pytest.mark.parametrize("names", [
     ("run/1.png", "run/2.png", "sit/1.png"),
+    ("run/a/1.png", "run/a/2.png", "sit/1.png"),
     ("run/a/1.png", "run/a/7.png", "sit/b/1.png", "sit/b/2.png"),
     ("run/a/x1.png", "run/a/y2.png"),
     ("run/a/1.png", "sit/b/1.png"),

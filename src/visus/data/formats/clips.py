@@ -38,8 +38,7 @@ def sniff(path: Path) -> Evidence | None:
         return None
     parts = [f"{name}/" for name in folders_of(path) if name.lower() in SPLIT_WORDS] or [""]
     classes = [f"{part}{name}" for part in parts for name in folders_of(path / part)]
-    clips = [path / name / clip for name in classes[:_LOOKED] for clip in folders_of(path / name)[:_LOOKED]]
-    if clips and all(_is_clip(clip) for clip in clips):
+    if classes and all(_holds_clips(path / name) for name in classes[:_LOOKED]):
         names = sorted({name.rpartition("/")[2] for name in classes}, key=natural)
         told = ", ".join(map(shown, names[:3])) + ", ..." * (len(names) > 3)
         return Evidence(0.93, f"clips as folders of frames, of {len(names):,} classes ({told})", len(names))
@@ -86,6 +85,11 @@ def read(path: Path, settings: DataSettings) -> Dataset:
         notes=tuple(notes),
         remarks=tuple(_gaps([name for clip, name in zip(clips, paths, strict=True) if clip != name])),
     )
+
+
+def _holds_clips(folder: Path) -> bool:
+    clips = folders_of(folder)[:_LOOKED]
+    return bool(clips) and all(_is_clip(folder / clip) for clip in clips)
 
 
 def _is_clip(folder: Path) -> bool:
