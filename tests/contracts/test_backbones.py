@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from visus.core.errors import UsageError
-from visus.core.recipe import ModelSettings
+from visus.core.recipe import Facts, ModelSettings
 from visus.models.backbones import BACKBONES
 from visus.models.building import build
 from visus.models.freezing import frozen, layers
 from visus.models.heads import feature_map, head_prefix
-from visus.models.origins import own
+from visus.models.origins import own, timm_zoo
 from visus.models.weights import card_of
+from visus.tasks.classify import Classify
 
 OWN = tuple(BACKBONES)
 FOREIGN = ("resnet18", "convnextv2_atto", "vit_tiny_patch16_224", "mobilenetv3_small_050", "torchvision:squeezenet1_1")
 OUTPUTS, SIZE = 5, (48, 32)
+SMALL = (
+    "test_", "zepto", "atto", "femto", "pico", "nano", "xx", "mini", "tiny", "_ti", "xs", "small", "_s", "_t",
+)  # fmt: skip
+"""What timm calls its small networks, the smallest first."""
+
+
+def families() -> list[str]:
+    """Return the names of timm's files of networks, by their text: collecting tests imports no timm."""
+    spec = importlib.util.find_spec("timm")
+    assert spec is not None and spec.submodule_search_locations
+    files = sorted((Path(spec.submodule_search_locations[0]) / "models").glob("[!_]*.py"))
+    return [file.stem for file in files if "\n@register_model" in file.read_text(encoding="utf-8")]
+
+
+def smallest(family: str) -> str:
+    """Return a small network of one of timm's families, as far as the names tell."""
+    from timm import list_models
+
+    def key(name: str) -> tuple[int, tuple[int, int], int, str]:
+        rank = next((i for i, word in enumerate(SMALL) if word in name), len(SMALL))
+        return rank, timm_zoo.usual(name).size, len(name), name
+
+    return min(list_models(module=family), key=key)
 
 
 @cache
@@ -153,3 +179,30 @@ def test_a_card_counts_the_parameters_of_its_network(name: str) -> None:
     card = card_of(ModelSettings(name=name, weights="default"))
     model = build(ModelSettings(name=name), card.outputs, len(card.mean), card.size)
     assert card.parameters in {0, sum(parameter.numel() for parameter in model.parameters())}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_fine_tuning_chooses_for_small_pictures_lets_every_stage_learn(name: str) -> None:
+    wanted = {"model.name": name, "model.weights": "default"}
+    facts = Facts("label", ("ant", "bee"), (4, 4), 8, ((64, 64),) * 8, 3, wanted=wanted)
+    chosen = {choice.key: choice.value for choice in Classify.defaults(facts)}
+    assert chosen["input.size"] == [96, 96]
+    assert chosen["model.layer_decay"] == 0.7
+    model = build(ModelSettings(name=name), OUTPUTS, 3, (96, 96))
+    model(torch.randn(4, 3, 96, 96, generator=torch.Generator().manual_seed(1))).square().sum().backward()
+    parameters = dict(model.named_parameters())
+    for stage in layers(model):
+        assert any(gradient.any() for key in stage if (gradient := parameters[key].grad) is not None), stage
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", families())
+def test_a_network_of_every_family_of_timm_answers_by_one_row_a_picture_and_has_a_head_and_stages(family: str) -> None:
+    name = smallest(family)
+    side = timm_zoo.usual(name).size[0]
+    side = side if side < 384 else 224
+    model = build(ModelSettings(name=name), OUTPUTS, 3, (side, side))  # refuses another answer, judging or training
+    head = model.get_submodule(head_prefix(model))
+    assert isinstance(head.weight, torch.Tensor)
+    assert head.weight.shape[0] == OUTPUTS
+    assert sorted(key for stage in layers(model) for key in stage) == sorted(key for key, _ in model.named_parameters())
