@@ -74,6 +74,15 @@ def test_stages_of_timm_are_those_it_states() -> None:
     assert [stage[-1].split(".")[0] for stage in layers(model)] == ["bn1", "layer1", "layer2", "layer3", "layer4", "fc"]
 
 
+def test_where_timm_states_fine_stages_alone_these_are_taken() -> None:
+    with torch.device("meta"):
+        model = timm.create_model("rdnet_tiny")
+    stages = layers(model)
+    assert sorted(name for stage in stages for name in stage) == sorted(name for name, _ in model.named_parameters())
+    assert stages[0][0].startswith("stem")
+    assert stages[-1][-1].startswith("head")
+
+
 def test_many_sequences_are_stages_and_norms_join_the_stage_before_them() -> None:
     def stage() -> nn.Sequential:
         return nn.Sequential(nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1))

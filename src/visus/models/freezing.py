@@ -65,7 +65,11 @@ def layers(model: nn.Module) -> list[list[str]]:
     if matcher is not None:
         from timm.models import group_parameters
 
-        grouped = group_parameters(model, matcher(coarse=True))
+        try:
+            stated = matcher(coarse=True)
+        except AssertionError:  # RDNet has stated fine ones alone
+            stated = matcher()
+        grouped = group_parameters(model, stated)
         return [list(grouped[at]) for at in sorted(grouped)]
     sequences = {name for name, child in model.named_children() if _is_sequence(child)}
     deep = sequences if len(sequences) < 3 else set[str]()
