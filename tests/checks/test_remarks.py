@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.checks.examples import dataset, only, subject
 
 from visus.checks.remarks import look
+from visus.data.dataset import Strings
 from visus.data.objects import Remark
 
 
@@ -32,3 +33,14 @@ def test_remarks_are_gathered_by_their_code_and_name_file_place_and_status():
 def test_pictures_that_are_listed_but_missing_are_skipped():
     finding = only(found(bad=(("gone.png", "there is no such file"),)), "CHECK-020")
     assert [(item.file, item.status) for item in finding.items] == [("gone.png", "skipped")]
+
+
+def test_an_annotation_file_speaks_of_the_picture_of_its_name_where_there_is_one_alone():
+    said = found(
+        Remark("Annotations/1.xml", "clipped", "DATA-213", "out"), Remark("9.xml", "skipped", "DATA-214", "no")
+    )
+    assert {finding.items[0].file: finding.items[0].index for finding in said} == {"Annotations/1.xml": 1, "9.xml": -1}
+    twice = dataset(count=2, remarks=(Remark("a.xml", "clipped", "DATA-213", "out"),)).with_(
+        ids=Strings(["a.png", "b/a.png"])
+    )
+    assert [finding.items[0].index for finding in look(subject(twice))] == [-1]

@@ -483,3 +483,11 @@ def test_events_are_written_that_tensorboard_reads(photos, tmp_path):
         (i + 1, pytest.approx(v)) for i, v in enumerate(logged)
     ]
     assert events.Scalars("validation/accuracy")[0].step == 5
+
+
+def test_remarks_of_the_reader_are_told_with_the_command_that_shows_them(real_data, tmp_path):
+    said = []
+    data = real_data / "bccd_voc" / "BCCD"
+    with pytest.raises(UsageError):  # which does not learn from boxes
+        visus.train(data, task="classify", out=tmp_path / "run", watch=said.append)
+    assert f"2 remarks on the data: visus check {data} shows them" in [row.get("note") for row in said]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 
 from visus.checks import Check, Finding, Item, Level, Status, Subject, are
+from visus.data.dataset import Dataset
 
 _STATUSES: dict[str, Status] = {"skipped": "skipped", "clipped": "clipped"}
 _WORDS: dict[Status, tuple[Level, str, str]] = {
@@ -18,11 +20,12 @@ _WORDS: dict[Status, tuple[Level, str, str]] = {
 def look(subject: Subject) -> Iterator[Finding]:
     """Yield a finding for each kind of remark, and one for pictures that are listed but missing."""
     dataset = subject.dataset
-    index = {name: i for i, name in enumerate(dataset.ids)} if dataset.remarks else {}
+    index = _records(dataset) if dataset.remarks else {}
     kinds: dict[tuple[Status, str], list[Item]] = defaultdict(list)
     for remark in dataset.remarks:
         status = _STATUSES.get(remark.status, "warned")
-        item = Item(remark.file, status, remark.why, index=index.get(remark.file, -1), where=remark.where)
+        record = index.get(remark.file, index.get(PurePosixPath(remark.file).stem, -1))
+        item = Item(remark.file, status, remark.why, index=record, where=remark.where)
         kinds[status, remark.code].append(item)
     for (status, code), items in sorted(kinds.items(), key=lambda pair: -len(pair[1])):
         level, done, why = _WORDS[status]
@@ -37,6 +40,14 @@ def look(subject: Subject) -> Iterator[Finding]:
             "they are left out of training; too many stop it", "add the files, or remove their lines",
             tuple(Item(name, "skipped", why) for name, why in dataset.bad),
         )  # fmt: skip
+
+
+def _records(dataset: Dataset) -> dict[str, int]:
+    """Return the record that a file speaks of: a picture by its name, or what is called as one picture alone is."""
+    stems = [PurePosixPath(name).stem for name in dataset.ids]
+    shared = {stem for stem, count in Counter(stems).items() if count > 1}
+    alone = {stem: i for i, stem in enumerate(stems) if stem not in shared}
+    return alone | {name: i for i, name in enumerate(dataset.ids)}
 
 
 CHECK = Check("what the reader mended, cut or left out", look)
