@@ -24,8 +24,9 @@ from visus.checks.labels import are_issues, contradictions, noise_rate
 from visus.core.recipe import DataSettings, Recipe
 from visus.data.dataset import Dataset
 from visus.data.reading import open_data
+from visus.verbs.features import features
 from visus.verbs.fix import SURE
-from visus.verbs.out_of_fold import described, out_of_fold
+from visus.verbs.out_of_fold import out_of_fold
 
 
 def plant(dataset: Dataset, share: float, seed: int) -> tuple[Dataset, NDArray[np.bool_]]:
@@ -48,14 +49,15 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     dataset = open_data(given.data, DataSettings(), carve=False)
     began = time.perf_counter()
-    features = described(dataset, lambda line: None)
+    shorter = min(dataset.images.read(0).shape[:2])
+    found = features(dataset, np.arange(len(dataset)), shorter, lambda line: None)
     describing = time.perf_counter() - began
     print(f"{dataset.name}: {len(dataset):,} pictures, {len(dataset.classes)} classes, described in {describing:.0f} s")
     recalls, walls = [], []
     for seed in given.seeds:
         noisy, moved = plant(dataset, given.share, seed)
         began = time.perf_counter()
-        said = out_of_fold(noisy, Recipe(seed=seed), lambda line: None, lambda: features)
+        said = out_of_fold(noisy, Recipe(seed=seed), lambda line: None, lambda: found)
         labels = noisy.columns["label"]
         scores, issues = contradictions(labels, said), are_issues(labels, said)
         walls.append(time.perf_counter() - began)

@@ -175,3 +175,18 @@ def test_real_data_is_found_to_be_good(real_data, name):
     found = visus.check(real_data / name)
     errors = [finding.title for finding in found.findings if finding.level == "error"]
     assert not errors and found.files["ok"] >= 0.99 * sum(found.files.values())
+
+
+def test_a_wrong_label_is_found_listed_and_mended(tmp_path):
+    photos = write_classes(tmp_path / "photos", each=40)
+    wrong = sorted((photos / "six").iterdir())[5]
+    wrong.rename(photos / "one" / wrong.name)
+    found = visus.check(photos, labels=True, out=tmp_path / "found")
+    (finding,) = [finding for finding in found.findings if finding.code == "CHECK-050"]
+    assert finding.items[0].file == f"one/{wrong.name}" and finding.items[0].more["suggested"] == "six"
+    assert found.fixes == tmp_path / "found/fixes.json" and found.json()["fixes"] == str(found.fixes)
+    told = json.loads(found.fixes.read_text())
+    told["items"] = [item | {"apply": True} for item in told["items"][:1]]
+    found.fixes.write_text(json.dumps(told))
+    visus.fix(photos, found.fixes, out=tmp_path / "mended")
+    assert (tmp_path / "mended/six" / wrong.name).is_file()

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
-from tests.verbs.examples import write_classes
 
 from visus.checks.labels import contradictions
-from visus.core.recipe import DataSettings, Recipe
+from visus.core.recipe import Recipe
 from visus.data.dataset import ArrayImages, Dataset, Strings
-from visus.data.reading import open_data
-from visus.verbs.out_of_fold import FOLDS, described, folds, out_of_fold, seen_at
+from visus.verbs.out_of_fold import FOLDS, folds, out_of_fold
 
 
 @pytest.fixture(scope="module")
@@ -126,23 +124,3 @@ def test_groups_stay_in_one_fold():
     labels, groups = np.arange(120) % 3, np.arange(120) // 6
     fold = folds(labels, groups, 0)
     assert all(len(set(fold[groups == group])) == 1 for group in range(20)) and len(set(fold)) == FOLDS
-
-
-def test_the_pretrained_network_describes_files_and_leaves_zeros_for_what_it_cannot_read(tmp_path):
-    write_classes(tmp_path / "photos", each=3)
-    (tmp_path / "photos/one/zzz.png").write_bytes(b"no picture")
-    dataset = open_data(tmp_path / "photos", DataSettings(), carve=False)
-    lines: list[str] = []
-    found = described(dataset, lines.append)
-    assert found.shape == (len(dataset), 1280) and found.dtype == np.float32
-    assert np.flatnonzero(~found.any(1)).tolist() == [list(dataset.ids).index("one/zzz.png")]
-
-
-def test_more_pictures_are_looked_at_smaller():
-    def of(n: int) -> Dataset:
-        return Dataset(
-            "set", Path(), "folder", "", Strings([""] * n), ArrayImages(np.zeros((n, 1, 1), np.uint8)), {},
-            np.zeros(n, np.uint8),
-        )  # fmt: skip
-
-    assert [seen_at(of(n)) for n in (100, 10_000, 70_000)] == [224, 128, 64]

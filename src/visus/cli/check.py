@@ -41,7 +41,7 @@ def check(
     import visus
     from visus.cli.printing import print_json, print_table
     from visus.cli.progress import Progress
-    from visus.core.errors import plain
+    from visus.core.errors import plain, quoted
 
     with Progress(quiet=quiet) as progress:
         found = visus.check(
@@ -54,5 +54,7 @@ def check(
         if found.findings:
             print_table(found.table())
         print(f"page      {found.page}" if found.page else "page      --out DIR writes one with the pictures")
+        if found.fixes:
+            print(f"fixes     {found.fixes}: edit it, then visus fix {quoted(data)} {quoted(found.fixes)} --out COPY")
     if found.exit:
         raise typer.Exit(found.exit)

@@ -30,6 +30,9 @@ SHOWN = 24
 LISTED = 12
 """Findings that a terminal shows; all are in the page and in ``--json``."""
 
+DOUBTED = "CHECK-050"
+"""The finding whose items are wrong labels, which ``visus fix`` can mend."""
+
 GRAVITY: Mapping[Status, int] = {"ok": 0, "warned": 1, "clipped": 2, "skipped": 3, "refused": 4}
 """Of what becomes of a file: the gravest of all findings on it counts."""
 
@@ -47,6 +50,7 @@ class Checked:
         exit: 0 clean or warnings only, 1 errors found, 3 more unreadable pictures than training leaves out.
         seconds: it took.
         page: the gallery, where one was asked for.
+        fixes: the list of wrong labels for ``visus fix``, where there are some and a folder was named.
     """
 
     data: str
@@ -60,6 +64,7 @@ class Checked:
     exit: int
     seconds: float
     page: Path | None = None
+    fixes: Path | None = None
 
     def json(self) -> dict[str, Any]:
         """Return ``{"findings": [{code, level, title, why, fix, count, items}], "files": {status: n}, "exit"}``."""
@@ -67,6 +72,7 @@ class Checked:
             "data": self.data, "name": self.name, "format": self.format, "evidence": self.evidence,
             "notes": list(self.notes), "findings": [finding.json() for finding in self.findings],
             "files": dict(self.files), "splits": dict(self.splits), "page": str(self.page) if self.page else None,
+            "fixes": str(self.fixes) if self.fixes else None,
             "exit": self.exit, "seconds": round(self.seconds, 3),
         }  # fmt: skip
 
@@ -107,7 +113,7 @@ def check(
         data: a folder, a file or a name, as for ``train``.
         labels: also train small models, and point at classes that they think are wrong.
         augment: also show, on the page, what training does to pictures, with proof that labels follow.
-        out: folder for ``check.html``, a page with the pictures, and ``check.json``.
+        out: folder for ``check.html``, a page with the pictures, ``check.json``, and ``fixes.json`` for ``fix``.
         set: settings by dotted key, as for ``train``: ``{"data.format": "csv"}``.
         download: allow a data set named by ``torchvision:NAME`` to be fetched.
         watch: told what happens: notes.
@@ -119,6 +125,7 @@ def check(
     """
     from visus.checks.broken import beyond_limit
     from visus.core.files import write_json
+    from visus.verbs.fix import write_fixes
     from visus.verbs.train import check_outside
 
     started, tell = time.perf_counter(), watch or silent
@@ -132,6 +139,7 @@ def check(
     subject, carved = examine(data, choices, labels=labels, download=download, tell=tell)
     findings = sorted([*carved, *_findings(subject)], key=_order)
     dataset = subject.dataset
+    doubted = next((finding for finding in findings if finding.code == DOUBTED), None)
     result = Checked(
         data=str(data), name=dataset.name, format=dataset.format, evidence=dataset.evidence, findings=tuple(findings),
         files=_files(dataset, findings),
@@ -139,7 +147,10 @@ def check(
         notes=dataset.notes,
         exit=BAD_DATA if beyond_limit(subject) else MISSED if findings and findings[0].level == "error" else OK,
         seconds=time.perf_counter() - started, page=folder / "check.html" if folder is not None else None,
+        fixes=folder / "fixes.json" if folder is not None and doubted is not None else None,
     )  # fmt: skip
+    if result.fixes is not None and doubted is not None:
+        write_fixes(dataset, doubted, result.fixes)
     if folder is not None:
         _write_page(result, subject, augment)
         write_json(folder / "check.json", result.json())
@@ -191,10 +202,10 @@ def examine(
 
     @cache
     def doubted() -> Any:
-        from visus.verbs.out_of_fold import out_of_fold  # type: ignore[import-not-found,unused-ignore]
+        from visus.verbs.out_of_fold import out_of_fold
 
         assert recipe is not None, "what has classes is learned by a task"
-        return out_of_fold(dataset, recipe, note)
+        return out_of_fold(dataset, recipe, note, features)
 
     return Subject(dataset, seen, recipe, features, doubted if labels and recipe else None, note, said.data), stopped
 

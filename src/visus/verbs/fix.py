@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from visus.checks import Finding
     from visus.data.dataset import Dataset
 
-SURE = 0.9
+SURE = 0.95
 """How probable another class must be for a fix to be meant from the start."""
 
 

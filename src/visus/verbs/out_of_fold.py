@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from visus.core.seeds import derive
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from visus.core.recipe import Recipe
     from visus.data.dataset import Dataset
@@ -28,11 +28,11 @@ def out_of_fold(
     dataset: Dataset,
     recipe: Recipe | None,
     tell: Callable[[str], None],
-    features: Callable[[], NDArray[np.float32]] | None = None,
+    features: Callable[[], NDArray[np.float32]],
 ) -> NDArray[np.float32]:
     """Return class probabilities of every labelled picture, of all splits, by models that did not learn from it.
 
-    The pictures are described once by a pretrained network; then one regularised logistic regression a fold learns
+    What a pretrained network makes of the pictures is learned from: by one regularised logistic regression a fold, on
     the labels of the other folds.  Folds are stratified, and records of one group stay in one.  Each fold's
     temperature is fitted on what was said of the others.  The result depends on the data and the recipe's seed alone.
 
@@ -40,8 +40,7 @@ def out_of_fold(
         dataset: with one class a picture.
         recipe: gives the seed; 0 without one.
         tell: told what is being done, a sentence each.
-        features: returns (N, D) descriptions of the pictures, zeros for one that cannot be read; by default those of
-            ``described``.
+        features: returns (N, D) features of the pictures, zeros for one that cannot be read.
 
     Returns:
         (N, K); NaN for a picture that is not labelled or cannot be read, and for one of a class that no other fold
@@ -52,8 +51,7 @@ def out_of_fold(
     """
     labels = dataset.columns["label"].astype(np.int64)
     found = np.full((len(dataset), len(dataset.classes)), np.nan, np.float32)
-    tell("describing pictures by a pretrained network")
-    seen = features() if features is not None else described(dataset, tell)
+    seen = features()
     known = np.flatnonzero((labels >= 0) & seen.any(1))
     if not len(known):
         return found
@@ -97,67 +95,6 @@ def folds(labels: NDArray[np.int64], groups: NDArray[np.int64] | None, seed: int
     for number, (_, held) in enumerate(parts):
         fold[held] = number
     return fold
-
-
-def described(dataset: Dataset, tell: Callable[[str], None]) -> NDArray[np.float32]:
-    """Return (N, D) features of every picture by EfficientNet-Lite0, zeros where one cannot be read.
-
-    They are the means over places of its last map.
-    """
-    import torch
-
-    from visus.models.heads import feature_map
-
-    side = seen_at(dataset)
-    network = _network(side)
-    found: NDArray[np.float32] | None = None
-    with torch.inference_mode():
-        for at, images in _batches(dataset, side):
-            said = feature_map(network, images).mean((2, 3)).numpy()
-            if found is None:
-                found = np.zeros((len(dataset), said.shape[1]), np.float32)
-            found[at] = said
-            if at[-1] * 10 // len(dataset) > at[0] * 10 // len(dataset):
-                tell(f"described {at[-1] + 1:,} of {len(dataset):,} pictures at {side} pixels")
-    return found if found is not None else np.zeros((len(dataset), 1), np.float32)
-
-
-def seen_at(dataset: Dataset) -> int:
-    """Return the side, in pixels, at which the network looks at pictures: as large as the time allows.
-
-    224 up to 4,000 pictures, 128 up to 20,000, 64 for more: some minutes on two cores.
-    """
-    return 224 if len(dataset) <= 4_000 else 128 if len(dataset) <= 20_000 else 64
-
-
-def _network(side: int) -> nn.Module:
-    import torch
-
-    from visus.core.recipe import ModelSettings
-    from visus.models.building import build
-
-    network = build(ModelSettings(name="efficientnet_lite0", weights="default"), 1000, 3, (side, side))
-    return network.eval().to(memory_format=torch.channels_last)
-
-
-def _batches(dataset: Dataset, side: int) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """Yield record numbers and pictures (B, 3, side, side) as the network reads them; none that cannot be read."""
-    import torch
-
-    from visus.core.recipe import InputSettings
-    from visus.core.task import Batch
-    from visus.data.feed import Feed
-    from visus.transforms.pipeline import build
-
-    transform = build(InputSettings(size=(side, side), channels=3, fit="squash", interpolation="bicubic"))
-    with Feed(
-        dataset.with_(columns={}), np.arange(len(dataset)), transform,
-        lambda samples: Batch((torch.as_tensor(samples.images),), {}, samples.ids, samples.indices, samples.frames),
-        batch=64, seed=0, train=False, channels=3, stored=side,
-    ) as feed:  # fmt: skip
-        for batch in feed.sweep():
-            if len(batch):
-                yield batch.indices.numpy(), batch.inputs[0].contiguous(memory_format=torch.channels_last)
 
 
 def _learned(train: NDArray[np.float32], labels: NDArray[np.int64], held: NDArray[np.float32]) -> NDArray[np.float32]:
