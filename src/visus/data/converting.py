@@ -234,7 +234,7 @@ def _objects_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[n
     m, n = _members(ours.starts, here[alike]), _members(theirs.starts, at[alike])
     lost += _count("boxes", (np.abs(ours.boxes[m] - theirs.boxes[n]) > NEAR).any(1))
     lost += _count("classes", _differ(_named(a.classes, ours.labels[m]), _named(b.classes, theirs.labels[n])))
-    lost += _count("crowd marks", ours.crowd[m] ^ theirs.crowd[n])
+    lost += _count("crowd marks", np.asarray(ours.crowd[m] != theirs.crowd[n]))
     stated, known = ours.ids[m], theirs.ids[n]
     usual = _ranks(b, theirs)[n]
     lost += _count("numbers", (stated >= 0) & (stated != np.where(known >= 0, known, usual)))
