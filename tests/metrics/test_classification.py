@@ -6,6 +6,7 @@ from sklearn import metrics as sklearn
 from torchmetrics import functional as torchmetrics
 
 from visus.core.figures import Curve, Matrix, Table
+from visus.core.scores import Score
 from visus.metrics.classification import Classification
 
 # (items, classes, decimals the logits are rounded to, classes that occur): ties, absent classes, hardly any items
@@ -155,9 +156,10 @@ def test_items_of_unknown_class_are_left_out(judge):
     assert found.value == (logits.argmax(1) == label)[label >= 0].double().mean()
 
 
-def test_one_item_has_an_interval_of_no_width(judge):
-    found = judge(torch.tensor([[1.0, 3.0, 0.0]]), torch.tensor([1])).compute()["accuracy"]
-    assert (found.value, found.low, found.high, found.n) == (1, 1, 1, 1)
+def test_one_item_that_is_right_says_next_to_nothing(judge):
+    found = judge(torch.tensor([[1.0, 3.0, 0.0]]), torch.tensor([1])).compute()
+    assert found["accuracy"] == Score(1.0, 0.025, 1.0, 1)
+    assert found["log_loss"].low == found["log_loss"].high == found["log_loss"].value  # no share: as resampled
 
 
 def test_what_one_class_alone_does_not_define_is_left_out(judge):

@@ -232,7 +232,7 @@ def _objects_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[n
         j = int(at[np.flatnonzero(~alike)[0]])
         lost.append(f"objects of {_pictures(int((~alike).sum()))} ({a.ids[i]}: {counts[i]} become {found[j]})")
     m, n = _members(ours.starts, here[alike]), _members(theirs.starts, at[alike])
-    lost += _count("boxes", (np.abs(ours.boxes[m] - theirs.boxes[n]) > NEAR).any(1))
+    lost += _count("boxes", np.asarray((np.abs(ours.boxes[m] - theirs.boxes[n]) > NEAR).any(1)))
     lost += _count("classes", _differ(_named(a.classes, ours.labels[m]), _named(b.classes, theirs.labels[n])))
     lost += _count("crowd marks", np.asarray(ours.crowd[m] != theirs.crowd[n]))
     stated, known = ours.ids[m], theirs.ids[n]
