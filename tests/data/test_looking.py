@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -170,3 +172,26 @@ def test_nothing_is_seen_of_no_pictures():
     data = of_array(1)
     empty = look(data.with_(images=ArrayImages(data.images.array[:0]), ids=Strings([])))
     assert len(empty.size) == 0 and not empty.reasons
+
+
+WITHOUT_A_GUARD = """
+import multiprocessing, sys
+multiprocessing.set_start_method("spawn", force=True)
+from pathlib import Path
+from visus.data.dataset import Dataset, FileImages, Strings
+from visus.data.looking import look
+import numpy as np
+names = Strings(sorted(path.name for path in Path(sys.argv[1]).iterdir()))
+images = FileImages(Path(sys.argv[1]), names)
+data = Dataset("plain", Path(), "array", "", names, images, {}, np.zeros(len(names), np.uint8))
+seen = look(data, workers=1, tell=print)
+print(len(seen.reasons), int((seen.size > 0).all()))
+"""
+
+
+@pytest.mark.slow
+def test_a_script_without_a_guard_is_served_where_processes_are_spawned(tmp_path):
+    of_files(tmp_path, odd_sizes(3))
+    (script := tmp_path.parent / "script.py").write_text(WITHOUT_A_GUARD)
+    said = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True).stdout.splitlines()
+    assert (said[0], said[-1]) == ("no process of its own can be started here: pictures are read by this one", "0 1")

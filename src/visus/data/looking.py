@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visus.core.errors import DataError
+from visus.core.errors import DataError, ResourceError
 from visus.data.dataset import ArrayImages, Dataset, FileImages, Images
 from visus.data.fetched import FetchedImages
 from visus.data.paths import shown
@@ -83,7 +85,7 @@ def look(dataset: Dataset, *, workers: int = 0, tell: Callable[[str], None] = la
     condemned: dict[int, str] = {}
     processes = max(1, min(workers or cores(), jobs))
     pool: Pool[_Job, _Part]
-    pool = Threads(work, processes) if isinstance(images, ArrayImages) else Processes(work, processes)
+    pool = Threads(work, processes) if isinstance(images, ArrayImages) else Processes(work, processes, method=_method())
     at, said = 0, time.monotonic()
     try:
         while at < jobs:
@@ -96,6 +98,13 @@ def look(dataset: Dataset, *, workers: int = 0, tell: Callable[[str], None] = la
             except Lethal as error:
                 condemned[error.picture] = f"every process that read it {error.how}"
                 continue
+            except ResourceError:
+                if isinstance(pool, Threads) or any(loss.picture >= 0 for loss in pool.losses):
+                    raise
+                pool.close()  # none could even begin, as in a script that has no `if __name__ == "__main__":`
+                pool = Threads(work, processes)
+                tell("no process of its own can be started here: pictures are read by this one")
+                continue
             for name, rows in part.columns.items():
                 columns[name][at * each : at * each + len(rows)] = rows
             reasons |= part.reasons
@@ -107,6 +116,12 @@ def look(dataset: Dataset, *, workers: int = 0, tell: Callable[[str], None] = la
     finally:
         pool.close()
     return Seen(reasons, warnings, **columns)
+
+
+def _method() -> str | None:
+    """Return how processes are started: by forking on Linux, which any script may do, unless spawning was asked for."""
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return "fork" if sys.platform == "linux" and chosen != "spawn" else None
 
 
 _FILES, _ROWS = 32, 512  # pictures of a job, from files and of an array

@@ -151,13 +151,16 @@ class _Worker(Generic[Job]):
 class Processes(Generic[Job, Result]):
     """A pool of worker processes.  One that is killed, crashes or hangs is replaced, and its jobs are computed again.
 
-    The start method is the interpreter's (``multiprocessing.set_start_method``); fork, forkserver and spawn all do.
+    Where no start method is named, it is the interpreter's (``multiprocessing.set_start_method``); fork, forkserver and
+    spawn all do.
     """
 
-    def __init__(self, work: Callable[[Job, Beat], Result], count: int, deadline: float = DEADLINE) -> None:
+    def __init__(
+        self, work: Callable[[Job, Beat], Result], count: int, deadline: float = DEADLINE, method: str | None = None
+    ) -> None:
         self._work, self.ahead, self.deadline = work, 2 * count, deadline
         self.losses: list[Loss] = []
-        self._context = multiprocessing.get_context()
+        self._context: Any = multiprocessing.get_context(method)
         self._results: dict[Job, Any] = {}
         self._wanted: set[Job] = set()
         self._deaths: dict[Job, list[int]] = {}
