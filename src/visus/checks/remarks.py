@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import PurePosixPath
 
 from visus.checks import Check, Finding, Item, Level, Status, Subject, are
@@ -20,12 +21,11 @@ _WORDS: dict[Status, tuple[Level, str, str]] = {
 def look(subject: Subject) -> Iterator[Finding]:
     """Yield a finding for each kind of remark, and one for pictures that are listed but missing."""
     dataset = subject.dataset
-    index = _records(dataset) if dataset.remarks else {}
+    record = records_of(dataset)
     kinds: dict[tuple[Status, str], list[Item]] = defaultdict(list)
     for remark in dataset.remarks:
         status = _STATUSES.get(remark.status, "warned")
-        record = index.get(remark.file, index.get(PurePosixPath(remark.file).stem, -1))
-        item = Item(remark.file, status, remark.why, index=record, where=remark.where)
+        item = Item(remark.file, status, remark.why, index=record(remark.file), where=remark.where)
         kinds[status, remark.code].append(item)
     for (status, code), items in sorted(kinds.items(), key=lambda pair: -len(pair[1])):
         level, done, why = _WORDS[status]
@@ -42,12 +42,17 @@ def look(subject: Subject) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _records(dataset: Dataset) -> dict[str, int]:
-    """Return the record that a file speaks of: a picture by its name, or what is called as one picture alone is."""
-    stems = [PurePosixPath(name).stem for name in dataset.ids]
-    shared = {stem for stem, count in Counter(stems).items() if count > 1}
-    alone = {stem: i for i, stem in enumerate(stems) if stem not in shared}
-    return alone | {name: i for i, name in enumerate(dataset.ids)}
+def records_of(dataset: Dataset) -> Callable[[str], int]:
+    """Return what finds the record that a file speaks of: the picture, or the only one that is called alike; or -1."""
+
+    @cache
+    def index() -> dict[str, int]:
+        stems = [PurePosixPath(name).stem for name in dataset.ids]
+        shared = {stem for stem, count in Counter(stems).items() if count > 1}
+        alone = {stem: i for i, stem in enumerate(stems) if stem not in shared}
+        return alone | {name: i for i, name in enumerate(dataset.ids)}
+
+    return lambda file: index().get(file, index().get(PurePosixPath(file).stem, -1))
 
 
 CHECK = Check("what the reader mended, cut or left out", look)
