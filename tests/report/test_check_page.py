@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from visus.report.check_page import Group, Page, Picture, outlined, render
+from visus.report.check_page import Group, Page, Picture, outlined, render, tinted
 
 HOSTILE = "<img src=http://example.invalid/x onerror=alert(1)>\"'"
 
@@ -19,11 +19,11 @@ def page(**changes):
     pair = Picture("train/a.png", "test/b.png", "the same pixels", [drawn(), drawn()])
     alone = [Picture(f"train/{i}.png", "", "brightness 0.01", [drawn(i, 300)]) for i in range(3)]
     groups = [
-        Group("error", "CHECK-030", "1 picture is in two parts", "scores flatter", "remove one", 1, [pair],
+        Group("error", "CHECK-030", "1 picture is in two parts", "scores flatter", "remove one", [pair],
               [("train/a.png", "warned", "the same pixels")]),
-        Group("warning", "CHECK-010", "3 pictures are nearly black", "they teach nothing", "look at them", 3, alone,
+        Group("warning", "CHECK-010", "3 pictures are nearly black", "they teach nothing", "look at them", alone,
               [(f"train/{i}.png", "warned", "brightness 0.01") for i in range(3)]),
-        Group("note", "CHECK-017", "few pictures to judge by", "wide intervals", "collect more", 700, [],
+        Group("note", "CHECK-017", "few pictures to judge by", "wide intervals", "collect more", [],
               [(f"file {i}", "warned", "why") for i in range(700)]),
     ]  # fmt: skip
     told = {"name": "pets", "recognised": "folder, 2 class folders", "splits": {"train": 80, "val": 20},
@@ -67,12 +67,12 @@ def test_long_lists_are_cut_and_say_so(read):
 
 def test_a_page_of_many_pictures_stays_within_its_bytes():
     noise = [Picture(f"{i}.png", "", "noise", [drawn(i, 192)]) for i in range(24)]
-    groups = [Group("warning", f"CHECK-{k:03}", "noise", "", "", 24, noise, []) for k in range(30)]
+    groups = [Group("warning", f"CHECK-{k:03}", "noise", "", "", noise, []) for k in range(30)]
     assert len(render(page(groups=groups))) < 6_000_000
 
 
 def test_names_of_files_are_text_and_nothing_else(read):
-    hostile = Group("error", "CHECK-001", HOSTILE, HOSTILE, HOSTILE, 1, [Picture(HOSTILE, HOSTILE, HOSTILE, [drawn()])],
+    hostile = Group("error", "CHECK-001", HOSTILE, HOSTILE, HOSTILE, [Picture(HOSTILE, HOSTILE, HOSTILE, [drawn()])],
                     [(HOSTILE, HOSTILE, HOSTILE)])  # fmt: skip
     reader = read(render(page(name=HOSTILE, groups=[hostile], notes=[HOSTILE])))
     assert len(reader.all("img")) == 1 and reader.text.count(HOSTILE) >= 6
@@ -90,7 +90,7 @@ def test_boxes_are_outlined_on_a_copy_even_where_they_reach_out_or_are_none():
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_a_page_is_quiet_and_fits_the_screen(browser, tmp_path, width, scheme):
-    long = Group("error", "CHECK-001", HOSTILE + "x" * 200, "y" * 300, "z" * 300, 1,
+    long = Group("error", "CHECK-001", HOSTILE + "x" * 200, "y" * 300, "z" * 300,
                  [Picture("w" * 200, "", "v" * 200, [drawn()])], [("u" * 300, "refused", "t" * 300)])  # fmt: skip
     (tmp_path / "check.html").write_bytes(render(page(groups=[*page().groups, long])).encode())
     shown = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -102,3 +102,10 @@ def test_a_page_is_quiet_and_fits_the_screen(browser, tmp_path, width, scheme):
     assert shown.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     assert not said and [url for url in asked if not url.startswith(("file:", "data:"))] == []
     shown.close()
+
+
+def test_classes_of_a_map_of_another_size_are_tinted_and_the_rest_is_left():
+    values = np.array([[0, 0, 9], [5, 5, 9]])
+    shown = tinted(np.full((40, 60, 3), 100, np.uint8), values, np.array([0, 5]))
+    assert len(np.unique(shown.reshape(-1, 3), axis=0)) == 3
+    assert (shown[:, 40:] == 100).all() and (shown[0, 0] != shown[39, 0]).any()

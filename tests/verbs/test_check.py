@@ -48,7 +48,7 @@ def test_the_summary_counts_pictures_by_what_becomes_of_them(good):
 
 def test_a_terminal_shows_a_screen_at_most_and_says_what_is_left(good):
     many = replace(good, findings=good.findings[:1] * 30)
-    assert len(many.table().rows) == 12 and many.table().note.startswith("and 18 more")
+    assert len(many.table().rows) == 8 and many.table().note.startswith("and 22 more")
 
 
 def test_small_parts_are_told_with_what_would_be_needed(good):
@@ -138,11 +138,17 @@ def test_numbers_are_checked_as_well_as_classes(tmp_path):
     assert found.exit == 0 and sum(found.files.values()) == 60
 
 
-def test_labels_are_doubted_only_where_there_are_classes(tmp_path):
+def test_labels_of_data_without_classes_are_said_not_to_be_examined(tmp_path):
     rows = [(np.full((9, 9), 3 * i, np.uint8), i / 10) for i in range(60)]
-    with pytest.raises(UsageError) as caught:
-        visus.check(write_table(tmp_path / "table", rows, ["age"]), labels=True)
-    assert caught.value.code == "USE-040"
+    found = visus.check(write_table(tmp_path / "table", rows, ["age"]), labels=True)
+    assert [finding.level for finding in found.findings if "labels were not examined" in finding.title] == ["note"]
+
+
+def test_boxes_of_real_data_are_checked_and_drawn(real_data, tmp_path):
+    found = visus.check(real_data / "bccd_voc" / "BCCD", out=tmp_path / "checked")
+    (left_out,) = [finding for finding in found.findings if finding.items[0].status == "skipped"]
+    assert sum(found.files.values()) == 364 and found.files["skipped"] == len({item.index for item in left_out.items})
+    assert f'alt="{left_out.items[0].file}"' in found.page.read_text(encoding="utf-8")
 
 
 def test_a_misspelt_setting_is_told_before_a_picture_is_read(tmp_path):

@@ -29,6 +29,10 @@ _STATUSES = {
     "skipped": "left out of training", "refused": "at which training stops",
 }  # fmt: skip
 _LINE = (230, 60, 40)
+_TINTS = np.array(
+    [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 200, 40), (86, 180, 233), (120, 60, 160)],
+    np.float32,
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Group:
 
     Attributes:
         level: ``error``, ``warning`` or ``note``.
-        count: of files; ``pictures`` shows the worst of them, ``rows`` (file, status, why) tells all.
+        pictures: of the worst files; ``rows``: (file, status, why) of all.
     """
 
     level: str
@@ -59,7 +63,6 @@ class Group:
     title: str
     why: str
     fix: str
-    count: int
     pictures: Sequence[Picture]
     rows: Sequence[tuple[str, str, str]]
 
@@ -116,6 +119,23 @@ def outlined(pixels: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[n
     for x0, y0, x1, y1 in np.nan_to_num(boxes).tolist():
         pen.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=_LINE, width=wide)
     return np.asarray(image)
+
+
+def tinted(pixels: NDArray[np.uint8], values: NDArray[Any], known: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return (H, W, 3) pixels half covered by the colours of the classes of a map of any size.
+
+    Args:
+        pixels: of the picture.
+        values: (h, w) as the map's file has them; what is in no class is left as it is.
+        known: (K,) the value of each class.
+    """
+    rows = np.arange(pixels.shape[0]) * values.shape[0] // pixels.shape[0]
+    columns = np.arange(pixels.shape[1]) * values.shape[1] // pixels.shape[1]
+    here = values[np.ix_(rows, columns)]
+    drawn = pixels.astype(np.float32)
+    for k, value in enumerate(known.tolist()):
+        drawn[here == value] = (drawn[here == value] + _TINTS[k % len(_TINTS)]) / 2
+    return drawn.round().astype(np.uint8)
 
 
 def _verdict(page: Page) -> str:

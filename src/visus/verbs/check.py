@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SHOWN = 24
 """Items of a finding that the page shows as pictures."""
 
-LISTED = 12
+LISTED = 8
 """Findings that a terminal shows; all are in the page and in ``--json``."""
 
 DOUBTED = "CHECK-050"
@@ -119,7 +119,7 @@ def check(
         watch: told what happens: notes.
 
     Raises:
-        UsageError: bad settings, a folder that cannot be written to, no classes to doubt, or nowhere to show pictures.
+        UsageError: bad settings, a folder that cannot be written to, or nowhere to show pictures.
         DataError: the data cannot be read as a data set.
         BadDataLimit: too many listed files are missing.
     """
@@ -163,7 +163,7 @@ def examine(
     """Return what checks look at, after one look at every picture, and why training would not begin, if it would not.
 
     Raises:
-        UsageError: bad settings, or no classes to doubt.
+        UsageError: bad settings.
         DataError: the data cannot be read.
     """
     from visus.checks import Subject
@@ -181,11 +181,6 @@ def examine(
     note(f"{dataset.name}: {dataset.format}, {dataset.evidence}")
     for sentence in dataset.notes:
         note(sentence)
-    if labels and not ("label" in dataset.columns and len(dataset.classes) > 1):
-        raise UsageError(
-            "USE-040", f"{dataset.name}: there are no classes to doubt", where=f"it knows {dataset.column()}",
-            fix="leave --labels out",
-        )  # fmt: skip
     recipe = _recipe(dataset, wanted) if not stopped else None
     note(f"looking at {len(dataset):,} pictures")
     seen = look(dataset, workers=said.data.workers, tell=note)
@@ -204,10 +199,9 @@ def examine(
     def doubted() -> Any:
         from visus.verbs.out_of_fold import out_of_fold
 
-        assert recipe is not None, "what has classes is learned by a task"
         return out_of_fold(dataset, recipe, note, features)
 
-    return Subject(dataset, seen, recipe, features, doubted if labels and recipe else None, note, said.data), stopped
+    return Subject(dataset, seen, recipe, features, doubted if labels else None, note, said.data), stopped
 
 
 def _carved(dataset: Dataset, said: Recipe) -> tuple[Dataset, list[Finding]]:
@@ -243,7 +237,7 @@ def _order(finding: Finding) -> tuple[int, int, int, str]:
     """Return a sort key: errors, warnings, notes; what loses files before what only speaks of them; then by count."""
     from visus.checks import LEVELS
 
-    gravest = max((GRAVITY[item.status] for item in finding.items), default=0)
+    gravest = max((GRAVITY[item.status] for item in finding.items), default=len(GRAVITY))  # without items, it is all
     return LEVELS.index(finding.level), -gravest, -len(finding.items), finding.code
 
 
@@ -286,7 +280,7 @@ def _write_page(result: Checked, subject: Subject, augment: bool) -> None:
 
     groups = [
         check_page.Group(
-            finding.level, finding.code, finding.title, finding.why, finding.fix, len(finding.items),
+            finding.level, finding.code, finding.title, finding.why, finding.fix,
             [_shown(subject, item) for item in finding.items[:SHOWN]],
             [(", ".join(filter(None, [item.file, item.where])), item.status, item.why) for item in finding.items],
         )
@@ -326,11 +320,12 @@ def _shown(subject: Subject, item: Item) -> Picture:
 
 
 def _drawn(subject: Subject, i: int) -> NDArray[np.uint8] | None:
-    """Return a picture as (H, W, 3) uint8, small, with its boxes where it has some; None where it is gone by now."""
+    """Return a picture as (H, W, 3) uint8, small, with its boxes or classes drawn; None where it is gone by now."""
     import numpy as np
 
+    from visus.data.mask_door import values_of
     from visus.data.pixels import pictures
-    from visus.report.check_page import outlined
+    from visus.report.check_page import outlined, tinted
     from visus.tasks._captions import rgb
 
     dataset = subject.dataset
@@ -340,6 +335,11 @@ def _drawn(subject: Subject, i: int) -> NDArray[np.uint8] | None:
     if taken.bad:
         return None
     pixels = rgb(taken.images[0])
+    if dataset.maps is not None and dataset.maps.paths[i]:
+        try:
+            pixels = tinted(pixels, values_of(dataset.maps, i), dataset.maps.values)
+        except DataError:
+            return pixels  # what is wrong with its mask is a finding of its own
     if dataset.objects is None:
         return pixels
     boxes = dataset.objects.boxes[dataset.objects.starts[i] : dataset.objects.starts[i + 1]]
