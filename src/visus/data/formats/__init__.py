@@ -42,6 +42,11 @@ class Edit:
     becomes: str | bytes | None
 
 
+def below_its_split(split: str, id: str) -> str:
+    """Return the usual place of a picture: ``images/SPLIT/ID``."""
+    return f"images/{split}/{id}"
+
+
 @dataclass(frozen=True)
 class Format:
     """A way in which data sets lie on disk.
@@ -64,7 +69,7 @@ class Format:
     read: Callable[[Path, DataSettings], Dataset]
     named: Callable[[str, DataSettings, Path | None, bool], Dataset] | None = None
     write: Callable[[Dataset, Path], None] | None = None
-    place: Callable[[str, str], str] = "images/{}/{}".format
+    place: Callable[[str, str], str] = below_its_split
     amend: Callable[[Path, Dataset, Mapping[int, int]], Iterator[Edit]] | None = None
 
 
