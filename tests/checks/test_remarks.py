@@ -30,6 +30,11 @@ def test_remarks_are_gathered_by_their_code_and_name_file_place_and_status():
     assert said[1].items[0].index == -1 and said[0].title.startswith("2 places in the files are cut")
 
 
+def test_a_remark_on_one_file_about_another_picture_is_drawn_with_that_picture():
+    (finding,) = found(Remark("a.json", "clipped", "DATA-220", "the box", "annotations[7].bbox", picture="2.png"))
+    assert (finding.items[0].file, finding.items[0].index) == ("a.json", 2)
+
+
 def test_pictures_that_are_listed_but_missing_are_skipped():
     finding = only(found(bad=(("gone.png", "there is no such file"),)), "CHECK-020")
     assert [(item.file, item.status) for item in finding.items] == [("gone.png", "skipped")]

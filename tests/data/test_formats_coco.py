@@ -166,7 +166,9 @@ def test_edges_are_those_of_the_picture_itself_where_no_size_is_stated(tmp_path)
     place(tmp_path, held)
     dataset = read(tmp_path)
     assert dataset.objects.boxes.tolist() == [[60, 40, 64, 48]]
-    assert [(r.status, r.code, r.where) for r in dataset.remarks] == [("clipped", "DATA-220", "annotations[0].bbox")]
+    (remark,) = dataset.remarks
+    assert (remark.status, remark.code, remark.where) == ("clipped", "DATA-220", "annotations[0].bbox")
+    assert (remark.file, remark.picture) == ("annotations/instances_train.json", "a.png")
 
 
 def test_a_file_listed_twice_is_one_picture_with_the_annotations_of_both(tmp_path):
@@ -291,7 +293,7 @@ def test_a_missing_picture_is_bad_up_to_the_share_that_may_be(tmp_path):
     assert dataset.original.image_ids.tolist() == [2]
     with pytest.raises(BadDataLimit) as caught:
         read(tmp_path, max_bad=0)
-    assert caught.value.code == "DATA-212" and "1 of 2 listed pictures are missing" in caught.value.what
+    assert caught.value.code == "DATA-112" and "1 of 2 listed files are missing" in caught.value.what
 
 
 def test_a_name_with_accents_is_found_however_they_are_written(tmp_path):
@@ -323,6 +325,15 @@ def test_sizes_that_are_not_those_of_the_pictures_are_told(tmp_path):
         ("DATA-218", "images[0].width", "a.png is 64 x 48, not 48 x 64, as if it were not turned upright"),
         ("DATA-218", "images[1].width", "b.png is 64 x 48, not 640 x 480"),
     ]
+
+
+def test_boxes_drawn_on_a_picture_as_it_lies_are_not_cut_at_the_edges_of_the_upright_one(tmp_path):
+    held = document(annotations=[annotation(1, 1, bbox=[2, 30, 20, 30], segmentation=[])])
+    held["images"][0] |= {"width": 48, "height": 64}
+    place(tmp_path, held)
+    dataset = read(tmp_path)
+    assert dataset.objects.boxes.tolist() == [[2, 30, 22, 60]]
+    assert [(r.status, r.code, r.picture) for r in dataset.remarks] == [("warned", "DATA-218", "a.png")]
 
 
 def test_splits_may_have_other_lists_of_categories_as_long_as_they_agree(tmp_path):
@@ -592,7 +603,7 @@ def edited(data: st.DataObject) -> bytes:
                 parent = parent[key]
             kind = data.draw(st.sampled_from(["replace", "remove", "double"]))
             if kind == "replace":
-                parent[last] = data.draw(ODD)
+                parent[last] = json.loads(json.dumps(data.draw(ODD)))  # a later edit must not change ODD itself
             elif kind == "remove":
                 del parent[last]
             else:

@@ -25,7 +25,8 @@ def look(subject: Subject) -> Iterator[Finding]:
     kinds: dict[tuple[Status, str], list[Item]] = defaultdict(list)
     for remark in dataset.remarks:
         status = _STATUSES.get(remark.status, "warned")
-        item = Item(remark.file, status, remark.why, index=record(remark.file), where=remark.where)
+        of = record(remark.picture or remark.file)
+        item = Item(remark.file, status, remark.why, index=of, where=remark.where)
         kinds[status, remark.code].append(item)
     for (status, code), items in sorted(kinds.items(), key=lambda pair: -len(pair[1])):
         level, done, why = _WORDS[status]

@@ -139,7 +139,7 @@ class Page:
         self.record_of.append(first)
         if first < len(self.names):
             why = f"{shown(name)} is listed twice; all its annotations are read as those of one picture"
-            self.remarks.add(self.name, "warned", "DATA-216", why, f"images[{i}].file_name")
+            self.remarks.add(self.name, "warned", "DATA-216", why, f"images[{i}].file_name", name)
             return
         self.names.append(name)
         self.entries.append(i)

@@ -38,12 +38,12 @@ class Remarks:
         self._listed: list[Remark] = []
         self._counts: Counter[tuple[str, str, str]] = Counter()
 
-    def add(self, file: str, status: str, code: str, why: str, where: str = "") -> None:
+    def add(self, file: str, status: str, code: str, why: str, where: str = "", picture: str = "") -> None:
         """Make a remark; see ``Remark``."""
         kind = file, status, code
         self._counts[kind] += 1
         if self._counts[kind] <= MOST_REMARKS:
-            self._listed.append(Remark(file, status, code, why, where))
+            self._listed.append(Remark(file, status, code, why, where, picture))
 
     def all(self) -> tuple[Remark, ...]:
         """Return them in their order; where there are too many of a kind, a last one says how many more."""

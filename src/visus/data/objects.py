@@ -233,6 +233,7 @@ class Remark:
         code: of the message, such as ``DATA-213``.
         why: in a phrase.
         where: the place in the file: ``annotations[17].bbox``, ``line 4``; empty for all of it.
+        picture: id of the picture it is about, where the file is another.
     """
 
     file: str
@@ -240,6 +241,7 @@ class Remark:
     code: str
     why: str
     where: str = ""
+    picture: str = ""
 
 
 def _bounds(lengths: Iterable[int]) -> NDArray[np.int64]:

@@ -22,7 +22,6 @@ Source:
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import unicodedata
@@ -37,13 +36,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visus.core.errors import BadDataLimit, DataError
+from visus.core.errors import DataError
 from visus.core.files import replacing
 from visus.data import polygons, run_lengths
 from visus.data.coco_page import LISTS, Page, encode
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
 from visus.data.fitting import FAR, Remarks, fit_boxes, fit_outlines
 from visus.data.formats import Evidence, Format
+from visus.data.listed import check_missing, own_sizes
 from visus.data.listing import files_of, folders_of
 from visus.data.objects import Objects, Original, Outlines
 from visus.data.paths import fault_of, missing, open_regular, shown
@@ -83,9 +83,9 @@ def read(path: Path, settings: DataSettings) -> Dataset:
         DataError: DATA-200 to 203 no JSON that is read, DATA-204 a list of COCO's is missing, DATA-205 no image is
             listed, DATA-206 a value that is not what its key says, DATA-207 a number that is there twice, DATA-208 an
             image or category that is not listed, DATA-209 a name that no file has, DATA-210 run lengths that are no
-            mask, DATA-211 none of the pictures is there, DATA-213 categories that contradict each other, DATA-214 no
-            file, or two for one split, DATA-110 a path that may not be followed.
-        BadDataLimit: DATA-212, more pictures are missing than may be.
+            mask, DATA-211 none of a file's pictures is there, DATA-213 categories that contradict each other, DATA-214
+            no file, or two for one split, DATA-110 a path that may not be followed.
+        BadDataLimit: DATA-112, more pictures are missing than may be.
     """
     alone = path.is_file()
     files, notes = ([(path, _split_of(path) or TRAIN)], list[str]()) if alone else _files(path)
@@ -101,7 +101,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     records = [page.records() for page in pages]
     base, paths, bad = _find_pictures(root, pages, settings, notes, alone)
     sizes = _sizes(pages, records)
-    edges = _edges(base, paths, sizes, pages, remarks) if base is not None else sizes
+    edges = _edges(base, paths, sizes, pages, settings, remarks) if base is not None else sizes
     objects = _objects(pages, records, numbers, edges, remarks)
     classes, said = _distinct(called, told, objects, numbers, pages[0].name, remarks)
     ids = [name for page in pages for name in page.names]
@@ -296,13 +296,7 @@ def _find_pictures(
         found, absent = _below_folder(base / folder, page.names)
         bad += [(page.names[i], f"{page.name}, images[{page.entries[i]}]: there is no such file") for i in absent]
         paths += [f"{folder}/{name}" if folder and name else name for name in found]
-    if len(bad) > settings.most_bad(len(paths)):
-        named = "; ".join(shown(name) for name, _ in bad[:3]) + " ..." * (len(bad) > 3)
-        raise BadDataLimit(
-            "DATA-212", f"{shown(root)}: {len(bad):,} of {len(paths):,} listed pictures are missing", where=named,
-            done=f"stopped: at most {settings.most_bad(len(paths)):,} may be bad ({settings.max_bad:.1%})",
-            fix=f"add them, or --set data.max_bad={math.ceil(100 * len(bad) / len(paths)) / 100}",
-        )  # fmt: skip
+    check_missing(bad, len(paths), root, settings, "the folder of pictures")
     if base != root:
         notes.append(f"the pictures lie beside the data, in {shown(base / (folders[0] or ''))}")
     return base, paths, tuple(bad)
@@ -382,31 +376,29 @@ def _sizes(pages: Sequence[Page], records: Sequence[NDArray[np.int64]]) -> NDArr
 
 
 def _edges(
-    base: Path, paths: Sequence[str], sizes: NDArray[np.int64], pages: Sequence[Page], remarks: Remarks
-) -> NDArray[np.int64]:
-    """Return (N, 2) heights and widths, the real ones where pictures are looked at, or else as stated.
+    base: Path, paths: Sequence[str], sizes: NDArray[np.int64], pages: Sequence[Page], settings: DataSettings,
+    remarks: Remarks,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Return (N, 2) heights and widths of what labels were drawn on: as stated, or else that of the pictures.
 
-    Looked at are those of which none is stated, and so many others that wrong sizes are found out.
+    Looked at are pictures whose size is not stated, and so many others that wrong sizes are found out: there the real
+    one is believed, but not where the stated one is that of the picture as it lies, before EXIF turns it.
     """
-    from visus.data.decode import peek
-
     edges = sizes.copy()
     begins = [0, *accumulate(len(page.names) for page in pages)]
-    open_ = np.flatnonzero(~sizes.any(1)).tolist()
-    for i in sorted({*open_, *np.linspace(0, len(paths) - 1, min(len(paths), PEEKED)).astype(int).tolist()}):
-        if not paths[i]:
+    some = np.linspace(0, len(paths) - 1, min(len(paths), PEEKED)).astype(int)
+    looked = [i for i in np.union1d(np.flatnonzero(~sizes.any(1)), some).tolist() if paths[i]]
+    for i, real in zip(looked, own_sizes(base, [paths[i] for i in looked], settings.max_pixels), strict=True):
+        if not real.any() or (real == sizes[i]).all():
             continue
-        try:
-            real = peek(base / paths[i])[:2]
-        except DataError:
-            continue  # a picture that cannot be read is told of by whoever reads it
-        edges[i] = real
-        if sizes[i].any() and real != tuple(sizes[i]):
+        lying = bool((real[::-1] == sizes[i]).all())
+        edges[i] = sizes[i] if lying else real
+        if sizes[i].any():
             page = pages[bisect_right(begins, i) - 1]
             n = i - begins[pages.index(page)]
-            turned = ", as if it were not turned upright" if real[::-1] == tuple(sizes[i]) else ""
-            why = f"{shown(page.names[n])} is {real[1]} x {real[0]}, not {sizes[i, 1]} x {sizes[i, 0]}{turned}"
-            remarks.add(page.name, "warned", "DATA-218", why, f"images[{page.entries[n]}].width")
+            why = f"{shown(page.names[n])} is {real[1]} x {real[0]}, not {sizes[i, 1]} x {sizes[i, 0]}"
+            why += ", as if it were not turned upright" * lying
+            remarks.add(page.name, "warned", "DATA-218", why, f"images[{page.entries[n]}].width", page.names[n])
     return edges
 
 
@@ -436,7 +428,7 @@ def _objects(
     def tell(m: int, status: str, code: str, key: str, why: str) -> None:
         page, i = place(m)
         picture = page.names[int(record[m]) - firsts[pages.index(page)]]
-        remarks.add(page.name, status, code, f"{shown(picture)}: {why}", f"annotations[{i}].{key}")
+        remarks.add(page.name, status, code, f"{shown(picture)}: {why}", f"annotations[{i}].{key}", picture)
 
     infinite = np.searchsorted(outlines.corners, np.flatnonzero(~np.isfinite(outlines.xy).all(1)), "right") - 1
     for key, wrong in (
