@@ -190,7 +190,13 @@ def test_categories_of_one_name_are_told_apart_and_written_back(tmp_path):
     assert [(one["id"], one["name"]) for one in written["categories"]] == [(0, "cat"), (1, "cat"), (2, "dog")]
 
 
-def test_more_masks_than_one_make_the_size_that_a_picture_does_not_state(tmp_path):
+def test_a_name_that_is_given_to_tell_categories_apart_is_nobody_elses(tmp_path):
+    names = ("cat", "cat", "cat (2)", "cat")
+    place(tmp_path, document(categories=[{"id": i + 1, "name": name} for i, name in enumerate(names)], annotations=[]))
+    assert read(tmp_path).classes == ("cat", "cat (2)'", "cat (2)", "cat (4)")
+
+
+def test_a_mask_tells_the_size_that_a_picture_does_not_state(tmp_path):
     held = document(annotations=[annotation(1, 1, segmentation={"size": [48, 64], "counts": [5, 48 * 64 - 5]})])
     del held["images"][0]["width"]
     place(tmp_path, held)
@@ -608,7 +614,7 @@ def edited(data: st.DataObject) -> bytes:
                 del parent[last]
             else:
                 parent.append(parent[last]) if isinstance(parent, list) else parent.update({f"{last}2": parent[last]})
-        except (KeyError, IndexError, TypeError):
+        except (KeyError, IndexError, TypeError, AttributeError):
             continue  # an earlier edit removed the place
     text = bytearray(json.dumps(held).encode())
     for _ in range(data.draw(st.integers(0, 2))):

@@ -27,7 +27,7 @@ import re
 import unicodedata
 from array import array
 from bisect import bisect_right
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -250,17 +250,20 @@ def _distinct(
     Of classes of one name the most frequent keeps it, as where an exporter adds an empty class named after the project;
     the others bear their number, and what they were called is kept.
     """
-    names, more = list(classes), list(said)
+    names, more, taken = list(classes), list(said), set(classes)
     shows = np.bincount(objects.labels, minlength=len(names))
-    for name in [name for name, times in Counter(classes).items() if times > 1]:
-        alike = sorted((k for k, other in enumerate(classes) if other == name), key=lambda k: (-shows[k], k))
-        for k in alike[1:]:
+    alike = defaultdict(list)
+    for k, name in enumerate(classes):
+        alike[name].append(k)
+    for name, places in alike.items():
+        for k in sorted(places, key=lambda k: (-shows[k], k))[1:]:
             names[k] = f"{name} ({numbers[k]})"
-            while names.count(names[k]) > 1:
+            while names[k] in taken:
                 names[k] += "'"
+            taken.add(names[k])
             more[k] = encode({**json.loads(more[k] or "{}"), "name": name})
             why = (
-                f"there are {len(alike)} categories {shown(name)!r}; number {numbers[k]} is called {shown(names[k])!r}"
+                f"{shown(name)} is the name of {len(places)} categories; number {numbers[k]} is {shown(names[k])} here"
             )
             remarks.add(file, "warned", "DATA-219", why, f"categories[{k}].name")
     return tuple(names), tuple(more)
@@ -344,14 +347,13 @@ def _inner(folder: Path) -> list[str]:
 
 def _below_folder(folder: Path, names: Sequence[str]) -> tuple[list[str], list[int]]:
     """Return the names as the files bear them, empty where there is no such file, and the positions of these."""
-    found, absent = list(names), list[int]()
-    for i in missing(folder, names):
-        spellings = _spellings(names[i])
-        there = set(range(len(spellings))).difference(missing(folder, spellings) if len(spellings) > 1 else [0])
-        found[i] = spellings[min(there)] if there else ""
-        if not there:
-            absent.append(i)
-    return found, absent
+    found, absent = list(names), missing(folder, names)
+    others = [(i, spelt) for i in absent for spelt in _spellings(names[i])[1:]]
+    gone = set(missing(folder, [spelt for _, spelt in others]))
+    there = {i: spelt for k, (i, spelt) in enumerate(others) if k not in gone}
+    for i in absent:
+        found[i] = there.get(i, "")
+    return found, [i for i in absent if i not in there]
 
 
 def _spellings(name: str) -> list[str]:
