@@ -26,7 +26,7 @@ def test_a_box_inside_is_left_as_it_is(box):
 def test_a_box_past_an_edge_is_cut_there_and_told():
     box, kept, told = fitted([60, -3, 80, 20])
     assert (box, kept) == ([60, 0, 64, 20], True)
-    assert told == [("clipped", "DATA-220", "bbox", "the box reaches past the edge of the picture of 64 x 48")]
+    assert told == [("clipped", "DATA-220", "bbox", "the box reaches 16 pixels beyond the picture of 64 x 48")]
 
 
 def test_what_two_decimals_make_of_an_edge_is_cut_without_a_word():

@@ -83,7 +83,7 @@ def _cut(dataset: Dataset) -> Mapping[int, float]:
     record = records_of(dataset)
     for remark in dataset.remarks:
         said = _CUT.search(remark.why)
-        i = record(remark.file) if said else -1
+        i = record(remark.picture or remark.file) if said else -1
         if said and i >= 0:
             found[i] = max(found.get(i, 0.0), float(said[1]))
     return found

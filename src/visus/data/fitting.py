@@ -76,7 +76,8 @@ def fit_boxes(
         elif thin[m]:
             tell(m, "skipped", "DATA-221", "bbox", f"the box lies outside {where}")
         else:
-            tell(m, "clipped", "DATA-220", "bbox", f"the box reaches past the edge of {where}")
+            beyond = max(-boxes[m].min(), (boxes[m] - limits[m]).max())
+            tell(m, "clipped", "DATA-220", "bbox", f"the box reaches {beyond:.10g} pixels beyond {where}")
     return cut, ~thin
 
 
