@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, Dataset, Strings
+from visus.data.objects import Mark, Objects
 from visus.data.splitting import carve_missing
 
 TRAIN, VAL, TEST = range(3)
@@ -140,6 +141,15 @@ def test_a_class_for_each_group_cannot_be_carved_and_it_is_said_why():
     with pytest.raises(DataError, match="no test part can be carved") as caught:
         carve(made([0] * 5 + [1] * 5, groups=[0] * 5 + [1] * 5))
     assert caught.value.code == "DATA-182" and "2 groups stay whole" in caught.value.where
+
+
+def test_objects_are_stratified_by_the_rarest_class_of_a_picture():
+    box = (0.0, 0.0, 4.0, 4.0)
+    records = [[Mark(box, 0), *([Mark(box, 1)] if i >= 80 else [])] for i in range(100)]
+    dataset = made([0] * 100, classes=2).with_(columns={}, objects=Objects.of(records))
+    carved = carve(dataset, test=0.2)
+    assert (carved.split[80:] == TEST).sum() == 4 and (carved.split[:80] == TEST).sum() == 16
+    assert "stratified by the rarest class of a picture" in carved.notes[0]
 
 
 def test_several_labels_are_stratified_by_the_rarest():

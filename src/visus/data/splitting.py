@@ -67,6 +67,13 @@ def carve_missing(dataset: Dataset, *, validation: float, test: float, seed: int
     return whole.with_(notes=(*dataset.notes, *notes, *_absent_notes(whole), *_torn_notes(whole)))
 
 
+def torn(groups: NDArray[np.int64], split: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the groups that lie in more than one split."""
+    pairs = np.unique(np.stack([groups, split.astype(np.int64)]), axis=1)
+    found, splits = np.unique(pairs[0], return_counts=True)
+    return found[splits > 1]
+
+
 def _ranks(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
     """Return a number for each record, or for each one's group, by a hash of the seed and the name."""
     if dataset.groups is None:
@@ -93,8 +100,8 @@ def _strata(dataset: Dataset) -> NDArray[np.int64]:
     column = dataset.column()
     if column == "label":
         return dataset.columns["label"].astype(np.int64)
-    if column == "labels":
-        shown = dataset.columns["labels"].astype(bool)
+    if column == "labels" or dataset.objects is not None:
+        shown = _shown(dataset)
         count = shown.sum(0)
         rarest = np.where(shown, count, len(dataset) + 1).argmin(1)
         return np.where(shown.any(1), rarest, -1).astype(np.int64)
@@ -104,6 +111,16 @@ def _strata(dataset: Dataset) -> NDArray[np.int64]:
         edges = np.quantile(first[known], np.linspace(0, 1, _BINS + 1)[1:-1]) if known.any() else np.zeros(0)
         return np.where(known, np.searchsorted(edges, first, "right"), -1).astype(np.int64)
     return np.zeros(len(dataset), np.int64)
+
+
+def _shown(dataset: Dataset) -> NDArray[np.bool_]:
+    """Return which classes each record shows, (N, K), of several labels or of objects."""
+    if dataset.objects is None:
+        return dataset.columns["labels"].astype(bool)
+    shown = np.zeros((len(dataset), max(1, len(dataset.classes))), np.bool_)
+    known = dataset.objects.labels >= 0
+    shown[dataset.objects.records[known], dataset.objects.labels[known]] = True
+    return shown
 
 
 def _take(
@@ -182,6 +199,7 @@ def _carved_note(dataset: Dataset, part: int, taken: int, pool: int, seed: int) 
         "label": ", stratified by class",
         "labels": ", stratified by the rarest label",
         "numbers": ", stratified by value",
+        "objects": ", stratified by the rarest class of a picture",
     }
     how = by.get(dataset.column(), "") + (", groups kept together" if dataset.groups is not None else "")
     name = {VAL: "validation", TEST: "the test"}[part]
@@ -209,8 +227,5 @@ def _absent_notes(dataset: Dataset) -> list[str]:
 
 def _torn_notes(dataset: Dataset) -> list[str]:
     """Return a sentence where the data's own splits tear groups apart."""
-    if dataset.groups is None:
-        return []
-    pairs = np.unique(dataset.groups * len(SPLITS) + dataset.split)
-    torn = int((np.unique(pairs // len(SPLITS), return_counts=True)[1] > 1).sum())
-    return [f"{torn:,} groups lie in more than one split, so scores may flatter"] if torn else []
+    count = len(torn(dataset.groups, dataset.split)) if dataset.groups is not None else 0
+    return [f"{count:,} groups lie in more than one split, so scores may flatter"] if count else []
