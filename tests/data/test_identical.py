@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tests.data.examples import write_picture, write_tree
 
 from visus.core.recipe import DataSettings
+from visus.data import identical
 from visus.data.dataset import ArrayImages, Dataset, Strings
 from visus.data.formats import FORMATS
 from visus.data.identical import identical_across_splits
@@ -23,7 +25,7 @@ def of_array(pixels: np.ndarray, split: list[int]) -> Dataset:
     )  # fmt: skip
 
 
-def test_a_training_picture_in_the_test_part_is_found_by_its_bytes(tmp_path: Path):
+def test_a_training_picture_in_the_test_part_is_found(tmp_path: Path):
     write_tree(tmp_path, {f"{part}/{name}": 3 for part in ("train", "test") for name in ("cat", "dog")})
     shutil.copyfile(tmp_path / "train/cat/1.png", tmp_path / "test/dog/copy.png")
     shutil.copyfile(tmp_path / "train/cat/1.png", tmp_path / "train/dog/same split.png")
@@ -49,6 +51,31 @@ def test_a_file_that_is_gone_is_identical_to_none(tmp_path: Path):
     write_picture(tmp_path / "test/cat/0.png", 1)
     dataset = FORMATS["folder"].read(tmp_path, DataSettings())
     (tmp_path / "test/cat/0.png").unlink()
+    assert identical_across_splits(dataset) == []
+
+
+def test_a_picture_saved_again_without_loss_is_found_by_its_pixels(tmp_path: Path):
+    write_tree(tmp_path, {f"{part}/{name}": 3 for part in ("train", "test") for name in ("cat", "dog")})
+    Image.open(tmp_path / "train/cat/1.png").save(tmp_path / "test/dog/again.bmp")
+    dataset = FORMATS["folder"].read(tmp_path, DataSettings())
+    assert identical_across_splits(dataset) == [("train/cat/1.png", "test/dog/again.bmp")]
+
+
+def test_of_very_many_files_only_those_with_the_same_bytes_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(identical, "FEW", 5)
+    write_tree(tmp_path, {f"{part}/{name}": 3 for part in ("train", "test") for name in ("cat", "dog")})
+    Image.open(tmp_path / "train/cat/1.png").save(tmp_path / "test/dog/again.bmp")
+    shutil.copyfile(tmp_path / "train/cat/0.png", tmp_path / "test/dog/copy.png")
+    dataset = FORMATS["folder"].read(tmp_path, DataSettings())
+    assert identical_across_splits(dataset) == [("train/cat/0.png", "test/dog/copy.png")]
+
+
+def test_the_same_bytes_as_another_shape_or_depth_are_another_picture():
+    class Shapes:
+        def read(self, i: int) -> np.ndarray:
+            return (np.zeros((2, 8), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((2, 4), np.uint16))[i]
+
+    dataset = of_array(np.zeros((3, 1, 1), np.uint8), [0, 1, 2]).with_(images=Shapes())
     assert identical_across_splits(dataset) == []
 
 

@@ -213,6 +213,18 @@ def test_a_picture_in_two_splits_stops_before_anything_is_trained(tmp_path):
     assert train(data, tmp_path / "run", steps=1, allow_leak=True).steps == 1
 
 
+def test_a_group_that_the_data_states_and_tears_stops_before_anything_is_trained(tmp_path):
+    images, _ = digits()
+    rows = [(images[i], i // 2 % 2, ("train", "test")[i % 2], f"person {i // 4}") for i in range(40)]
+    data = write_table(tmp_path / "data", rows, ["label", "split", "group"])
+    with pytest.raises(DataError) as caught:
+        train(data, tmp_path / "run")
+    assert caught.value.code == "DATA-310" and "10 groups are in two splits" in caught.value.what
+    assert "0001.png belongs to one group with 0000.png" in caught.value.where
+    assert not (tmp_path / "run").exists()
+    assert train(data, tmp_path / "run", steps=1, allow_leak=True).steps == 1
+
+
 # Kinds of data
 
 

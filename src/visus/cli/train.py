@@ -47,7 +47,7 @@ def train(
     ] = False,
     download: Download = False,
     allow_leak: Annotated[
-        bool, typer.Option("--allow-leak", help="Train although a picture is in two splits.")
+        bool, typer.Option("--allow-leak", help="Train although a picture or a group is in two splits.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,

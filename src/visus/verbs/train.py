@@ -61,7 +61,7 @@ def train(
         set: settings by dotted key, ``{"optim.lr": 3e-4}``, or choices that say where they come from.
         recipe: a YAML file with settings; ``set`` and the arguments win over it.
         download: allow a data set named by ``torchvision:NAME`` to be fetched.
-        allow_leak: train although the same picture is in two splits.
+        allow_leak: train although the same picture, or one group that the data states, is in two splits.
         watch: told what happens: rows of the log, events, notes.
         started: ``time.perf_counter`` at which the budget began; now by default.
 
@@ -182,22 +182,34 @@ def _check_leaks(dataset: Dataset, allowed: bool, tell: Tell) -> None:
     """Refuse data whose scores would be too good.
 
     Raises:
-        DataError: a picture is in two splits, and that was not allowed.
+        DataError: DATA-090 a picture is in two splits, DATA-310 a group is; and that was not allowed.
     """
-    from visus.data.identical import identical_across_splits
+    for many, leak in _leaks(dataset):
+        if not allowed:
+            raise leak
+        tell({"note": f"{many} in two splits at once, which --allow-leak allows: the scores may be too good"})
 
-    leaks = identical_across_splits(dataset)
-    if not leaks:
-        return
-    many = f"{len(leaks):,} pictures are" if len(leaks) > 1 else "1 picture is"
-    if not allowed:
-        first, second = leaks[0]
-        raise DataError(
-            "DATA-090", f"{dataset.name}: {many} in two splits at once", where=f"{second} is the same as {first}",
-            done="nothing was trained: scores on such data would be too good",
-            fix="remove one of each pair, or --allow-leak to train all the same",
-        )  # fmt: skip
-    tell({"note": f"{many} in two splits at once, which --allow-leak allows: the scores may be too good"})
+
+def _leaks(dataset: Dataset) -> Iterator[tuple[str, DataError]]:
+    """Yield what is in two splits, counted, and the error that refuses it."""
+    from visus.data.identical import identical_across_splits
+    from visus.data.splitting import torn
+
+    done = "nothing was trained: scores on such data would be too good"
+    fix = "visus split DATA --out DIR keeps what belongs together; --allow-leak trains all the same"
+    pictures = identical_across_splits(dataset)
+    if pictures:
+        first, second = pictures[0]
+        many = f"{len(pictures):,} pictures are" if len(pictures) > 1 else "1 picture is"
+        yield many, DataError("DATA-090", f"{dataset.name}: {many} in two splits at once",
+                              where=f"{second} is the same as {first}", done=done, fix=fix)  # fmt: skip
+    if dataset.groups is not None and len(groups := torn(dataset.groups, dataset.split)):
+        many = f"{len(groups):,} groups are" if len(groups) > 1 else "1 group is"
+        members = (dataset.groups == groups[0]).nonzero()[0]
+        first, second = (dataset.ids[int(members[dataset.split[members] == part][0])]
+                         for part in sorted(set(dataset.split[members].tolist()))[:2])  # fmt: skip
+        yield many, DataError("DATA-310", f"{dataset.name}: {many} in two splits at once",
+                              where=f"{second} belongs to one group with {first}", done=done, fix=fix)  # fmt: skip
 
 
 def _check_free(folder: Path) -> None:
