@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from visus.verbs.predict import predict
     from visus.verbs.resume import resume
     from visus.verbs.runs import Run
+    from visus.verbs.split import split
     from visus.verbs.train import train
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "load",
     "predict",
     "resume",
+    "split",
     "train",
 ]
 

@@ -191,6 +191,17 @@ def test_leaks_stop_a_run_unless_they_are_allowed(visus, tmp_path):
     assert said.code == 0 and "which --allow-leak allows" in said.err
 
 
+def test_a_split_is_told_in_a_few_lines_and_as_a_document(visus, tmp_path):
+    data = write_classes(tmp_path / "photos", each=20)
+    said = visus("split", data, "--out", tmp_path / "clean")
+    assert said.code == 0 and said.out.startswith("split     ") and "class folders" in said.err
+    assert said.out.splitlines()[-1] == f"next      visus train {tmp_path / 'clean'}"
+    words = ["--group", "none", "--seed", 2, "--copy", "--json", "--quiet"]
+    said = visus("split", data, "--out", tmp_path / "other", *words)
+    assert sum(said.document["pictures"].values()) == 60 and said.document["seed"] == 2 and said.err == ""
+    assert sum(said.document["classes"]["one"].values()) == 20 and not said.document["linked"]
+
+
 def test_unreadable_pictures_are_listed_at_the_end_of_training(visus, tmp_path):
     data = write_classes(tmp_path / "photos", each=50)
     torn = sorted(data.rglob("*.png"))[3]
@@ -202,7 +213,8 @@ def test_unreadable_pictures_are_listed_at_the_end_of_training(visus, tmp_path):
 
 
 def test_every_verb_shows_examples_that_name_it(visus):
-    for verb in ("demo", "check", "train", "resume", "evaluate", "compare", "predict", "adopt", "info", "list"):
+    verbs = "demo", "check", "split", "train", "resume", "evaluate", "compare", "predict", "adopt", "info", "list"
+    for verb in verbs:
         shown = visus(verb, "--help").out.partition("Examples:\n")[2].splitlines()
         assert shown and all(line.startswith(f"    visus {verb}") for line in shown)
 

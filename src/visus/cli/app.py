@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 
 from visus import __version__
-from visus.cli import adopt, check, compare, convert, demo, evaluate, fix, info, predict, resume, train
+from visus.cli import adopt, check, compare, convert, demo, evaluate, fix, info, predict, resume, split, train
 from visus.cli import list as list_verb
 from visus.core.errors import BUG, OK, SIGINT, UsageError, VisusError, nearest, users_line
 
@@ -31,6 +31,7 @@ app = typer.Typer(
 for verb, examples in (
     (demo.demo, demo.EXAMPLES),
     (check.check, check.EXAMPLES),
+    (split.split, split.EXAMPLES),
     (train.train, train.EXAMPLES),
     (resume.resume, resume.EXAMPLES),
     (evaluate.evaluate, evaluate.EXAMPLES),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visus.core.errors import DataError, UsageError, did_you_mean
-from visus.core.files import replacing, write_failed
+from visus.core.files import write_failed
 from visus.core.recipe import DataSettings
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
+from visus.data.fetched import FetchedImages
 from visus.data.formats import FORMATS
 from visus.data.mask_door import IGNORE, read_map
 from visus.data.objects import Mark, Objects, Original
@@ -36,7 +38,9 @@ _PART = ".visus-part-"
 _SHOWN = 8
 
 
-def convert(dataset: Dataset, to: str, out: Path, *, lossy: bool = False) -> list[str]:
+def convert(
+    dataset: Dataset, to: str, out: Path, *, lossy: bool = False, link: bool = False, names: Strings | None = None
+) -> list[str]:
     """Write a data set in another format, and return what that format could not hold: a phrase each.
 
     The new folder appears whole or not at all.  It is read back before, and compared with the data set.
@@ -46,6 +50,8 @@ def convert(dataset: Dataset, to: str, out: Path, *, lossy: bool = False) -> lis
         to: name of a format that writes.
         out: a folder that does not exist yet, or is empty.
         lossy: write even what does not hold everything.
+        link: let picture files be hard links to the user's, which take no room, where the disk allows that.
+        names: of the pictures as files, where they shall have other ones than their ids.
 
     Raises:
         UsageError: USE-050 no format of that name writes, USE-051 the folder is not free.
@@ -56,14 +62,14 @@ def convert(dataset: Dataset, to: str, out: Path, *, lossy: bool = False) -> lis
     name = _target(dataset, to)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError("USE-051", f"{shown(out)}: is there already", fix="--out takes a folder that is free")
-    names = _names(dataset)
+    names = _names(dataset) if names is None else names
     try:
         out.absolute().parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f"{_PART}{out.name}-", dir=out.absolute().parent))
     except OSError as error:
         raise write_failed(error, out) from error
     try:
-        _copy_pictures(dataset, names, name, building)
+        _copy_pictures(dataset, names, name, building, link)
         named = dataset.with_(ids=names) if names is not dataset.ids else dataset
         write = FORMATS[name].write
         assert write is not None  # ``_target`` saw to it
@@ -137,13 +143,13 @@ def _target(dataset: Dataset, to: str) -> str:
 
 def _names(dataset: Dataset) -> Strings:
     """Return the pictures' names as files: their ids, or numbers for pictures that lie in no file of their own."""
-    if isinstance(dataset.images, FileImages):
+    if isinstance(dataset.images, FileImages | FetchedImages):
         return dataset.ids
     width = len(str(len(dataset)))
     return Strings([f"{i:0{width}}.png" for i in range(len(dataset))])
 
 
-def _copy_pictures(dataset: Dataset, names: Strings, to: str, folder: Path) -> None:
+def _copy_pictures(dataset: Dataset, names: Strings, to: str, folder: Path, link: bool) -> None:
     """Put every picture where the format has it, byte for byte; pictures of an array become PNG files."""
     place, taken = FORMATS[to].place, dict[str, str]()
     for i, name in enumerate(names):
@@ -157,11 +163,25 @@ def _copy_pictures(dataset: Dataset, names: Strings, to: str, folder: Path) -> N
         path = inside(folder, where, where=f"{dataset.name}, picture {shown(name)}")
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(dataset.images, FileImages):
-            with open_regular(dataset.images.root / dataset.images.paths[i]) as source, path.open("xb") as file:
-                shutil.copyfileobj(source, file, 1 << 20)
+            if not (link and _linked(dataset.images.source(i), path)):
+                with open_regular(dataset.images.source(i)) as source, path.open("xb") as file:
+                    shutil.copyfileobj(source, file, 1 << 20)
+        elif isinstance(dataset.images, FetchedImages):
+            path.write_bytes(dataset.images.source(i))
         else:
-            with replacing(path) as file:
+            with path.open("xb") as file:
                 Image.fromarray(_for_png(dataset.images.read(i), name)).save(file, "PNG")
+
+
+def _linked(source: Path, path: Path) -> bool:
+    """Make a hard link to a regular file; tell whether that was possible: another disk or owner forbids it."""
+    if not source.is_file():
+        return False
+    try:
+        os.link(os.path.realpath(source), path)
+    except OSError:
+        return False
+    return True
 
 
 def _for_png(picture: NDArray[np.generic], name: str) -> NDArray[np.generic]:
