@@ -82,5 +82,9 @@ def test_a_share_of_none_or_all_has_the_interval_of_the_binomial_distribution(n,
     assert (score.low, score.high) == pytest.approx((exact.low, exact.high), abs=1e-12)
 
 
+def test_a_share_of_no_items_keeps_the_interval_it_has():
+    assert scored({"F1": (np.float64(0),) * 3}, 0, {"F1"})["F1"] == Score(0.0, 0.0, 0.0, 0)
+
+
 def test_only_shares_are_given_that_interval():
     assert scored({"r2": (np.float64(1),) * 3}, 4)["r2"] == Score(1.0, 1.0, 1.0, 4)

@@ -99,9 +99,9 @@ def scored(measures: Measures, n: int, shares: Collection[str] = ()) -> dict[str
     """
     found = {}
     for name, (value, low, high) in measures.items():
-        if name in shares and value == low == high == 1:
+        if name in shares and n and value == low == high == 1:
             low = np.float64(0.025 ** (1 / n))
-        elif name in shares and value == low == high == 0:
+        elif name in shares and n and value == low == high == 0:
             high = np.float64(1 - 0.025 ** (1 / n))
         if not np.isnan(value):
             found[name] = Score(float(value), float(low), float(high), n)

@@ -60,14 +60,17 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
 
 def _data(dataset: Dataset, result: Run) -> dict[str, Any]:
     counts = {}
+    unread = {name for name, _ in result.bad}
+    read = np.array([name not in unread for name in dataset.ids], np.bool_)
+    parts = {split: (at := dataset.indices(split))[read[at]] for split in SPLITS}
     if "label" in dataset.columns:
         for split in SPLITS:
-            labels = dataset.columns["label"][dataset.indices(split)].astype(np.int64)
+            labels = dataset.columns["label"][parts[split]].astype(np.int64)
             found = np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).tolist()
             counts[split] = dict(zip(dataset.classes, found, strict=True))
     return {
         "name": dataset.name, "format": dataset.format, "evidence": dataset.evidence, "notes": dataset.notes,
-        "items": {split: len(dataset.indices(split)) for split in SPLITS}, "counts": counts, "bad": result.bad,
+        "items": {split: len(parts[split]) for split in SPLITS}, "counts": counts, "bad": result.bad,
         "fingerprint": dataset.fingerprint(), "licence": dataset.licence,
     }  # fmt: skip
 
