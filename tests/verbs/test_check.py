@@ -180,7 +180,7 @@ def test_every_odd_file_in_a_class_folder_gets_its_answer(bad_inputs, tmp_path):
 def test_real_data_is_found_to_be_good(real_data, name):
     found = visus.check(real_data / name)
     errors = [finding.title for finding in found.findings if finding.level == "error"]
-    assert not errors and found.files["ok"] >= 0.99 * sum(found.files.values())
+    assert not errors and found.files["ok"] >= 0.98 * sum(found.files.values())
 
 
 def test_a_wrong_label_is_found_listed_and_mended(tmp_path):

@@ -478,6 +478,14 @@ def test_a_setting_that_would_be_ignored_is_refused_before_anything_is_started(p
     assert told.value.code == code and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("wrong", "code"), [({"model": 5}, "USE-054"), ({"model": nn.Linear}, "USE-054"),
+                                             ({"set": "batch=3"}, "USE-055")])  # fmt: skip
+def test_an_argument_of_another_kind_is_answered_in_words(photos, tmp_path, wrong, code):
+    with pytest.raises(UsageError) as told:
+        visus.train(photos, out=tmp_path / "run", steps=2, **wrong)
+    assert told.value.code == code and not (tmp_path / "run").exists()
+
+
 def test_a_whole_recipe_is_no_list_of_wishes(photos, tmp_path):
     first = train(photos, tmp_path / "first", steps=2)
     again = visus.train(photos, out=tmp_path / "again", recipe=first.folder / "recipe.yaml", steps=2,

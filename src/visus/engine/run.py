@@ -172,7 +172,7 @@ class Run:
         return BadDataLimit(
             "DATA-020", f"{len(self.bad):,} of {self.pictures:,} pictures cannot be read", where=f"{name}: {why}",
             done=f"at most {limit:,} may be left out ({self.recipe.data.max_bad:.1%}); {done}",
-            fix=f"mend or remove them ({journal} lists them), or --set data.max_bad=SHARE",
+            fix=f"mend or remove them ({journal} has those met so far), or train anew with --set data.max_bad=SHARE",
         )  # fmt: skip
 
 

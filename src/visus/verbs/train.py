@@ -133,6 +133,12 @@ def wishes(
     recipe: str | Path | None,
 ) -> tuple[list[Choice], nn.Module | None]:
     """Return what the user said as choices, the later ones winning, and the module that was given."""
+    if not (model is None or isinstance(model, str) or hasattr(model, "parameters")) or isinstance(model, type):
+        raise UsageError(
+            "USE-054", f"model = {model!r}: neither a name nor a network", fix="an instance: model=MyNet()"
+        )
+    if isinstance(set, str):
+        raise UsageError("USE-055", f"set = {set!r}: settings are a mapping", fix='set={"optim.lr": 3e-4}')
     choices = read_settings(Path(recipe)) if recipe is not None else []
     choices += (
         [Choice(key, value, "set") for key, value in set.items()] if isinstance(set, Mapping) else list(set or ())
