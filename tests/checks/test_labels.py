@@ -97,11 +97,11 @@ def test_the_interval_holds_the_estimate_and_is_no_share_beyond_one(seed, k, n):
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.05, 0.2])
 def test_the_estimate_is_near_what_was_planted_although_models_err(share):
     random = np.random.default_rng(0)
-    truth = random.integers(0, 5, 8000)
-    logits = random.normal(size=(8000, 5)) + random.uniform(0, 6, (8000, 1)) * np.eye(5)[truth]
+    truth = random.integers(0, 5, 40_000)
+    logits = random.normal(size=(40_000, 5)) + random.uniform(0, 6, (40_000, 1)) * np.eye(5)[truth]
     said = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     assert (said.argmax(1) == truth).mean() < 0.85
-    labels = np.where(random.random(8000) < share, (truth + random.integers(1, 5, 8000)) % 5, truth)
+    labels = np.where(random.random(40_000) < share, (truth + random.integers(1, 5, 40_000)) % 5, truth)
     rate, low, high = noise_rate(labels, said)
     assert low - 0.003 < share < high and rate == pytest.approx(share, abs=0.02)
 

@@ -16,7 +16,7 @@ from visus.checks import Check, Finding, Item, Subject
 
 Probabilities: TypeAlias = NDArray[np.floating[Any]]
 
-SUREST = 0.25
+SUREST = 0.05
 """Share of the pictures taken for a class by which the share of wrong labels is estimated."""
 
 _NEAR = 1e-6
@@ -119,7 +119,7 @@ def contradictions(labels: NDArray[np.int64], probabilities: Probabilities) -> N
 def noise_rate(labels: NDArray[np.int64], probabilities: Probabilities) -> tuple[float, float, float]:
     """Return an estimate of the share of labels that are wrong, and the ends of a 95 % interval.
 
-    It is the share of contradicted labels among the pictures of which the models are surest, a quarter of those that
+    It is the share of contradicted labels among the pictures of which the models are surest, a twentieth of those that
     they take for each class: there the models themselves are hardly ever wrong.  So it is that of all labels as far as
     plain pictures are mislabelled as often as hard ones.  Counting over all pictures, as the confident joint does,
     takes what is hard for wrong: it came to 19 % where 5 % were.

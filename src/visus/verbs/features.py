@@ -42,7 +42,7 @@ def features(
     device = best_device()
     said = {"device": device, "precision": "bfloat16" if fast_bfloat16(device) else "float32"}
     here = place(Recipe.model_validate(said | {"memory_format": "channels_last"}))
-    network = placed(build(NETWORK, 1, 3, input.size).eval(), here)
+    network = placed(build(NETWORK, card.outputs, 3, input.size).eval(), here)
     tell(f"asking {card.name} what {len(readable):,} pictures show, at {side} x {side}")
     found: NDArray[np.float32] | None = None
     with Feed(dataset, readable, transform(input), _pictures, batch=BATCH, seed=0, train=False, channels=3,

@@ -57,7 +57,9 @@ def out_of_fold(
         return found
     given, seed = labels[known], recipe.seed if recipe is not None else 0
     fold = folds(given, dataset.groups[known] if dataset.groups is not None else None, seed)
-    standard = (seen[known] - seen[known].mean(0)) / (seen[known].std(0) + 1e-6)
+    standard = seen[known]
+    standard -= standard.mean(0)
+    standard /= standard.std(0) + 1e-6
     logits = np.full((len(known), len(dataset.classes)), -np.inf)
     for one in np.unique(fold):
         tell(f"learning labels without fold {one + 1} of {fold.max() + 1}")
