@@ -9,6 +9,7 @@ import tempfile
 import threading
 from hashlib import sha256
 from pathlib import Path
+from stat import S_ISREG
 
 import pytest
 
@@ -72,6 +73,7 @@ def test_readers_see_the_old_file_or_the_new_one_while_it_is_replaced_again_and_
 KILLED = """
 import json, os, signal, sys
 from pathlib import Path
+from stat import S_ISREG
 from visus.core.files import replacing, sweep
 
 folder, old, new = Path(sys.argv[1]), b"o" * 50_000, [b"n" * 30_000, b"e" * 30_000, b"w" * 30_000]
@@ -117,6 +119,7 @@ def test_a_writer_killed_at_any_call_leaves_the_old_file_or_the_new_one_and_no_t
 FULL = """
 import json, os, resource, sys
 from pathlib import Path
+from stat import S_ISREG
 from visus.core.errors import VisusError
 from visus.core.files import replacing
 
@@ -169,6 +172,7 @@ def test_a_write_to_a_full_disk_leaves_the_old_file_and_exits_4(tmp_path):
 OTHER_USER = """
 import json, os, sys
 from pathlib import Path
+from stat import S_ISREG
 from visus.core.errors import VisusError
 from visus.core.files import sweep, write_bytes
 
@@ -281,3 +285,25 @@ def test_a_new_folder_takes_an_empty_ones_place_but_not_a_full_ones(tmp_path):
 def test_the_folder_a_dead_process_was_building_is_swept(tmp_path):
     (tmp_path / f".visus-part-{dead_process()}-00000000-x" / "inner").mkdir(parents=True)
     assert sweep(tmp_path) == 1 and os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sync"), reason="a system that flushes file by file")
+def test_a_new_folder_is_flushed_once_before_it_takes_its_place(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: calls.append("file" if S_ISREG(os.fstat(descriptor).st_mode) else "folder")
+    )
+    monkeypatch.setattr(os, "sync", lambda: calls.append("all" if not (tmp_path / "new").exists() else "late"))
+    with new_folder(tmp_path / "new") as building:
+        (building / "inner").mkdir()
+        for i in range(50):
+            write_text(building / "inner" / f"{i}.txt", "text")
+    assert calls == ["all", "folder"]
+
+
+def test_a_file_beside_a_folder_that_is_being_made_is_flushed_by_itself(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    with new_folder(tmp_path / "new"):
+        write_text(tmp_path / "beside.txt", "text")
+        assert len(flushed) == 2  # the file and its folder

@@ -1,6 +1,8 @@
 """A conversion loses nothing, or says what it would lose and leaves nothing behind."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -162,3 +164,11 @@ def test_masks_become_objects_of_the_same_pixels(tmp_path):
     back = open_data(tmp_path / "out", SETTINGS, carve=False)
     assert back.objects is not None and back.classes == dataset.classes
     assert not any("class maps" in phrase for phrase in lost), json.dumps(lost)
+
+
+def test_what_a_killed_conversion_left_behind_is_swept_by_the_next(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    (tmp_path / f".visus-part-{process.pid}-00000000-x" / "images").mkdir(parents=True)
+    convert(marked(tmp_path / "data", [[mark()]]), "coco", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]

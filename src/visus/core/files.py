@@ -22,6 +22,7 @@ _LIFE = os.urandom(4).hex()  # tells this process from an earlier one of the sam
 _UMASK = os.umask(0o077)  # a process can only ask for it by setting it, so it is asked once, before there are threads
 os.umask(_UMASK)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FLUSHES_ALL = hasattr(os, "sync")  # Windows flushes file by file
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def replacing(path: Path, needed: int = 0) -> Iterator[IO[bytes]]:
 
     Temp file in the same folder, write, fsync, rename, fsync the folder: a process killed at any instant leaves the old
     file or the new one.  The temporary file's name carries the process number, so ``sweep`` can remove what a dead
-    process left.
+    process left.  What is written into a folder that ``new_folder`` is making is flushed with it, not one by one.
 
     Args:
         path: the file to be replaced or made.
@@ -47,10 +48,12 @@ def replacing(path: Path, needed: int = 0) -> Iterator[IO[bytes]]:
         with os.fdopen(descriptor, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if not _is_flushed_later(path):
+                os.fsync(file.fileno())
         temp.chmod(0o666 & ~_UMASK)
         temp.replace(path)
-        _sync_folder(path.parent)
+        if not _is_flushed_later(path):
+            _sync_folder(path.parent)
     except BaseException as error:
         if temp is not None:
             temp.unlink(missing_ok=True)
@@ -62,6 +65,8 @@ def replacing(path: Path, needed: int = 0) -> Iterator[IO[bytes]]:
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Make a temporary folder beside ``path`` that becomes it when the block ends well: whole, or not at all.
+
+    All that was written into it, by whatever means, is flushed to the disk at once before it takes its place.
 
     Args:
         path: a folder that does not exist yet, or is empty; folders above it are made.
@@ -76,6 +81,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         sweep(path.absolute().parent)
         temp = Path(tempfile.mkdtemp(prefix=f"{_MARK}{os.getpid()}-{_LIFE}-", dir=path.absolute().parent))
         yield temp
+        if _FLUSHES_ALL:
+            os.sync()
         temp.chmod(0o777 & ~_UMASK)
         if path.is_dir():
             path.rmdir()  # an empty one is in the way on some systems
@@ -188,6 +195,11 @@ def _numbered(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _numbered(part) for key, part in value.items()}
     return [_numbered(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _is_flushed_later(path: Path) -> bool:
+    """Tell whether a file lies in a folder that ``new_folder`` is making, which is flushed whole."""
+    return _FLUSHES_ALL and any(part.startswith(_MARK) for part in path.parts[:-1])
 
 
 def _sync_folder(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visus.core.errors import DataError, UsageError, did_you_mean
-from visus.core.files import write_failed
+from visus.core.files import new_folder
 from visus.core.recipe import DataSettings
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
 from visus.data.fetched import FetchedImages
@@ -34,7 +33,6 @@ FIRST_CLASS = {"yolo": 0, "masks": 0}
 HOLD_MAPS = ("masks",)
 """Formats that hold class maps; others are given the regions of each class as objects."""
 
-_PART = ".visus-part-"
 _SHOWN = 8
 
 
@@ -63,12 +61,7 @@ def convert(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError("USE-051", f"{shown(out)}: is there already", fix="--out takes a folder that is free")
     names = _names(dataset) if names is None else names
-    try:
-        out.absolute().parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f"{_PART}{out.name}-", dir=out.absolute().parent))
-    except OSError as error:
-        raise write_failed(error, out) from error
-    try:
+    with new_folder(out) as building:
         _copy_pictures(dataset, names, name, building, link)
         named = dataset.with_(ids=names) if names is not dataset.ids else dataset
         write = FORMATS[name].write
@@ -80,13 +73,7 @@ def convert(
                 "DATA-350", f"{dataset.name}: {name} cannot hold all of it", where=_listed(lost),
                 done="nothing was written", fix="--lossy writes what it can hold",
             )  # fmt: skip
-        building.chmod(0o755)
-        building.replace(out)
-        return lost
-    except OSError as error:
-        raise write_failed(error, out) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    return lost
 
 
 def differences(a: Dataset, b: Dataset) -> list[str]:
