@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 
 import pytest
@@ -108,3 +109,12 @@ def test_the_time_left_does_not_count_what_came_before_the_first_step(recipe):
     first, half = {**ROW, "seconds": 60.0, "progress": 0.0}, {**ROW, "step": 1284, "seconds": 70.0, "progress": 0.5}
     lines = on_terminal(120, [{"recipe": steps, "folder": "runs/x"}, first, half])
     assert any("0:10 left" in line for line in lines)
+
+
+def test_what_visus_logs_is_told_once_and_not_at_all_when_quiet(capsys):
+    log = logging.getLogger("visus.models")
+    for quiet in (False, True):
+        with Progress(quiet=quiet):
+            log.warning("the head %s starts fresh", "fc")
+            log.warning("the head %s starts fresh", "fc")
+        assert capsys.readouterr().err.count("the head fc starts fresh") == int(not quiet)

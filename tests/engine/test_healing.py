@@ -13,7 +13,7 @@ from torch import nn
 
 from tests.engine.test_loop import decisions
 from tests.engine.toy import Points, Toy, network, recipe, train
-from visus.core.errors import Interrupted
+from visus.core.errors import DivergedError, Interrupted
 from visus.core.task import Term
 from visus.engine import healing
 from visus.engine.device import Device
@@ -220,6 +220,19 @@ class Steep(Toy):
     def losses(self, model, batch, player, step):
         found = super().losses(model, batch, player, step)
         return {name: Term(term.sum * 1e25, term.unit) for name, term in found.items()}
+
+
+class Dividing(nn.Sequential):
+    """A network that spoils its answer itself, outside any layer."""
+
+    def forward(self, x):
+        return super().forward(x) / torch.zeros(())
+
+
+def test_a_network_whose_own_forward_gives_no_numbers_is_named_by_its_class(tmp_path):
+    with pytest.raises(DivergedError):
+        train(tmp_path, recipe(steps=4), model=Dividing(*network()))
+    assert first(tmp_path, "skipped")["module"] == "Dividing"
 
 
 def test_a_steep_gradient_is_clipped_not_feared(tmp_path):

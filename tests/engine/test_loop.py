@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.engine.toy import Points, Rows, Toy, network, recipe, train
-from visus.core.errors import DivergedError, Interrupted, ResourceError
+from visus.core.errors import DivergedError, Interrupted, ResourceError, UsageError
 from visus.core.modelfile import read_model
 from visus.core.task import Condemned, Term
 from visus.engine import loop
@@ -178,6 +178,33 @@ def test_divergence_ends_with_exit_7_and_the_last_good_weights(tmp_path):
     assert kinds.count("rolled_back") == 3
     tensors, _ = read_model(tmp_path / "last.safetensors")
     assert all(torch.isfinite(t).all() for t in tensors.values())
+
+
+class Never(Toy):
+    """A loss that is no number, whatever is shown."""
+
+    def losses(self, model, batch, player, step):
+        return {"never": Term(model(*batch.inputs).sum() * float("nan"), "point")}
+
+
+def test_a_run_too_short_to_give_up_does_not_end_well_where_no_step_was_finite(tmp_path):
+    with pytest.raises(DivergedError, match="not one of 4 steps was finite") as error:
+        train(tmp_path, recipe(steps=4), task=Never())
+    assert error.value.exit == 7 and "loss term never" in error.value.where
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+class Detached(Toy):
+    """A loss of an answer that remembers nothing of the weights."""
+
+    def losses(self, model, batch, player, step):
+        return {"detached": Term(model(*batch.inputs).detach().square().sum(), "point")}
+
+
+def test_a_loss_that_no_weight_can_change_is_an_error_not_a_training(tmp_path):
+    with pytest.raises(UsageError, match="does not depend on any weight") as error:
+        train(tmp_path, recipe(steps=4), task=Detached())
+    assert error.value.code == "FIT-013" and "detached" in error.value.where
 
 
 def test_a_rate_far_too_high_is_halved(tmp_path):

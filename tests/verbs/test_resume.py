@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from tests.verbs.examples import TINY, same_bits, train, write_classes
 
 import visus
-from visus.core.errors import IntegrityError, Interrupted, LockedError, UsageError
+from visus.core.errors import DataError, IntegrityError, Interrupted, LockedError, UsageError
 from visus.core.recipe import ModelSettings, Recipe
 from visus.engine.folder import RunFolder
 
@@ -328,3 +329,16 @@ def test_code_and_weights_named_from_one_folder_are_found_from_another(photos, t
         assert str(tmp_path).encode() not in file.read_bytes()
     assert b"own.py:Net" in ended.best.read_bytes()
     assert len(visus.predict(ended.best, photos / "test" / "six", network=str(tmp_path / "here/own.py:Net"))) == 30
+
+
+def test_a_run_goes_on_where_its_data_was_moved_and_remembers_the_place(photos, uninterrupted, tmp_path):
+    here, there, out = tmp_path / "here", tmp_path / "there", tmp_path / "run"
+    shutil.copytree(photos, here)
+    with pytest.raises(Interrupted):
+        visus.train(here, out=out, steps=STEPS, set=SETTINGS, watch=stopping(signal.SIGINT, lambda row: "step" in row))
+    here.rename(there)
+    with pytest.raises(DataError, match="no such folder"):
+        visus.resume(out)
+    with pytest.raises(Interrupted):
+        visus.resume(out, data=there, watch=stopping(signal.SIGINT, lambda row: row.get("step", 0) > 20))
+    assert same_bits(visus.resume(out).folder, uninterrupted.folder)

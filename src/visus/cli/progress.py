@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -22,8 +23,11 @@ BAR = 10
 """Characters of the bar that shows how much of a run is done."""
 
 
-class Progress:
-    """Shows rows of the log, events and notes; all of it on stderr.
+LOG = logging.getLogger("visus")
+
+
+class Progress(logging.Handler):
+    """Shows rows of the log, events, notes and what visus logs, each line of the last once; all of it on stderr.
 
     Args:
         quiet: show nothing.
@@ -33,6 +37,7 @@ class Progress:
     def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
         from visus.verbs.runs import leads
 
+        super().__init__()
         self.console = console or Console(stderr=True, highlight=False)
         self.quiet = quiet or not leads()  # of several processes, one talks
         self.live: Live | None = None
@@ -42,8 +47,10 @@ class Progress:
         self.first: tuple[float, float] | None = None
         self.last: tuple[int, float] | None = None
         self.speed = 0.0
+        self.logged: set[str] = set()
 
     def __enter__(self) -> Self:
+        LOG.addHandler(self)
         if self.console.is_terminal and not self.quiet:
             self.live = Live(console=self.console, refresh_per_second=8, transient=True)
             self.live.start()
@@ -52,8 +59,15 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        LOG.removeHandler(self)
         if self.live is not None:
             self.live.stop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take what visus logs."""
+        if (said := record.getMessage()) not in self.logged:
+            self.logged.add(said)
+            self({"note": said})
 
     def __call__(self, row: Mapping[str, Any]) -> None:
         """Take one row, event or note."""

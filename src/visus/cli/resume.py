@@ -14,6 +14,7 @@ EXAMPLES = ("visus resume runs/mine",)
 
 def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    data: Annotated[str | None, typer.Option(metavar="DATA", help="Where the data lies now, if it was moved.")] = None,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on although data, machine or versions changed.")
     ] = False,
@@ -30,5 +31,5 @@ def resume(
     from visus.cli.progress import Progress
 
     with Progress(quiet=quiet) as progress:
-        ended = visus.resume(run, accept_changes=accept_changes, watch=progress, started=STARTED)
+        ended = visus.resume(run, data=data, accept_changes=accept_changes, watch=progress, started=STARTED)
     print_run(ended, json=json)

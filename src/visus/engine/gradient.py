@@ -11,7 +11,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from visus.core.errors import ResourceError, first_line, quoted
+from visus.core.errors import ResourceError, UsageError, first_line, quoted
 from visus.core.task import Batch, Task
 from visus.engine.device import Device, memory_failure, out_of_memory
 from visus.engine.recovery import save
@@ -126,6 +126,12 @@ def _accumulate(
         loss = reduce(torch.add, shares.values()) if shares else total
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
+        elif shares:
+            raise UsageError(
+                "FIT-013", f"the loss does not depend on any weight that is trained (step {step})",
+                where=f"loss term{'s' * (len(shares) > 1)} {', '.join(shares)}", done="no weight was moved",
+                fix="let the network's forward neither detach nor convert its answer, nor run under torch.no_grad()",
+            )  # fmt: skip
         total = total + loss.detach()
         for name, share in shares.items():
             terms[name] = terms[name] + share.detach() if name in terms else share.detach()

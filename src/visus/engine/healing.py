@@ -208,7 +208,10 @@ def _statistics_held(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _watching(model: nn.Module) -> Iterator[list[str]]:
-    """Collect the names of leaf modules whose output, then whose gradient, is not finite, in the order they ran."""
+    """Collect the names of modules whose output, then whose gradient, is not finite, in the order they ended.
+
+    A module ends after those within it, so the first named is the smallest that the trouble came from.
+    """
     seen: list[str] = []
 
     def watch(name: str) -> Any:
@@ -226,7 +229,7 @@ def _watching(model: nn.Module) -> Iterator[list[str]]:
 
         return hook
 
-    handles = [m.register_forward_hook(watch(n)) for n, m in model.named_modules() if not any(m.children())]
+    handles = [m.register_forward_hook(watch(n or type(m).__name__)) for n, m in model.named_modules()]
     try:
         yield seen
     finally:

@@ -16,7 +16,7 @@ from visus.core.task import Condemned, Feed, Metric
 from visus.engine.device import memory_failure, without_deterministic_kernel
 from visus.engine.evaluate import judge
 from visus.engine.gradient import Found, denominators, gradient
-from visus.engine.recovery import go_back, reload, save, skip
+from visus.engine.recovery import go_back, never_finite, reload, save, skip
 from visus.engine.run import Run
 from visus.engine.schedule import Minutes
 from visus.engine.signals import stopped, stopping_in_time
@@ -69,6 +69,8 @@ def _fit(run: Run) -> None:
             if not run.horizon.ended(progress.step):
                 tell_if_short(run, progress.step, run.horizon.decide(progress.step, _clock(run)))
             over = _over(run)
+            if over and not progress.moved and (progress.failures or progress.rollbacks):
+                raise never_finite(run)
             if progress.evaluated < progress.step and (over or run.horizon.evaluates(progress.step)):
                 _evaluate(run, received)
             elif over:
@@ -104,6 +106,7 @@ def _step(run: Run, step: int) -> None:
         if not _move(run, player, rate, found[player].norm, step):
             return
     state.progress.failures = 0
+    state.progress.moved += 1
     state.progress.step = step + 1
     run.seconds["steps"] += time.perf_counter() - began
     if (step + 1) % run.recipe.log_every == 0:

@@ -91,6 +91,16 @@ def go_back(run: Run, why: str) -> None:
     save(run, wait=True)
 
 
+def never_finite(run: Run) -> DivergedError:
+    """Return the error for a run that came to its end without one finite step: it is no trained model."""
+    why = next((row["why"] for row in run.folder.decisions() if row["kind"] == "skipped"), "")
+    return DivergedError(
+        "FIT-012", f"not one of {run.state.progress.step:,} steps was finite", where=why,
+        done=f"nothing was learned; the weights from the beginning are in {run.folder.path / 'last.safetensors'}",
+        fix="look at what is named: a network or a loss that gives NaN or infinity for every picture",
+    )  # fmt: skip
+
+
 def reload(run: Run, step: int, why: str) -> None:
     """Go on from the state on disk, step number and all: the optimiser was interrupted half-way."""
     run.reloads = run.reloads + 1 if step <= run.reloaded_at else 1  # what is got past is no endless trouble

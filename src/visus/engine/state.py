@@ -36,7 +36,7 @@ class Progress:
         step: steps behind.
         lr_scale: share of the learning rate left after roll-backs.
         rollbacks: so far.
-        failures: steps in a row that were not finite.
+        failures: steps in a row that were not finite; moved: steps in which the weights moved.
         suspects: {index: times} that a sample was named in a failed step.
         quarantined: {index: id} of samples left out from now on.
         evaluated: step of the last validation; best: its best score, at best_step; stale: validations since then.
@@ -48,6 +48,7 @@ class Progress:
     lr_scale: float = 1.0
     rollbacks: int = 0
     failures: int = 0
+    moved: int = 0
     suspects: dict[str, int] = field(default_factory=dict)
     quarantined: dict[str, str] = field(default_factory=dict)
     evaluated: int = 0

@@ -56,13 +56,15 @@ def settled(
         meant.add("class_weights")
     for name in sorted({*meant, *given}):
         if name not in takes:
-            raise UsageError("LOSS-002", f"the loss {settings.name!r} takes no {name}", fix=_without(name, columns))
+            raise UsageError(
+                "LOSS-002", f"the loss {settings.name!r} takes no {name}", fix=_without(name, reads(settings.name))
+            )
     return partial(loss, **{name: value for name, value in {**numbers, **given}.items() if name in takes})
 
 
 _NUMBERS = tuple(name for name in LossSettings.model_fields if name not in ("name", "class_weights"))
 
 
-def _without(argument: str, columns: tuple[str, ...]) -> str:
-    takers = [n for n in LOSSES if reads(n) in columns and argument in inspect.signature(LOSSES[n]).parameters]
+def _without(argument: str, column: str) -> str:
+    takers = [n for n in LOSSES if reads(n) == column and argument in inspect.signature(LOSSES[n]).parameters]
     return f"leave it out, or --set loss={takers[0]}" if takers else "leave it out"

@@ -131,6 +131,7 @@ def _check_column(model: Model, dataset: Dataset) -> None:
         raise DataError(
             "DATA-091", f"{dataset.name} does not say what the model was trained for",
             where=f"it has {', '.join(dataset.columns) or 'no labels'}; the model reads {' or '.join(reads)}",
+            fix="data that states it: in class folders, or in a table's column of that name",
         )  # fmt: skip
 
 

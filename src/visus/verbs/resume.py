@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import IntegrityError, UsageError
+from visus.core.files import write_json
 from visus.core.recipe import Recipe
 from visus.verbs.runs import Run, ended, leads, read_document, read_recipe, silent
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 def resume(
     run: str | Path | Run,
     *,
+    data: str | Path | None = None,
     model: nn.Module | None = None,
     accept_changes: bool = False,
     watch: Tell | None = None,
@@ -30,6 +32,7 @@ def resume(
 
     Args:
         run: the folder.
+        data: where the data lies now, if it was moved; it must be the same.
         model: the module, when the run trains one that was given in Python.
         accept_changes: go on although machine, libraries, threads or data differ from those the run began with.
         watch: told what happens.
@@ -59,11 +62,15 @@ def resume(
             return done
         _check_code(recipe, folder)
         source = read_document(folder / "data.json")
+        if data is not None:
+            source["data"] = str(data)
         dataset = open_data(source["data"], recipe.data, seed=recipe.seed, download=source["download"])
         changes = _changes_of_data(dataset, source, accept=accept_changes)
         with opened(recipe) as device:
             now = environment(recipe, device.world)
             changes += check_environment(folder / "environment.json", now, accept=accept_changes)
+            if data is not None and held.leader:
+                write_json(folder / "data.json", source)
             step = max(Generations(folder).steps(), default=0)
             for change in changes:
                 held.decide("changed", step, {"why": change})
@@ -112,6 +119,6 @@ def _changes_of_data(dataset: Dataset, source: Mapping[str, Any], *, accept: boo
     if not accept:
         raise IntegrityError(
             "RUN-008", f"{source['data']}: the data is not what the run began with", where=f"changed: {what}",
-            fix="put it back, or --accept-changes to go on all the same",
+            fix="put it back, --data DATA if it lies elsewhere now, or --accept-changes to go on all the same",
         )  # fmt: skip
     return [f"{what}, in {dataset.name}"]  # a report names no folder of the user's
