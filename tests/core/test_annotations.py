@@ -12,7 +12,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from visus.core.annotations import Boxes, ClassMap, Label, Labels, Masks, Numbers, Points, move_points, warp_polygon
+from visus.core.annotations import (
+    Boxes,
+    ClassMap,
+    Label,
+    Labels,
+    Masks,
+    Numbers,
+    Points,
+    Stated,
+    move_points,
+    warp_polygon,
+)
 
 SIZE = (320, 400)
 """Of the new picture, (height, width)."""
@@ -70,7 +81,7 @@ def test_a_warped_mask_is_the_mask_of_the_warped_polygon(seed, matrix):
 def test_a_box_with_an_outline_is_the_tight_box_of_the_warped_mask_within_a_pixel(seed, matrix):
     outline = clover(seed)
     box = torch.cat([outline.amin(0), outline.amax(0)])[None]
-    moved = Boxes(box, torch.tensor([3]), (outline,)).warp(matrix, SIZE)
+    moved = Boxes(box, torch.tensor([3]), ((outline,),)).warp(matrix, SIZE)
     mask = Masks(raster(outline)[None], torch.tensor([3])).warp(matrix, SIZE).masks[0]
     y, x = mask.nonzero().unbind(1)
     tight = torch.tensor([x.min(), y.min(), x.max() + 1, y.max() + 1], dtype=torch.float32)
@@ -121,6 +132,84 @@ def test_boxes_are_cut_at_the_frame_and_those_outside_are_dropped_with_their_lab
 
 def test_no_boxes_stay_no_boxes():
     assert Boxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)).warp(torch.eye(3), SIZE).xyxy.shape == (0, 4)
+
+
+def corners(box: torch.Tensor) -> torch.Tensor:
+    return box[[0, 1, 2, 1, 2, 3, 0, 3]].reshape(4, 2)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["turned", "straight", "tilted"]))
+def test_all_boxes_at_once_become_what_each_ones_polygon_becomes(seed, kind):
+    generator = np.random.default_rng(seed)
+    low = generator.uniform(-100, 380, (20, 2))
+    low[0], size = (-300, -300), generator.uniform(1, 200, (20, 2))  # the first one covers a corner, or everything
+    size[0] = generator.uniform(300, 2000, 2)
+    boxes = torch.from_numpy(np.concatenate([low, low + size], 1)).float()
+    turn = generator.uniform((-3, 0.3, -0.4, -300, -300), (3, 2, 0.4, 300, 300)) * (kind == "turned", 1, 1, 1, 1)
+    matrix = perspective(seed) if kind == "tilted" else affine(*turn)
+    moved = Boxes(boxes, torch.arange(20)).warp(matrix, SIZE)
+    polygons = {i: warp_polygon(corners(box).double(), matrix, SIZE) for i, box in enumerate(boxes)}
+    tight = {i: torch.cat([p.amin(0), p.amax(0)]) for i, p in polygons.items() if len(p)}
+    tight = {i: box for i, box in tight.items() if (box[2:] - box[:2]).min() > 1e-4}
+    assert set(moved.labels.tolist()) >= set(tight)
+    for i, box in zip(moved.labels.tolist(), moved.xyxy, strict=True):
+        if i in tight:
+            torch.testing.assert_close(box.double(), tight[i], atol=1e-3, rtol=0)
+        else:
+            assert (box[2:] - box[:2]).min() <= 1e-3
+
+
+def test_a_box_around_the_whole_frame_stays_around_it():
+    moved = Boxes(torch.tensor([[-500.0, -500, 900, 900]]), torch.tensor([1])).warp(affine(0.7, 1, 0, 3, 4), SIZE)
+    assert moved.xyxy.tolist() == [[0, 0, 400, 320]]
+
+
+def test_the_box_of_several_parts_is_that_of_all_their_pixels_inside_the_frame():
+    parts = clover(1) * 0.4 + torch.tensor([-20.0, 60]), clover(2) * 0.4 + torch.tensor([200.0, 120])
+    box = torch.cat([torch.cat(parts).amin(0), torch.cat(parts).amax(0)])[None]
+    matrix = affine(0.6, 1, 0.1, 30, -20)
+    moved = Boxes(box, torch.tensor([3]), (parts,)).warp(matrix, SIZE)
+    drawn = sum(raster(warp_polygon(part, matrix, SIZE), fine=8).int() for part in parts)
+    y, x = drawn.nonzero().unbind(1)
+    expected = torch.tensor([x.min(), y.min(), x.max() + 1, y.max() + 1], dtype=torch.float32)
+    assert (moved.xyxy[0] - expected).abs().max() <= 1
+    assert len(moved.outlines[0]) == 2
+
+
+def test_an_outline_that_winds_around_a_corner_outside_does_not_stretch_its_box_along_the_edge():
+    outline = torch.tensor([[-20.0, 40], [10, 40], [10, 50], [-10, 50], [-10, 90], [60, 90], [60, 99], [-20, 99]])
+    moved = Boxes(torch.tensor([[-20.0, 40, 60, 99]]), torch.tensor([1]), ((outline,),)).warp(torch.eye(3), (80, 80))
+    assert moved.xyxy.tolist() == [[0, 40, 10, 50]]  # its lower arm lies below the frame
+
+
+def test_an_object_without_an_outline_beside_one_that_has_one_moves_by_its_corners():
+    square = torch.tensor([[180.0, 140], [220, 140], [220, 180], [180, 180]])
+    box = torch.tensor([180.0, 140, 220, 180])
+    moved = Boxes(torch.stack([box, box]), torch.tensor([1, 2]), ((square,), ())).warp(affine(0.5, 1.1, 0, 5, 5), SIZE)
+    assert torch.equal(moved.xyxy[0], moved.xyxy[1])
+    assert [len(parts) for parts in moved.outlines] == [1, 0]
+
+
+def test_of_an_object_less_of_which_is_left_than_wanted_nothing_stays_but_regions_of_many():
+    boxes = Boxes(torch.tensor([[-9.0, 0, 1, 10], [-8, 0, 2, 10], [-9, 0, 1, 10]]), torch.tensor([1, 2, 3]),
+                  crowd=torch.tensor([False, False, True]))  # fmt: skip
+    moved = boxes.warp(torch.eye(3), (100, 100), least=0.2)
+    assert moved.labels.tolist() == [2, 3] and moved.crowd.tolist() == [False, True]
+    assert boxes.warp(torch.eye(3), (100, 100)).labels.tolist() == [1, 2, 3]
+
+
+def test_boxes_of_several_pictures_are_joined_and_picked_with_all_that_is_known_of_them():
+    plain = Boxes(torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([1]))
+    outlined = Boxes(torch.tensor([[2.0, 2, 3, 3]]), torch.tensor([2]), ((clover(1),),), torch.tensor([True]))
+    both = Boxes.joined([plain, outlined])
+    assert len(both) == 2 and both.crowd.tolist() == [False, True] and [len(p) for p in both.outlines] == [0, 1]
+    last = both.rows(torch.tensor([1]))
+    assert last.labels.tolist() == [2] and last.crowd.tolist() == [True] and torch.equal(last.outlines[0][0], clover(1))
+
+
+def test_what_is_stated_in_original_pixels_does_not_move():
+    value = Stated(torch.zeros(1, 4).double(), torch.zeros(1).long(), torch.zeros(1).bool(), torch.ones(1).double())
+    assert value.warp(affine(1, 2, 0, 5, 5), SIZE) is value
 
 
 @given(st.integers(0, 2**32 - 1), st.booleans())

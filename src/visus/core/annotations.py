@@ -6,10 +6,14 @@ centre of the first pixel is (0.5, 0.5).  ``size`` is the new (height, width).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self, runtime_checkable
+from itertools import chain
+from typing import Protocol, Self, TypeAlias, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -73,26 +77,86 @@ class Points:
 class Boxes:
     """Boxes: (N, 4) float32 xyxy, absolute pixels of the present frame, half-open; ``labels`` (N,) int64.
 
-    ``outlines`` optionally holds (P, 2) polygon points of each box's object; with them a rotated box is the tight box
-    of the rotated object, without them the tight box of its own rotated corners.
+    ``outlines`` optionally holds the parts of each box's object, polygons of (P, 2) corners; with them a moved box is
+    the tight box of all parts of the moved object, without them (or where an object has no part) of its own moved
+    corners.  ``crowd`` (N,) bool marks regions of many in which nothing is counted; left out, there are none.
     """
 
     xyxy: Tensor
     labels: Tensor
-    outlines: tuple[Tensor, ...] | None = None
+    outlines: tuple[tuple[Tensor, ...], ...] | None = None
+    crowd: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
 
-    def warp(self, matrix: Tensor, size: tuple[int, int]) -> Boxes:
-        """Move, clip to the frame, and drop boxes of which nothing is left."""
-        outlines = self.outlines if self.outlines is not None else tuple(_corners(box) for box in self.xyxy)
-        moved = tuple(warp_polygon(outline, matrix, size) for outline in outlines)
-        keep = [i for i, points in enumerate(moved) if len(points) and bool((points.amax(0) > points.amin(0)).all())]
-        tight = [torch.cat([moved[i].amin(0), moved[i].amax(0)]) for i in keep]
-        at = torch.tensor(keep, dtype=torch.int64)
+    def __post_init__(self) -> None:
+        if not len(self.crowd):
+            object.__setattr__(self, "crowd", torch.zeros(len(self.labels), dtype=torch.bool))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def warp(self, matrix: Tensor, size: tuple[int, int], least: float = 0.0) -> Boxes:
+        """Move, clip to the frame, and drop boxes of which nothing is left.
+
+        Args:
+            matrix: from present pixels to new ones.
+            size: of the new frame.
+            least: share of its moved box that must be left of an object inside the frame, or it is dropped; regions of
+                many stay while anything of them is left.
+        """
+        if not len(self):
+            return self
+        outlines = _Polygons.around(self.xyxy) if self.outlines is None else _Polygons.of(self.outlines, self.xyxy)
+        inside, whole = outlines.tight(matrix.double().numpy(), size)
+        xyxy = torch.from_numpy(inside).to(self.xyxy.dtype)
+        keep = (xyxy[:, 2:] > xyxy[:, :2]).all(1)
+        if least:
+            enough = torch.from_numpy(_area(inside) >= least * _area(whole))
+            keep &= enough | self.crowd
+        at = keep.nonzero()[:, 0]
+        moved = None
+        if self.outlines is not None:
+            moved = tuple(_moved(self.outlines[i], matrix, size) for i in at.tolist())
+        return Boxes(xyxy[at], self.labels[at], moved, self.crowd[at])
+
+    def rows(self, keep: Tensor) -> Boxes:
+        """Return some boxes: (K,) indices."""
+        outlines = tuple(self.outlines[i] for i in keep.tolist()) if self.outlines is not None else None
+        return Boxes(self.xyxy[keep], self.labels[keep], outlines, self.crowd[keep])
+
+    @staticmethod
+    def joined(parts: Sequence[Boxes]) -> Boxes:
+        """Return the boxes of several pictures that became one, in order; at least one part is given."""
+        outlines = None
+        if any(part.outlines is not None for part in parts):
+            outlines = tuple(chain.from_iterable(part.outlines or ((),) * len(part) for part in parts))
         return Boxes(
-            torch.stack(tight) if tight else self.xyxy.new_zeros(0, 4),
-            self.labels[at],
-            tuple(moved[i] for i in keep) if self.outlines is not None else None,
-        )
+            torch.cat([part.xyxy for part in parts]), torch.cat([part.labels for part in parts]), outlines,
+            torch.cat([part.crowd for part in parts]),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Stated:
+    """Objects as the user's data states them, in original pixels: what predictions are judged against.
+
+    Attributes:
+        boxes: (N, 4) float64 xyxy, half-open.
+        labels: (N,) int64.
+        crowd: (N,) bool marks regions of many in which nothing is counted.
+        area: (N,) float64 in square pixels, as stated, else that of the box.
+    """
+
+    boxes: Tensor
+    labels: Tensor
+    crowd: Tensor
+    area: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def warp(self, matrix: Tensor, size: tuple[int, int]) -> Stated:
+        """Return itself: original pixels are where they were."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -162,9 +226,119 @@ def _lift(xy: Tensor, matrix: Tensor) -> Tensor:
     return torch.cat([xy.double(), torch.ones(len(xy), 1, dtype=torch.float64)], 1) @ matrix.double().T
 
 
-def _corners(box: Tensor) -> Tensor:
-    x0, y0, x1, y1 = box.unbind()
-    return torch.stack([x0, y0, x1, y0, x1, y1, x0, y1]).reshape(4, 2)
+def _moved(parts: tuple[Tensor, ...], matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Return the parts of an outline as they are after a move, each cut at the frame; without those outside it."""
+    affine = matrix[2].tolist() == [0, 0, 1]
+    cut = []
+    for part in parts:
+        moved = move_points(part, matrix) if affine else part
+        low, high = torch.aminmax(moved, dim=0)
+        if not affine or min(low.tolist()) < 0 or high[0] > size[1] or high[1] > size[0]:
+            moved = warp_polygon(part, matrix, size)
+        if len(moved):
+            cut.append(moved)
+    return tuple(cut)
+
+
+_Array: TypeAlias = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Polygons:
+    """The outlines of N objects in flat arrays, so that all of them are moved at once.
+
+    Attributes:
+        corners: (R, 2) of all parts, one after the other.
+        parts: (Q,) at which corner each part begins.
+        objects: (N,) at which part each object begins; each has one at least.
+    """
+
+    corners: _Array
+    parts: NDArray[np.int64]
+    objects: NDArray[np.int64]
+
+    @staticmethod
+    def around(xyxy: Tensor) -> _Polygons:
+        """Return boxes as polygons of their four corners."""
+        corners = xyxy.double().numpy()[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2)
+        return _Polygons(corners, np.arange(0, len(corners), 4), np.arange(len(xyxy)))
+
+    @staticmethod
+    def of(outlines: Sequence[Sequence[Tensor]], xyxy: Tensor) -> _Polygons:
+        """Return outlines, each of which has parts; where one has none, the corners of its box."""
+        boxes = xyxy[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
+        whole = [tuple(parts) or (boxes[i],) for i, parts in enumerate(outlines)]
+        flat = [part.double().numpy() for parts in whole for part in parts]
+        return _Polygons(np.concatenate(flat), _begins(list(map(len, flat))), _begins(list(map(len, whole))))
+
+    def tight(self, matrix: _Array, size: tuple[int, int]) -> tuple[_Array, _Array]:
+        """Return the (N, 4) tight boxes of the moved objects inside the frame, and those of the whole moved objects.
+
+        What a polygon and the frame share has its extremes at ends of the polygon's edges cut at the frame, or at
+        corners of the frame inside the polygon.  Where they share nothing, the box has its low corner above its high
+        one.  An object that reaches behind a perspective's horizon is endless.
+
+        Source:
+            Liang and Barsky, A new concept and method for line clipping, ACM TOG 1984, with homogeneous coordinates.
+        """
+        height, width = size
+        frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+        after = self._after()
+        here = self.corners @ matrix[:, :2].T + matrix[:, 2]  # (R, 3)
+        edges = self.parts[self.objects]
+
+        # (R, 5) how far inside each side of the frame, and before the horizon, edges begin and end
+        begins = here @ np.array([[0, 1, -1, 0, 0], [0, 0, 0, 1, -1], [1, 0, width, 0, height]], np.float64)
+        begins[:, 0] -= _HORIZON
+        ends = begins[after]
+        with np.errstate(divide="ignore", invalid="ignore"):  # of an edge along a side, whose share is not looked at
+            share = begins / (begins - ends)
+        enters, leaves = np.where(begins < 0, share, 0).max(1), np.where(ends < 0, share, 1).min(1)
+        seen = ~((begins < 0) & (ends < 0)).any(1) & (enters <= leaves)
+        along = (here[after] - here)[seen]
+        cut = np.concatenate([here[seen] + enters[seen, None] * along, here[seen] + leaves[seen, None] * along], 1)
+        ways = np.full((len(here), 2, 2), np.nan)
+        ways[seen] = np.clip(cut.reshape(-1, 2, 3)[..., :2] / cut.reshape(-1, 2, 3)[..., 2:], 0, frame[2])
+
+        covered = self._covers(matrix, frame)  # (N, 4)
+        corner = np.where(covered[..., None], frame, np.nan)
+        low = np.fmin(np.fmin.reduceat(np.fmin(ways[:, 0], ways[:, 1]), edges), np.fmin.reduce(corner, 1))
+        high = np.fmax(np.fmax.reduceat(np.fmax(ways[:, 0], ways[:, 1]), edges), np.fmax.reduce(corner, 1))
+        inside = np.nan_to_num(np.concatenate([low, high], 1), nan=-1.0) + 0.0
+        before = here[:, 2:] > _HORIZON
+        with np.errstate(divide="ignore", invalid="ignore"):
+            flat = here[:, :2] / here[:, 2:]
+        low = np.minimum.reduceat(np.where(before, flat, -np.inf), edges)
+        high = np.maximum.reduceat(np.where(before, flat, np.inf), edges)
+        return inside, np.concatenate([low, high], 1)
+
+    def _after(self) -> NDArray[np.int64]:
+        """Return the corner to which each one is joined: the next of its part, the last one to the first."""
+        after = np.arange(1, len(self.corners) + 1)
+        after[np.append(self.parts[1:], len(self.corners)) - 1] = self.parts
+        return after
+
+    def _covers(self, matrix: _Array, points: _Array) -> NDArray[np.bool_]:
+        """Return which of (K, 2) new points lie in each moved object: (N, K), by the edges crossed on the way out."""
+        back = np.linalg.inv(matrix) @ np.append(points, np.ones((len(points), 1)), 1).T  # (3, K)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            x, y = back[:2] / back[2]
+        (x0, y0), (x1, y1) = self.corners.T[..., None], self.corners[self._after()].T[..., None]  # (R, 1)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            crossed = ((y0 > y) != (y1 > y)) & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
+        odd = np.add.reduceat(crossed, self.parts, axis=0, dtype=np.int64) % 2 == 1
+        covered: NDArray[np.bool_] = np.logical_or.reduceat(odd, self.objects) & (back[2] > 0)
+        return covered
+
+
+def _begins(lengths: Sequence[int]) -> NDArray[np.int64]:
+    """Return where each of some stretches begins."""
+    return np.cumsum([0, *lengths[:-1]], dtype=np.int64)
+
+
+def _area(boxes: _Array) -> _Array:
+    """Return the area of (N, 4) boxes; one without an inside has none."""
+    return np.asarray((boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(1))
 
 
 def _nearest(old: torch.Size, matrix: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

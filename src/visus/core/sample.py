@@ -44,6 +44,7 @@ class Samples:
         columns: by annotation name: a tensor with B rows for values that geometry does not move (label, numbers), else
             a list of B annotations (boxes, masks).
         frames: (B, 3, 3) float64 matrices from present pixels to original pixels.
+        originals: (B, 2) int64 height and width of the original pictures; 0 where they are not known.
     """
 
     ids: tuple[str, ...]
@@ -51,6 +52,11 @@ class Samples:
     images: Tensor | list[Tensor]
     columns: Mapping[str, Tensor | Sequence[Annotation]]
     frames: Tensor
+    originals: Tensor = field(default_factory=lambda: torch.zeros(0, 2, dtype=torch.int64))
+
+    def __post_init__(self) -> None:
+        if not len(self.originals):
+            object.__setattr__(self, "originals", torch.zeros(len(self), 2, dtype=torch.int64))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,4 +76,5 @@ class Samples:
             images=images,
             columns=columns,
             frames=self.frames.index_select(0, at),
+            originals=self.originals.index_select(0, at),
         )

@@ -6,7 +6,7 @@ B samples, K classes, H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -48,6 +48,7 @@ class Batch:
         start: row of the whole step's batch at which this part begins.
         whole: rows of the whole step's batch, over all micro-batches and ranks.
         bad: (id, reason) of samples that should have been here and could not be read.
+        originals: (B, 2) int64 height and width of the original pictures; 0 where they are not known.
     """
 
     inputs: tuple[Tensor, ...]
@@ -59,6 +60,11 @@ class Batch:
     start: int = 0
     whole: int = 0
     bad: tuple[tuple[str, str], ...] = ()
+    originals: Tensor = field(default_factory=lambda: torch.zeros(0, 2, dtype=torch.int64))
+
+    def __post_init__(self) -> None:
+        if not len(self.originals):
+            object.__setattr__(self, "originals", torch.zeros(len(self), 2, dtype=torch.int64))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,6 +78,7 @@ class Batch:
             ids=self.ids[start:stop],
             indices=self.indices[start:stop],
             frames=self.frames[start:stop],
+            originals=self.originals[start:stop],
             start=self.start + start,
         )
 

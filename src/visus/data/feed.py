@@ -24,6 +24,8 @@ from visus.core.seeds import Draws, derive, permutation
 from visus.core.task import Batch, Condemned, Transform
 from visus.data.cache import Cache
 from visus.data.dataset import Dataset, Strings
+from visus.data.marked import columns, light
+from visus.data.objects import Objects
 from visus.data.pixels import Beat, Pictures, Taken, frames, pictures
 from visus.data.workers import Lethal, Loss, Pool, Processes, Threads, cores
 
@@ -39,6 +41,9 @@ class Feed:
     Step ``s`` of batch size B shows the positions ``s * B`` to ``s * B + B - 1`` of an endless sequence: epoch after
     epoch of the N records, each epoch in its own order.  Every batch is full: one at the end of an epoch reaches into
     the next.  Each rank reads its contiguous share of the rows; a share may be smaller than another, or empty.
+
+    The transform gets the data set's columns and, where objects are marked on its pictures, the columns ``boxes`` (in
+    present pixels) and ``stated`` (in original ones).
 
     A picture that cannot be read takes no row: it is listed in ``Batch.bad`` and ``Feed.bad``, and the other rows keep
     their bits.  The steps after the one that was asked for are prepared meanwhile; asking for another costs only time.
@@ -89,7 +94,7 @@ class Feed:
         source = cache if cache is not None else pictures(dataset.images, channels, stored)
         self._ids = dataset.ids
         self._plan = _Plan(np.asarray(indices, dtype=np.int64), batch, seed, train, rank, world)
-        work = _Work(self._plan, source, dataset.ids, dataset.columns, transform, collate)
+        work = _Work(self._plan, source, dataset.ids, dataset.columns, light(dataset.objects), transform, collate)
         self._pool: Pool[_Job, Batch] = Processes(work, workers) if workers else Threads(work, min(THREADS, cores()))
         self.condemned: dict[int, Condemned] = {}
         self.waiting = 0.0
@@ -278,6 +283,7 @@ class _Work:
     pictures: Pictures
     ids: Strings
     columns: Mapping[str, NDArray[np.generic]]
+    objects: Objects | None
     transform: Transform
     collate: Callable[[Samples], Batch]
     known: dict[int, str] = field(default_factory=dict)
@@ -320,8 +326,12 @@ class _Work:
             ids=self.ids.take(samples),
             indices=torch.from_numpy(samples),
             images=images,
-            columns={name: torch.from_numpy(column[samples]) for name, column in self.columns.items()},
+            columns={
+                **{name: torch.from_numpy(column[samples]) for name, column in self.columns.items()},
+                **columns(self.objects, samples, taken.originals, sizes),
+            },
             frames=frames(taken.originals, sizes),
+            originals=torch.from_numpy(taken.originals),
         )
         draws = Draws(self.plan.seed, epochs, samples)
         parts = [
@@ -382,6 +392,7 @@ def _slice(samples: Samples, start: int, stop: int) -> Samples:
         images=samples.images[start:stop],
         columns={name: column[start:stop] for name, column in samples.columns.items()},
         frames=samples.frames[start:stop],
+        originals=samples.originals[start:stop],
     )
 
 

@@ -149,6 +149,10 @@ class Objects:
         """(M,) the record of each object."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
+    def of_records(self, indices: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return which objects are those of some records, one record after the other, and how many each has."""
+        return _gather(self.starts, indices)[0], np.diff(self.starts)[indices]
+
     def take(self, indices: NDArray[np.int64]) -> Objects:
         """Return the objects of some records, in the given order."""
         return self.arranged(*_gather(self.starts, indices))

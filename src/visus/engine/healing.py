@@ -111,7 +111,7 @@ def write_bundle(
     tensors = {f"input.{i}": tensor for i, tensor in enumerate(batch.inputs)}
     tensors |= {f"target.{name}": value for name, value in batch.targets.items() if isinstance(value, Tensor)}
     tensors |= {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors["indices"], tensors["frames"] = batch.indices, batch.frames
+    tensors |= {"indices": batch.indices, "frames": batch.frames, "originals": batch.originals}
     write_bytes(
         place / "tensors.safetensors", to_bytes({n: t.detach().cpu().contiguous().clone() for n, t in tensors.items()})
     )
@@ -129,7 +129,8 @@ def replay(place: Path, task: Task, model: nn.Module, device: Device) -> Cause:
     inputs = tuple(tensors[f"input.{i}"] for i in range(sum(n.startswith("input.") for n in tensors)))
     targets = {n.removeprefix("target."): t for n, t in tensors.items() if n.startswith("target.")}
     batch = Batch(inputs, targets, tuple(about["ids"]), tensors["indices"], tensors["frames"], about["seed"],
-                  about["start"], about["whole"]).to(device.device, device.memory_format)  # fmt: skip
+                  about["start"], about["whole"], originals=tensors["originals"])  # fmt: skip
+    batch = batch.to(device.device, device.memory_format)
     for name, module in model.named_modules():
         module.training = name not in about["still"]
     device = replace(device, world=about["world"])  # which masks its rows had; nothing is exchanged

@@ -126,7 +126,9 @@ class Classify:
                 targets[name] = _known(column) if self.several else column.long()
         if f"partner_{self.column}" in targets:
             targets["share"] = torch.as_tensor(samples.columns["share"])
-        return Batch((samples.images,), targets, samples.ids, samples.indices, samples.frames)
+        return Batch(
+            (samples.images,), targets, samples.ids, samples.indices, samples.frames, originals=samples.originals
+        )
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Return how many pictures are labelled."""

@@ -109,7 +109,9 @@ class Regress:
                 other = torch.as_tensor(samples.columns["partner_numbers"]).float()
                 numbers = torch.where(share == 1, numbers, share * numbers + (1 - share) * other)
             targets["numbers"] = numbers
-        return Batch((samples.images,), targets, samples.ids, samples.indices, samples.frames)
+        return Batch(
+            (samples.images,), targets, samples.ids, samples.indices, samples.frames, originals=samples.originals
+        )
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Return how many numbers are known."""

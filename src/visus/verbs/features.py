@@ -61,4 +61,4 @@ def features(
 def _pictures(samples: Samples) -> Batch:
     """Return a batch without targets."""
     assert isinstance(samples.images, torch.Tensor), "the transform makes all pictures one size"
-    return Batch((samples.images,), {}, samples.ids, samples.indices, samples.frames)
+    return Batch((samples.images,), {}, samples.ids, samples.indices, samples.frames, originals=samples.originals)
