@@ -177,6 +177,14 @@ def test_a_class_that_is_missing_in_validation_is_named():
     assert any(note == "val shows 1 of 3 classes not at all: c" for note in brought.notes)
 
 
+def test_a_class_of_which_a_split_shows_no_object_is_named():
+    box = (0.0, 0.0, 4.0, 4.0)
+    records = [[Mark(box, 0), *([Mark(box, 1)] if i < 20 else [])] for i in range(40)]
+    split = [TRAIN] * 30 + [VAL] * 5 + [TEST] * 5
+    dataset = made([0] * 40, split=split, classes=2).with_(columns={}, objects=Objects.of(records))
+    assert carve(dataset).notes == tuple(f"{name} shows 1 of 2 classes not at all: b" for name in ("val", "test"))
+
+
 def test_groups_torn_by_the_datas_own_splits_are_noted():
     dataset = made([0, 1] * 10, split=[TRAIN] * 14 + [VAL] * 3 + [TEST] * 3, groups=[i // 5 for i in range(20)])
     assert any("2 groups lie in more than one split" in note for note in carve(dataset).notes)

@@ -211,13 +211,13 @@ def _absent_notes(dataset: Dataset) -> list[str]:
     notes = []
     for name in SPLITS:
         at = dataset.indices(name)
-        if not len(at) or dataset.column() not in {"label", "labels"}:
+        if not len(at) or not dataset.classes or dataset.column() not in {"label", "labels", "objects"}:
             continue
         if dataset.column() == "label":
             labels = dataset.columns["label"][at].astype(np.int64)
             counts = np.bincount(labels[labels >= 0], minlength=len(dataset.classes))
         else:
-            counts = dataset.columns["labels"][at].sum(0, dtype=np.int64)
+            counts = _shown(dataset)[at].sum(0, dtype=np.int64)
         absent = [c for c, n in zip(dataset.classes, counts.tolist(), strict=True) if not n]
         if absent:
             named = ", ".join(absent[:5]) + " ..." * (len(absent) > 5)
