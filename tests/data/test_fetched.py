@@ -15,6 +15,7 @@ from visus.core.errors import DataError, UsageError
 from visus.core.recipe import DataSettings
 from visus.data.feed import Feed
 from visus.data.fetched import fetch, is_address
+from visus.data.formats.shards import read_shards
 from visus.data.identical import identical_across_splits
 from visus.data.reading import open_data
 
@@ -135,7 +136,10 @@ def picture(seed=0):
         ({"0.png": b"x", "0.json": b"{"}, "DATA-371"),
         ({"0.png": b"x", "0.json": b"[" * 100_000}, "DATA-371"),
         ({"0.png": b"x", "0.json": b'{"label": [1]}'}, "DATA-371"),
+        ({"0.png": b"x", "0.json": b'{"label": 1, "label": 2}'}, "DATA-371"),
+        ({"0.png": b"x", "0.cls": b"cat", "0.json": b'{"label": "dog"}'}, "DATA-371"),
         ({"0.cls": b"1"}, "DATA-372"),
+        ({"0.png": b"x", "0.jpg": b"x", "0.cls": b"1"}, "DATA-374"),
     ],
 )
 def test_a_record_without_a_class_or_picture_is_named(tmp_path, members, code):
@@ -166,11 +170,63 @@ def test_a_torn_shard_is_told_of(tmp_path):
     assert "train-000.tar" in told.value.what
 
 
+def member(name, size, kind=tarfile.REGTYPE):
+    """Return a header that says what it likes."""
+    held = tarfile.TarInfo(name)
+    held.size, held.type = size, kind
+    return held.tobuf(tarfile.GNU_FORMAT)
+
+
+def lies(tmp_path):
+    """Return two records, then what no archive should hold, by what is wrong with it."""
+    write_shard(tmp_path / "whole.tar", {f"{i}.{kind}": b"1" for i in (0, 1) for kind in ("png", "cls")})
+    whole = (tmp_path / "whole.tar").read_bytes()
+    (tmp_path / "whole.tar").unlink()
+    end = 8 * tarfile.BLOCKSIZE  # a header and a block of data for each of four members
+    return {
+        "is damaged": whole[: end // 2] + b"\1" + whole[end // 2 + 1 :],
+        "more behind its end": whole + whole,
+        "leads back": whole[:end] + member("2.png", -tarfile.BLOCKSIZE) + whole[end:],
+        "": whole[:end] + member("2.png", 1 << 50, tarfile.GNUTYPE_LONGNAME) + whole[end:],
+        "recursion": member("2.png", 1, tarfile.GNUTYPE_LONGNAME).ljust(2 * tarfile.BLOCKSIZE, b"a") * 2_000,
+    }
+
+
+@pytest.mark.parametrize("told", ["is damaged", "more behind its end", "leads back", "", "recursion"])
+def test_a_shard_of_which_a_part_would_be_left_out_or_that_never_ends_is_refused(tmp_path, told):
+    (tmp_path / "a.tar").write_bytes(lies(tmp_path)[told])
+    with pytest.raises(DataError, match=r"a\.tar") as caught:
+        read_shards([str(tmp_path / "a.tar")], SETTINGS, name="a", root=tmp_path)
+    assert caught.value.code == "DATA-370" and told in caught.value.where
+
+
+def test_a_shard_that_ends_with_its_last_member_is_read_with_a_note(tmp_path):
+    write_shard(tmp_path / "a.tar", {"0.png": b"x", "0.cls": b"1"})
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[: 4 * tarfile.BLOCKSIZE])
+    dataset = open_data(tmp_path, SETTINGS, carve=False)
+    assert len(dataset) == 1 and "no mark at its end" in dataset.notes[0]
+
+
+@pytest.mark.parametrize(("known", "label"), [(b"0", b"2"), (b"0", b"9" * 5000), (b"cat", b"owl"), (b"cat", b"1")])
+def test_a_class_that_the_list_does_not_have_is_refused(tmp_path, known, label):
+    write_shard(tmp_path / "a.tar", {"0.png": b"x", "0.cls": known, "1.png": b"x", "1.cls": label})
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    with pytest.raises(DataError, match=r"a\.tar: the class of 1\.png is not listed") as caught:
+        open_data(tmp_path, SETTINGS)
+    assert caught.value.code == "DATA-371"
+
+
+def test_listed_classes_may_be_named(tmp_path):
+    write_shard(tmp_path / "a.tar", {"0.png": b"x", "0.cls": b"dog", "1.png": b"x", "1.cls": b"cat"})
+    (tmp_path / "classes.txt").write_text("cat\ndog\n")
+    assert open_data(tmp_path, SETTINGS, carve=False).columns["label"].tolist() == [1, 0]
+
+
 def test_the_same_picture_in_two_splits_is_found_inside_shards(tmp_path):
     for part in ("train", "test"):
         write_shard(tmp_path / f"{part}.tar", {"0.png": picture(0), "0.cls": b"a", "1.png": picture(len(part)),
                                                "1.cls": b"b"})  # fmt: skip
-    assert identical_across_splits(open_data(tmp_path, SETTINGS, carve=False)) == [("0.png", "0.png")]
+    assert identical_across_splits(open_data(tmp_path, SETTINGS, carve=False)) == [("train/0.png", "test/0.png")]
 
 
 def test_an_unknown_kind_of_address_says_what_to_install():

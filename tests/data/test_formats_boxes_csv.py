@@ -197,7 +197,7 @@ def damage(home: Path, data: st.DataObject) -> None:
     whole = f"{HEADER},split,pose\n0.png,cat,1,2,30.5,40,train,left\n1.png,,,,,,val,\n0.png,dog,0,0,64,48,train,\n"
     (home / "classes.txt").write_text("cat\ndog\n")
     (home / "labels.csv").write_bytes(edited(whole.encode(), data))
-    read_or_refuse("boxes_csv", home, "DATA-")
+    read_or_refuse("boxes_csv", home)
 
 
 @settings(max_examples=EDITS)

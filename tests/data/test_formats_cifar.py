@@ -187,6 +187,24 @@ def test_a_batch_that_holds_something_else_is_refused(change: dict[str, object],
     assert caught.value.code == "DATA-160" and "data_batch_1" in caught.value.what
 
 
+@pytest.mark.parametrize("label", [10, -1, 1 << 40, 10**400])
+def test_a_label_that_is_no_class_is_told_with_its_batch(label: int, tmp_path: Path):
+    for name in ("data_batch_1", "test_batch"):
+        held = cifar_batch(3, 0) | ({"labels": [0, label, 2]} if name == "test_batch" else {})
+        (tmp_path / name).write_bytes(pickle.dumps(held, protocol=2))
+    with pytest.raises(DataError, match="test_batch") as caught:
+        read(tmp_path)
+    assert caught.value.code == "DATA-160"
+
+
+def test_names_that_would_be_two_of_one_class_are_not_taken(tmp_path: Path):
+    (tmp_path / "data_batch_1").write_bytes(pickle.dumps(cifar_batch(3, 0), protocol=2))
+    names = {"label_names": [*CIFAR10, CIFAR10[0]]}
+    (tmp_path / "batches.meta").write_bytes(pickle.dumps(names, protocol=2))
+    dataset = read(tmp_path)
+    assert dataset.classes == CIFAR10 and "does not name the classes" in dataset.notes[0]
+
+
 def test_a_folder_called_train_is_not_taken_for_a_batch(tmp_path: Path):
     (tmp_path / "train").mkdir()
     (tmp_path / "test").write_text("words")

@@ -109,7 +109,7 @@ def test_other_encodings_are_refused(path: Path, data, told):
 
 def test_a_file_of_more_bytes_than_are_read_is_refused_before_it_is_read(path: Path, monkeypatch):
     monkeypatch.setattr("visus.data.json_door.MOST_BYTES", 10)
-    assert "more than the 10 read" in refused(path, '{"a": "0123456789"}').what
+    assert "more than the 10 bytes" in refused(path, '{"a": "0123456789"}').what
 
 
 def test_half_a_character_in_a_key_is_told_as_text(path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visus.core.errors import DataError
-from visus.data.paths import fault_of, inside, missing, shown
+from visus.data.paths import fault_of, inside, missing, read_regular, shown
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,16 @@ from visus.data.paths import fault_of, inside, missing, shown
 )
 def test_a_path_below_the_root_passes(path: str, tmp_path: Path):
     assert inside(tmp_path, path) == tmp_path / path
+
+
+def test_no_more_memory_is_asked_for_than_a_file_needs(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"0123456789")
+    tracemalloc.start()
+    try:
+        assert read_regular(tmp_path / "a", 1 << 40) == b"0123456789" and read_regular(tmp_path / "a", 3) == b"0123"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("path", [

@@ -24,7 +24,7 @@ from visus.core.files import digest, new_folder, write_bytes, write_failed, writ
 from visus.core.recipe import DataSettings
 from visus.data.dataset import Dataset, FileImages
 from visus.data.formats import FORMATS, Edit
-from visus.data.paths import inside, open_regular, shown
+from visus.data.paths import inside, open_regular, read_regular, shown
 
 LEDGER = ".visus-fixes"
 """The folder in a copy that tells what was changed in it."""
@@ -325,8 +325,7 @@ def _said(dataset: Dataset, moved: Mapping[str, str], gone: set[int]) -> Counter
 
 def _ledger(folder: Path) -> dict[str, Any]:
     path = folder / LEDGER / "ledger.json"
-    with open_regular(path) as file:
-        data = file.read(_MOST_BYTES)
+    data = read_regular(path, _MOST_BYTES)
     try:
         told = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from visus.core.errors import DataError
 from visus.core.files import write_bytes
-from visus.data.paths import open_regular, shown
+from visus.data.paths import read_regular, shown
 
 _MOST_BYTES = 1 << 22
 
@@ -23,8 +23,7 @@ def read_list(path: Path) -> tuple[str, ...]:
     Raises:
         DataError: DATA-230 it is no UTF-8 text, holds no name, or a name twice.
     """
-    with open_regular(path) as file:
-        data = file.read(_MOST_BYTES + 1)
+    data = read_regular(path, _MOST_BYTES)
     if len(data) > _MOST_BYTES:
         raise DataError("DATA-230", f"{shown(path)}: this list of classes has more than {_MOST_BYTES:,} bytes")
     try:

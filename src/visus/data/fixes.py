@@ -24,7 +24,7 @@ import numpy as np
 from visus.core.errors import DataError, did_you_mean, quoted
 from visus.core.files import write_json
 from visus.data.dataset import SPLITS, Dataset
-from visus.data.paths import fault_of, open_regular, shown
+from visus.data.paths import fault_of, read_regular, shown
 from visus.data.splitting import TRAIN
 
 VERSION = 1
@@ -159,8 +159,7 @@ _GUESSED = 20_000
 
 
 def _document(path: Path) -> dict[str, Any]:
-    with open_regular(path) as file:
-        data = file.read(_MOST_BYTES + 1)
+    data = read_regular(path, _MOST_BYTES)
     document: Any = None
     try:
         document, told = json.loads(data[:_MOST_BYTES], object_pairs_hook=_once), ""

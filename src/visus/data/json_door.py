@@ -8,7 +8,6 @@ million records is never held as a million dictionaries.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from visus.core.errors import DataError
-from visus.data.paths import open_regular, shown
+from visus.data.paths import read_regular, shown
 
 MOST_BYTES = 1 << 32
 
@@ -62,6 +61,19 @@ def members(path: Path, lists: Collection[str] = (), *, expected: str = "") -> I
         raise scanner.no_json("there is more text after the end of the object", scanner.at)
 
 
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of its pairs, for ``object_pairs_hook``.
+
+    Raises:
+        ValueError: a key is there twice, of which ``json`` would believe the last.
+    """
+    held = dict(pairs)
+    if len(held) < len(pairs):
+        repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise _RefusedError("DATA-201", f"the key {shown(repeated)!r} is there twice")
+    return held
+
+
 class _RefusedError(ValueError):
     """Raised inside Python's scanner, which knows no place."""
 
@@ -75,7 +87,7 @@ class _Scanner:
 
     def __init__(self, path: Path) -> None:
         self.path, self.text, self.at = path, _text(path), 0
-        self._decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number).raw_decode
+        self._decode = json.JSONDecoder(object_pairs_hook=without_repeats, parse_constant=_no_number).raw_decode
 
     def next(self) -> str:
         """Return the next letter that is not blank; nothing at the end."""
@@ -155,11 +167,9 @@ def _place(key: str, i: int | None) -> str:
 
 
 def _text(path: Path) -> str:
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MOST_BYTES:
-            raise DataError("DATA-200", f"{shown(path)}: it has {size:,} bytes, more than the {MOST_BYTES:,} read")
-        data = file.read(MOST_BYTES)
+    data = read_regular(path, MOST_BYTES)
+    if len(data) > MOST_BYTES:
+        raise DataError("DATA-200", f"{shown(path)}: it has more than the {MOST_BYTES:,} bytes that are read")
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"} or b"\0" in data[:4]:
         raise DataError("DATA-200", f"{shown(path)}: the text is UTF-16 or UTF-32", fix="save it as UTF-8")
     try:
@@ -170,14 +180,6 @@ def _text(path: Path) -> str:
             "DATA-200", f"{shown(path)}: the text is not UTF-8", where=f"line {line:,}, byte {error.start:,}",
             fix="save it as UTF-8",
         ) from None  # fmt: skip
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    held = dict(pairs)
-    if len(held) < len(pairs):
-        repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
-        raise _RefusedError("DATA-201", f"the key {shown(repeated)!r} is there twice")
-    return held
 
 
 def _no_number(word: str) -> float:

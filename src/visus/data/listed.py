@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from visus.core.errors import BadDataLimit, DataError
 from visus.data.decode import peek
-from visus.data.paths import open_regular, shown
+from visus.data.paths import read_regular, shown
 
 if TYPE_CHECKING:
     from visus.core.recipe import DataSettings
@@ -58,8 +58,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         DataError: DATA-010 it cannot be opened, DATA-238 it is longer than lists are.
     """
-    with open_regular(path) as file:
-        data = file.read(_MOST_BYTES + 1)
+    data = read_regular(path, _MOST_BYTES)
     if len(data) > _MOST_BYTES:
         raise DataError("DATA-238", f"{shown(path)}: the list has more than {_MOST_BYTES:,} bytes")
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):

@@ -28,7 +28,7 @@ from visus.core.errors import DataError
 from visus.data.dataset import SPLITS
 from visus.data.headers import EXTENSIONS
 from visus.data.listing import files_of, folders_of, has_picture, list_pictures, notes_of
-from visus.data.paths import open_regular, shown
+from visus.data.paths import read_regular, shown
 from visus.data.splitting import SPLIT_WORDS, TRAIN
 
 
@@ -267,8 +267,7 @@ def _voc_lists(path: Path) -> dict[str, tuple[int, str]]:
         known["trainval.txt"] = TRAIN
     listed: dict[str, tuple[int, str]] = {}
     for name, split in known.items():
-        with open_regular(folder / name) as file:
-            text = file.read(_MOST_BYTES).decode("utf-8", "surrogateescape")
+        text = read_regular(folder / name, _MOST_BYTES).decode("utf-8", "surrogateescape")
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 listed.setdefault(line.split()[0], (split, f"ImageSets/Segmentation/{name}, line {number}"))

@@ -39,6 +39,22 @@ def open_regular(path: Path) -> IO[bytes]:
     )
 
 
+def read_regular(path: Path, most: int) -> bytes:
+    """Return a regular file's bytes, one more than ``most`` where it is longer; whoever asks refuses that.
+
+    No more memory is asked for than the file needs, however much might be read.
+
+    Raises:
+        DataError: DATA-010 it cannot be opened or read.
+    """
+    with open_regular(path) as file:
+        try:
+            return file.read(min(os.fstat(file.fileno()).st_size, most) + 1)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise DataError("DATA-010", f"{shown(path)}: the file cannot be read: {reason}") from error
+
+
 def shown(path: Path | str) -> str:
     """Return a path as one line of text that can be printed and stored anywhere, whatever bytes its name is made of."""
     try:

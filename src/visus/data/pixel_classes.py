@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from visus.core.errors import DataError
 from visus.core.files import write_json, write_text
-from visus.data.paths import open_regular, shown
+from visus.data.paths import read_regular, shown
 from visus.data.yaml_door import read_yaml
 
 FILES = (
@@ -168,7 +169,7 @@ def _of_tree(path: Path, tree: Any) -> PixelClasses | None:
     if isinstance(listed, list) and listed:
         return _checked(path, listed, None, ignore)
     if isinstance(listed, dict) and listed and all(_is_number(value) for value in listed):
-        pairs = sorted((int(value), name) for value, name in listed.items())
+        pairs = sorted(((int(value), name) for value, name in listed.items()), key=itemgetter(0))
         return _checked(path, [name for _, name in pairs], [value for value, _ in pairs], ignore)
     if isinstance(listed, dict) and listed and all(_is_number(value) for value in listed.values()):
         pairs = sorted((int(value), name) for name, value in listed.items())
@@ -200,7 +201,7 @@ def _checked(
     if len(names) > MOST:
         raise _fault(path, f"it names {len(names):,} classes; pixels can have {MOST}")
     for i, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip() or "\0" in name:
+        if not isinstance(name, str) or not name.strip() or _broken(name):
             raise _fault(path, f"class {i} has no name: {shown(json.dumps(name)[:40])}")
         if name in names[:i]:
             raise _fault(path, f"the class {shown(name)!r} is there twice, as {names.index(name)} and {i}")
@@ -234,8 +235,7 @@ def _colour(path: Path, place: str, colour: Any) -> list[int]:
 
 
 def _text(path: Path) -> str:
-    with open_regular(path) as file:
-        data = file.read(_MOST_BYTES + 1)
+    data = read_regular(path, _MOST_BYTES)
     if len(data) > _MOST_BYTES:
         raise _fault(path, f"it has more than {_MOST_BYTES:,} bytes")
     try:

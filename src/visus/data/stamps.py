@@ -10,7 +10,7 @@ from pathlib import Path
 
 from visus.core.errors import DataError
 from visus.data.dataset import Dataset, FileImages
-from visus.data.paths import open_regular
+from visus.data.paths import read_regular
 
 CHEAP = 500_000_000
 """Bytes of a data set up to which all of them are hashed: about a second."""
@@ -39,9 +39,8 @@ def contents(dataset: Dataset) -> str:
     left = CHEAP
     for path in _files(dataset):
         try:
-            with open_regular(path) as file:
-                data = file.read(left + 1)
-        except (DataError, OSError):
+            data = read_regular(path, left)
+        except DataError:
             data = b"\0unreadable"
         left -= len(data)
         if left < 0:

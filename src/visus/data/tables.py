@@ -12,7 +12,7 @@ from typing import TypeAlias
 from visus.core.errors import DataError, did_you_mean
 from visus.core.files import write_bytes
 from visus.data.listing import files_of, folders_of
-from visus.data.paths import missing, open_regular, shown
+from visus.data.paths import missing, open_regular, read_regular, shown
 from visus.data.splitting import SPLIT_WORDS, TRAIN
 
 Rows: TypeAlias = list[tuple[int, list[str]]]
@@ -305,8 +305,7 @@ def _cell(word: str, field: str, delimiter: str) -> str:
 
 def _text(table: Path) -> str:
     """Return a table's text; bytes that are no UTF-8 are kept as they are, since a path may be made of them."""
-    with open_regular(table) as file:
-        data = file.read(_MOST_BYTES + 1)
+    data = read_regular(table, _MOST_BYTES)
     if len(data) > _MOST_BYTES:
         raise DataError("DATA-140", f"{shown(table)}: the table has more than {_MOST_BYTES:,} bytes")
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.parsers import expat
 
 from visus.core.errors import DataError
-from visus.data.paths import open_regular, shown
+from visus.data.paths import read_regular, shown
 
 _MOST_BYTES = 1 << 23
 _MOST_ELEMENTS = 100_000
@@ -62,8 +62,7 @@ def read_xml(path: Path, subject: str = "") -> Element:
             elements than annotations are, DATA-232 it has a document type.
     """
     subject = subject or shown(path)
-    with open_regular(path) as file:
-        data = file.read(_MOST_BYTES + 1)
+    data = read_regular(path, _MOST_BYTES)
     if len(data) > _MOST_BYTES:
         raise DataError("DATA-231", f"{subject}: the XML has more than {_MOST_BYTES:,} bytes")
     if not data.strip():

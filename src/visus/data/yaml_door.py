@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from visus.core.errors import DataError
-from visus.data.paths import open_regular, shown
+from visus.data.paths import read_regular, shown
 
 Tree: TypeAlias = str | list["Tree"] | dict[str, "Tree"]
 
@@ -32,8 +32,7 @@ def read_yaml(path: Path, subject: str = "") -> Tree:
             longer or deeper than descriptions of data are.
     """
     subject = subject or shown(path)
-    with open_regular(path) as file:
-        data = file.read(_MOST_BYTES + 1)
+    data = read_regular(path, _MOST_BYTES)
     if len(data) > _MOST_BYTES:
         raise DataError("DATA-233", f"{subject}: the YAML has more than {_MOST_BYTES:,} bytes")
     try:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, Dataset, Strings
 from visus.data.formats import Edit, Evidence, Format
-from visus.data.paths import open_regular, shown
+from visus.data.paths import open_regular, read_regular, shown
 from visus.data.splitting import TEST, TRAIN
 
 if TYPE_CHECKING:
@@ -85,14 +85,14 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     for split, files in ((TRAIN, train), (TEST, test)):
         for file in files:
             array, numbers = (_binary if version.binary else _pickled)(file, version.fine)
+            if len(wrong := np.flatnonzero((numbers < 0) | (numbers >= (100 if version.fine else 10)))):
+                raise _damaged(file, f"the label of picture {wrong[0]:,} is {numbers[wrong[0]]}, which is no class")
             arrays.append(array)
             labels.append(numbers)
             splits.append(np.full(len(array), split, np.uint8))
             ids += [f"{file.name}/{i}" for i in range(len(array))]
     classes, notes = _names(train[0].parent / version.names, version)
     label = np.concatenate(labels)
-    if label.min() < 0 or label.max() >= len(classes):
-        raise _damaged(train[0], f"a label is {label.max()}, there are {len(classes)} classes")
     planes = np.concatenate(arrays).reshape(-1, 3, 32, 32)
     evidence = sniff(path)
     return Dataset(
@@ -121,8 +121,7 @@ def amend(path: Path, dataset: Dataset, changes: Mapping[int, int]) -> Iterator[
     first, coarse = 0, dict[int, int]()
     for file in (*train, *test):
         _, labels = (_binary if version.binary else _pickled)(file, version.fine)
-        with open_regular(file) as opened:
-            data = bytearray(opened.read())
+        data = bytearray(_bytes(file))
         places = _label_places(file, version, data, labels)
         if version.fine:
             coarse |= dict(zip(labels.tolist(), (data[at] for at in places[1]), strict=False))
@@ -151,12 +150,8 @@ def read_pickled(path: Path) -> object:
     Raises:
         DataError: DATA-160, where it holds anything but dicts, lists, tuples, strings, numbers and arrays of bytes.
     """
-    with open_regular(path) as file:
-        data = file.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise _damaged(path, f"it has more than {_MOST_BYTES:,} bytes")
     try:
-        return _Reader().read(data)
+        return _Reader().read(_bytes(path))
     except (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError) as error:
         raise _damaged(path, str(error).splitlines()[0] if str(error) else type(error).__name__) from error
 
@@ -184,10 +179,16 @@ def _is_pickle(path: Path) -> bool:
         return file.read(2) in {b"\x80\x02", b"\x80\x03", b"\x80\x04"}
 
 
+def _bytes(path: Path) -> bytes:
+    data = read_regular(path, _MOST_BYTES)
+    if len(data) > _MOST_BYTES:
+        raise _damaged(path, f"it has more than {_MOST_BYTES:,} bytes")
+    return data
+
+
 def _binary(path: Path, fine: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read records of one label byte (CIFAR-100: coarse and fine) and 3,072 pixels."""
-    with open_regular(path) as file:
-        data = np.frombuffer(file.read(_MOST_BYTES), np.uint8)
+    data = np.frombuffer(_bytes(path), np.uint8)
     record = _PIXELS + (2 if fine else 1)
     if not len(data) or len(data) % record:
         raise _damaged(path, f"{len(data):,} bytes are not a whole number of records of {record:,}")
@@ -203,9 +204,13 @@ def _pickled(path: Path, fine: bool) -> tuple[NDArray[np.uint8], NDArray[np.int6
     data, labels = batch["data"], batch[key]
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != _PIXELS or not len(data):
         raise _damaged(path, f"its data has the shape {getattr(data, 'shape', None)}, not (n, {_PIXELS:,})")
-    if not isinstance(labels, list) or len(labels) != len(data) or not all(type(label) is int for label in labels):
-        raise _damaged(path, f"its {key} are not {len(data):,} whole numbers")
+    if not isinstance(labels, list) or len(labels) != len(data) or not all(map(_is_small, labels)):
+        raise _damaged(path, f"its {key} are not {len(data):,} small whole numbers")
     return data, np.array(labels, np.int64)
+
+
+def _is_small(label: object) -> bool:
+    return type(label) is int and abs(label) < 1 << 31
 
 
 def _label_places(path: Path, version: _Version, data: bytes | bytearray, labels: NDArray[np.int64]) -> list[list[int]]:
@@ -248,7 +253,7 @@ def _names(path: Path, version: _Version) -> tuple[tuple[str, ...], tuple[str, .
         listed = held.get("fine_label_names" if version.fine else "label_names") if isinstance(held, Mapping) else None
         names = list(listed) if isinstance(listed, list) else []
     texts = tuple(name for name in names if isinstance(name, str))
-    if len(set(texts)) == count:
+    if len(texts) == len(set(texts)) == count and all(texts):
         return texts, ()
     if version.fine:
         return tuple(str(i) for i in range(count)), (f"{version.names} does not name the classes: they are numbers",)

@@ -36,7 +36,7 @@ from visus.data.formats import Evidence, Format
 from visus.data.listed import check_missing
 from visus.data.listing import files_of, folders_of, is_named_picture
 from visus.data.objects import Mark, Objects, Original, Remark
-from visus.data.paths import inside, open_regular, shown
+from visus.data.paths import inside, read_regular, shown
 from visus.data.splitting import SPLIT_WORDS, TRAIN
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ _DETECTOR = re.compile(r"-(DPM|FRCNN|SDP)$")
 _DIGITS = re.compile(r"(\d{1,9})\D*$", re.ASCII)
 _LARGEST = 1e9
 _MOST_BYTES = 1 << 30
-_MOST_FRAMES = 10_000_000
+_MOST_FRAMES = 250_000  # without pictures: more than two hours
 
 
 @dataclass(frozen=True)
@@ -358,8 +358,7 @@ def _info(path: Path) -> _Info:
 
 
 def _bytes(path: Path) -> bytes:
-    with open_regular(path) as file:
-        data = file.read(_MOST_BYTES + 1)
+    data = read_regular(path, _MOST_BYTES)
     if len(data) > _MOST_BYTES:
         raise _fault(path, 1, f"the file has more than {_MOST_BYTES:,} bytes")
     return data.removeprefix(b"\xef\xbb\xbf")

@@ -3,7 +3,7 @@
 A shard is indexed once, by its headers; after that each picture is fetched from its place, so that nothing is unpacked
 and no order is lost.  A record's class is its ``.cls`` (a number or a name), or ``label``, ``class`` or ``cls`` in its
 ``.json``.  Shards whose name holds train, val or test are that split: ``train-{000..099}.tar``.  A ``classes.txt``
-beside them names numbered classes, a line each.
+beside them lists the classes, a name a line, and records name or number them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from visus.core.errors import DataError
+from visus.core.errors import DataError, first_line
+from visus.data.class_lists import read_list
 from visus.data.dataset import Dataset, Strings
 from visus.data.fetched import FetchedImages, opened
 from visus.data.formats import Evidence, Format
 from visus.data.headers import EXTENSIONS
+from visus.data.json_door import without_repeats
 from visus.data.listing import files_of, natural
-from visus.data.paths import open_regular, shown
+from visus.data.paths import shown
 from visus.data.splitting import SPLIT_WORDS, TRAIN
 
 if TYPE_CHECKING:
@@ -43,20 +45,19 @@ def sniff(path: Path) -> Evidence | None:
     if not shards:
         return None
     try:
-        with open_regular(Path(shards[0])) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            first = archive.next()
-    except (DataError, tarfile.TarError, OSError) as error:
-        return Evidence(0.0, f"{shown(Path(shards[0]).name)}, which is no plain tar file: {error}")
-    if first is None:
+        first = next((member.name for member, _ in _members(shards[0], [])), "")
+    except DataError as error:
+        return Evidence(0.0, f"{shown(Path(shards[0]).name)}, which is no plain tar file: {error.where}")
+    if not first:
         return Evidence(0.0, f"{shown(Path(shards[0]).name)}, which is empty")
-    return Evidence(0.9, f"{_several(len(shards))}, first member {shown(first.name)}", len(shards))
+    return Evidence(0.9, f"{_several(len(shards))}, first member {shown(first)}", len(shards))
 
 
 def read(path: Path, settings: DataSettings) -> Dataset:
     """Return the records of a tar file, or of all those in a folder; see ``read_shards``."""
     folder = path if path.is_dir() else path.parent
     listed = folder / "classes.txt"
-    names = _lines(listed) if listed.is_file() else ()
+    names = read_list(listed) if listed.is_file() else ()
     return read_shards(_shards(path), settings, name=shown(path.resolve().name), root=folder, names=names)
 
 
@@ -65,21 +66,24 @@ def read_shards(
 ) -> Dataset:
     """Return the records of shards, in their order.
 
+    A record is called what its picture is called, with its shard in front where shards use a name again.
+
     Args:
         shards: tar files, or addresses of such.
         settings: of the data.
         name: of the data set.
         root: its folder, where it has one.
-        names: of numbered classes.
+        names: of all classes, which records name or number.
 
     Raises:
-        DataError: DATA-370 no tar file, or a damaged one; DATA-371 a record without a class, or with one that cannot be
-            read; DATA-372 no record at all; DATA-010 and DATA-361 what cannot be opened.
+        DataError: DATA-370 no tar file, or a damaged one; DATA-371 a record without a class, with two, or with one that
+            cannot be read or is not listed; DATA-372 no record at all; DATA-374 a record with two pictures; DATA-010
+            and DATA-361 what cannot be opened.
     """
     found: list[_Record] = []
     notes: list[str] = []
     for number, shard in enumerate(shards):
-        records, others = _index(shard, number)
+        records, others = _index(shard, number, notes)
         found += records
         if others:
             notes.append(f"{shown(_name(shard))}: left out {len(others):,} members, such as {shown(others[0])}")
@@ -89,20 +93,21 @@ def read_shards(
         )
     labels = [record.label for record in found]
     numbered = all(label.isdecimal() for label in labels)
-    if numbered and names:
-        over = next((record for record in found if int(record.label) >= len(names)), None)
+    if names:
+        labels = [label.lstrip("0") or "0" for label in labels] if numbered else labels
+        classes, index = tuple(names), {str(i) if numbered else name: i for i, name in enumerate(names)}
+        over = next((i for i, label in enumerate(labels) if label not in index), None)
         if over is not None:
+            record, last = found[over], len(names) - 1
             raise DataError(
-                "DATA-371", f"{shown(_name(shards[over.shard]))}: class {over.label} of {shown(over.key)} has no name",
-                where=f"classes.txt names {len(names):,}: 0 to {len(names) - 1:,}",
+                "DATA-371", f"{shown(_name(shards[record.shard]))}: the class of {shown(record.key)} is not listed",
+                where=f"{labels[over][:40]}; classes.txt names {names[0]} (0) to {names[last]} ({last:,})",
             )  # fmt: skip
-        classes, index = tuple(names), {str(i): i for i in range(len(names))}
-        labels = [str(int(label)) for label in labels]
     else:
         classes = tuple(sorted(set(labels), key=natural))
         index = {label: i for i, label in enumerate(classes)}
     splits = [_split(shard) for shard in shards]
-    paths = Strings([record.key for record in found])
+    paths = Strings(_ids(found, shards))
     return Dataset(
         name=name, root=root, format="shards", evidence=_several(len(shards)), ids=paths,
         images=FetchedImages(
@@ -112,7 +117,7 @@ def read_shards(
         ),
         columns={"label": np.array([index[label] for label in labels], np.int64)},
         split=np.array([splits[record.shard] for record in found], np.uint8),
-        classes=tuple(shown(label) for label in classes), notes=tuple(notes),
+        classes=classes, notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -151,11 +156,20 @@ def _shards(path: Path) -> list[str]:
     return [str(path / name) for name in sorted(files_of(path), key=natural) if name.lower().endswith(".tar")]
 
 
-def _index(shard: str, number: int) -> tuple[list[_Record], list[str]]:
+def _ids(records: Sequence[_Record], shards: Sequence[str]) -> list[str]:
+    """Return a name for each record: its picture's, after its shard's or that one's whole place where it must be."""
+    ids = [record.key for record in records]
+    for before in ([_name(shard).removesuffix(".tar") for shard in shards], shards):
+        if len(set(ids)) < len(ids):
+            ids = [f"{before[record.shard]}/{record.key}" for record in records]
+    return ids
+
+
+def _index(shard: str, number: int, notes: list[str]) -> tuple[list[_Record], list[str]]:
     """Return the records of a shard with a picture, and the members that belong to none."""
     records: dict[str, _Record] = {}
     others = []
-    for member, archive in _members(shard):
+    for member, archive in _members(shard, notes):
         folder, slash, base = member.name.rpartition("/")
         stem, _, suffix = base.partition(".")
         kind, key = suffix.lower(), f"{folder}{slash}{stem}"
@@ -163,10 +177,20 @@ def _index(shard: str, number: int) -> tuple[list[_Record], list[str]]:
             others.append(member.name)
             continue
         record = records.setdefault(key, _Record(key, number))
-        if kind in _PICTURES:
-            record.key, record.offset, record.length = member.name, member.offset_data, member.size
+        if kind not in _PICTURES:
+            label = _label(shard, member, archive, kind)
+            if label and record.label not in {"", label}:
+                raise DataError(
+                    "DATA-371", f"{shown(_name(shard))}: {shown(key)} has two classes", where=f"{record.label}, {label}"
+                )
+            record.label = label or record.label
+        elif record.offset >= 0:
+            raise DataError(
+                "DATA-374", f"{shown(_name(shard))}: {shown(record.key)} and {shown(member.name)} are one record",
+                fix="a record has one picture: what else belongs to it needs another ending",
+            )  # fmt: skip
         else:
-            record.label = _label(shard, member, archive, kind) or record.label
+            record.key, record.offset, record.length = member.name, member.offset_data, member.size
     complete = [record for record in records.values() if record.offset >= 0]
     for record in complete:
         if not record.label:
@@ -178,19 +202,52 @@ def _index(shard: str, number: int) -> tuple[list[_Record], list[str]]:
     return complete, others + [record.key for record in records.values() if record.offset < 0]
 
 
-def _members(shard: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    """Yield the regular files of a tar file; links and devices are no pictures and are never followed."""
+class _Scanned:
+    """A file as it is given to ``tarfile``: a header that announces terabytes has a few of them read at most."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, count: int) -> bytes:
+        """Return the next bytes, fewer where more are asked for than a header or a label has."""
+        return self._file.read(min(max(count, 0), _MOST_BYTES_OF_A_LABEL))
+
+
+def _members(shard: str, notes: list[str]) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
+    """Yield the regular files of a tar file; links and devices are no pictures and are never followed.
+
+    ``tarfile`` takes a damaged header for the end and goes where a negative size leads it; both are refused here.
+    """
     with opened(shard) as file:
         try:
-            with tarfile.open(fileobj=file, mode="r:") as archive:
+            with tarfile.open(fileobj=_Scanned(file), mode="r:") as archive:  # type: ignore[call-overload]
+                reached = -1
                 for member in archive:
+                    if member.offset <= reached or member.size < 0:
+                        raise ValueError(f"the header at byte {member.offset:,} leads back")
+                    reached = member.offset
                     if member.isreg() and not member.issparse():
                         yield member, archive
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+                _check_end(file, archive.offset, shard, notes)
+        except Exception as error:  # what tarfile raises at headers of strangers is written down nowhere
             raise DataError(
-                "DATA-370", f"{shown(_name(shard))}: it cannot be read as a tar file", where=str(error).splitlines()[0],
+                "DATA-370", f"{shown(_name(shard))}: it cannot be read as a tar file", where=first_line(error),
                 fix="a compressed one is unpacked first: gunzip keeps its order",
             ) from error  # fmt: skip
+
+
+def _check_end(file: IO[bytes], at: int, shard: str, notes: list[str]) -> None:
+    """Ask that nothing but zeros follows the last member, or what stands there would be left out in silence."""
+    file.seek(at)
+    mark = file.read(tarfile.BLOCKSIZE)
+    if not mark:
+        notes.append(f"{shown(_name(shard))}: it has no mark at its end, and may have been cut there")
+    if mark.strip(b"\0"):
+        raise ValueError(f"the header at byte {at:,} is damaged")
+    while block := file.read(1 << 20):
+        if block.strip(b"\0"):
+            raise ValueError(f"there is more behind its end at byte {at:,}")
 
 
 def _label(shard: str, member: tarfile.TarInfo, archive: tarfile.TarFile, kind: str) -> str:
@@ -203,20 +260,23 @@ def _label(shard: str, member: tarfile.TarInfo, archive: tarfile.TarFile, kind: 
         if member.size > _MOST_BYTES_OF_A_LABEL:
             raise ValueError(f"{member.size:,} bytes")
         held = archive.extractfile(member)
-        text = (held.read() if held is not None else b"").decode().strip()
+        data = held.read() if held is not None else b""
+        if len(data) != member.size:
+            raise ValueError("it ends early")
+        text = data.decode().strip()
         if kind == "json":
-            told = json.loads(text)
+            told = json.loads(text, object_pairs_hook=without_repeats)
             found = next((told[key] for key in _KEYS if key in told), "") if isinstance(told, dict) else ""
             if not isinstance(found, str | int) or isinstance(found, bool):
-                raise ValueError(f"its class is {found!r}")
+                raise ValueError(f"its class is {found!r:.40}")
             text = str(found).strip()
         elif not text:
             raise ValueError("it is empty")
-        if "\0" in text or "\n" in text:
-            raise ValueError("its class has more than a line")
+        if text != shown(text):
+            raise ValueError("its class has more than a line, or a letter that cannot be shown")
     except (ValueError, RecursionError, UnicodeDecodeError) as error:
         raise DataError(
-            "DATA-371", f"{shown(_name(shard))}: {shown(member.name)} names no class", where=str(error).splitlines()[0]
+            "DATA-371", f"{shown(_name(shard))}: {shown(member.name)} names no class", where=first_line(error)
         ) from error
     return text
 
@@ -225,12 +285,6 @@ def _split(shard: str) -> int:
     """Return the split that a shard's name says."""
     words = re.split(r"[^a-z]+", _name(shard).lower())
     return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), TRAIN)
-
-
-def _lines(path: Path) -> tuple[str, ...]:
-    with open_regular(path) as file:
-        text = file.read(1 << 24).decode("utf-8-sig", "surrogateescape")
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _name(shard: str) -> str:

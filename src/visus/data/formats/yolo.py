@@ -33,7 +33,7 @@ from visus.data.formats import Evidence, Format
 from visus.data.listed import check_missing, lines_of, own_sizes, refuse_shared_stems
 from visus.data.listing import files_of, folders_of, is_named_picture, list_pictures
 from visus.data.objects import Mark, Objects, Original, Polygon, Remark
-from visus.data.paths import fault_of, inside, missing, open_regular, shown
+from visus.data.paths import fault_of, inside, missing, open_regular, read_regular, shown
 from visus.data.splitting import SPLIT_WORDS, TRAIN, VAL
 from visus.data.tables import MEASURED
 from visus.data.yaml_door import Tree, read_yaml
@@ -571,8 +571,7 @@ def _read_labels(root: Path, file: str, size: tuple[int, int], classes: int | No
 
 
 def _text(path: Path) -> str:
-    with open_regular(path) as file:
-        data = file.read(_MOST_BYTES + 1)
+    data = read_regular(path, _MOST_BYTES)
     what = f"has more than {_MOST_BYTES:,} bytes" if len(data) > _MOST_BYTES else "holds bytes that are no text"
     if len(data) <= _MOST_BYTES and b"\0" not in data:
         try:
