@@ -106,6 +106,17 @@ def test_files_and_an_array_of_the_same_pixels_look_the_same(tmp_path):
         assert np.allclose(getattr(seen, name), getattr(same, name), atol=1e-6), name
 
 
+def test_what_is_seen_of_a_picture_does_not_depend_on_its_neighbours(tmp_path):
+    wide, tall = smooth(40, 30), smooth(30, 40, seed=1)
+    pictures = [wide, tall, wide // 2, smooth(40, 30, 1), wide.astype(np.uint16)[..., 0] * 257, smooth(300, 200), tall]
+    files = of_files(tmp_path, pictures)
+    seen = look(files)
+    assert not seen.reasons
+    for i, picture in enumerate(pictures):
+        for name, alone in one(picture).items():
+            assert np.allclose(getattr(seen, name)[i], alone, atol=1e-6), (i, name)
+
+
 def test_the_digest_is_of_upright_pixels_and_their_size_whatever_file_they_came_in(tmp_path):
     picture = odd_sizes(2)[1]
     turned = np.ascontiguousarray(np.rot90(picture))  # what EXIF's orientation 6 turns back

@@ -126,6 +126,7 @@ def _method() -> str | None:
 
 _FILES, _ROWS = 32, 512  # pictures of a job, from files and of an array
 _AT_ONCE = 1 << 20  # pixels that are worked on together, which bounds the memory that a large picture takes
+_SMALL = _AT_ONCE // _FILES  # numbers of a picture up to which those of one size are looked at together
 _BAND = 4096  # rows or columns that are shrunk together, which bounds the matrix of their weights
 _LONGEST = 1024  # pixels of the longer side at which sharpness is measured, for pictures that are mere lines
 
@@ -166,25 +167,43 @@ class _Look:
                 return _Part({}, dict.fromkeys(here, error.what))
         part = _Part({name: np.zeros((len(here), *shape), dtype) for name, (dtype, shape) in _COLUMNS.items()})
         part.reasons.update((i, why) for i, why in condemned if i in here)
+        alike: dict[tuple[Any, ...], dict[int, NDArray[np.generic]]] = {}  # pictures by row, of one size and depth
         for i in here:
-            if i not in part.reasons:
-                beat(i)
-                self._one(i, i - here.start, part)
+            if i in part.reasons:
+                continue
+            beat(i)
+            try:
+                pixels, warnings, orientation = self._read(i)
+            except DataError as error:
+                part.reasons[i] = self._reason(i, error)
+                continue
+            part.columns["orientation"][i - here.start] = orientation
+            if warnings:
+                part.warnings[i] = warnings
+            if pixels.size > _SMALL:
+                self._add(part, here, {i - here.start: pixels})
+            else:
+                alike.setdefault((pixels.shape, pixels.dtype), {})[i - here.start] = pixels
+        for pictures in alike.values():
+            self._add(part, here, pictures)
         return part
 
-    def _one(self, i: int, row: int, part: _Part) -> None:
-        """Look at picture ``i``, which is ``row`` of its part."""
+    def _add(self, part: _Part, here: range, pictures: Mapping[int, NDArray[np.generic]]) -> None:
+        """Look at pictures of one size and depth, which are given by their rows."""
+        rows = list(pictures)
+        pixels = np.stack(list(pictures.values()))
         try:
-            pixels, warnings, orientation = self._read(i)
-            found = _looked((pixels if pixels.ndim == 3 else pixels[..., None])[None])
+            found = _looked(pixels if pixels.ndim == 4 else pixels[..., None])
         except DataError as error:
-            part.reasons[i] = error.what.removeprefix(f"{self._subject(i)}: ")
+            part.reasons.update({here[row]: self._reason(here[row], error) for row in rows})
+            part.columns["orientation"][rows] = 0
             return
-        for name, value in found.items():
-            part.columns[name][row] = value[0]
-        part.columns["orientation"][row] = orientation
-        if warnings:
-            part.warnings[i] = warnings
+        for name, values in found.items():
+            if name != "orientation":  # which the file said
+                part.columns[name][rows] = values
+
+    def _reason(self, i: int, error: DataError) -> str:
+        return error.what.removeprefix(f"{self._subject(i)}: ")  # whoever shows it names the record
 
     def _read(self, i: int) -> tuple[NDArray[np.generic], tuple[str, ...], int]:
         """Return the pixels of a picture, what the door says of it, and EXIF's orientation that was applied."""
