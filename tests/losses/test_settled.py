@@ -3,8 +3,9 @@ import torch
 
 from visus.core.errors import UsageError
 from visus.core.recipe import LossSettings
-from visus.losses import settled
+from visus.losses import LOSSES, reads, settled
 from visus.losses.cross_entropy import cross_entropy
+from visus.losses.varifocal import varifocal
 
 
 def test_the_numbers_of_the_recipe_reach_the_loss():
@@ -35,3 +36,19 @@ def test_a_misspelt_loss_is_answered_with_the_nearest():
     with pytest.raises(UsageError) as caught:
         settled(LossSettings(name="cros_entropy"), ("label",))
     assert "cross_entropy" in caught.value.fix
+
+
+def test_a_number_that_the_recipe_leaves_open_is_the_losses_own():
+    logits, quality = torch.randn(4, 3), torch.zeros(4, 3)
+    loss = settled(LossSettings(name="varifocal"), ("quality",))
+    torch.testing.assert_close(loss(logits, quality), varifocal(logits, quality, alpha=0.75))
+    loss = settled(LossSettings(name="varifocal", alpha=0.5), ("quality",))
+    torch.testing.assert_close(loss(logits, quality), varifocal(logits, quality, alpha=0.5))
+
+
+@pytest.mark.parametrize("column", ["label", "labels", "numbers"])
+@pytest.mark.parametrize("name", [name for name in LOSSES if reads(name) in ("boxes", "quality", "distances")])
+def test_what_learns_from_boxes_is_neither_taken_nor_offered_for_whole_pictures(name, column):
+    with pytest.raises(UsageError, match=f"learns from '{reads(name)}'") as caught:
+        settled(LossSettings(name=name), (column,))
+    assert all(reads(other) == column for other in caught.value.fix.removeprefix("one of: ").split(", "))

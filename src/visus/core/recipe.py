@@ -106,8 +106,9 @@ class LossSettings(Settings):
         name: a name of ``visus list losses``.
         smoothing: share of the target spread evenly over the classes (cross entropy).
         class_weights: ``none``, ``balanced`` (inverse frequency), or one number a class.
-        gamma: focusing power of the focal loss.
-        alpha: weight of the positive class of the focal loss; negative for none.
+        gamma: focusing power of the focal losses.
+        alpha: factor of what is shown (binary focal) or of what is not (varifocal); negative for the loss's own, none
+            and 0.75.
         delta: where the Huber loss turns from squares to lines, in units of each target's standard deviation.
     """
 

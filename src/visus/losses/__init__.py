@@ -1,8 +1,9 @@
-"""Losses: pure functions of tensors that give one value per image.  Importing it loads no torch.
+"""Losses: pure functions of tensors that give one value a row (image, box or place).  Importing it loads no torch.
 
-Every loss takes the network's answer, then the truth.  The name of its second argument says which column of the data it
-learns from: ``label``, one class a picture; ``labels``, several; ``numbers``.  Its other arguments are named as in
-``LossSettings``, or ``class_weights``.
+Every loss takes the network's answer, then the truth.  The name of its second argument says what it learns from: a
+column of the data (``label``, one class a picture; ``labels``, several; ``numbers``), or what a detector makes of its
+boxes (``boxes``; ``quality``, how well a place's box fits, by class; ``distances`` from a place to the sides of its
+box).  Its other arguments are named as in ``LossSettings``, or ``class_weights``.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ LOSSES: Catalog[Callable[..., Any]] = Catalog("visus.losses", "LOSS")
 
 
 def reads(name: str) -> str:
-    """Return the column that a loss learns from: ``label``, ``labels`` or ``numbers``."""
+    """Return what a loss learns from: ``label``, ``labels``, ``numbers``, ``boxes``, ``quality`` or ``distances``."""
     return list(inspect.signature(LOSSES[name]).parameters)[1]
 
 
 def settled(
     settings: LossSettings, columns: tuple[str, ...], class_weights: Tensor | None = None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the loss that the settings name, its numbers filled in: (answer, truth) -> (B,).
+    """Return the loss that the settings name, its numbers filled in: (answer, truth) -> one value a row.
+
+    A number that stands at the settings' default is left to the loss.
 
     Args:
         settings: name and numbers.
@@ -50,16 +53,15 @@ def settled(
         )
     takes = inspect.signature(loss).parameters
     numbers = {name: getattr(settings, name) for name in _NUMBERS}
-    meant = {name for name in _NUMBERS if numbers[name] != LossSettings.model_fields[name].default}
-    given = {} if class_weights is None else {"class_weights": class_weights}
-    if settings.class_weights != "none":
-        meant.add("class_weights")
-    for name in sorted({*meant, *given}):
+    given = {name: value for name, value in numbers.items() if value != LossSettings.model_fields[name].default}
+    if class_weights is not None:
+        given["class_weights"] = class_weights
+    for name in sorted({*given, *(["class_weights"] if settings.class_weights != "none" else [])}):
         if name not in takes:
             raise UsageError(
                 "LOSS-002", f"the loss {settings.name!r} takes no {name}", fix=_without(name, reads(settings.name))
             )
-    return partial(loss, **{name: value for name, value in {**numbers, **given}.items() if name in takes})
+    return partial(loss, **given)
 
 
 _NUMBERS = tuple(name for name in LossSettings.model_fields if name not in ("name", "class_weights"))

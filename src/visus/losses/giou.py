@@ -1,0 +1,31 @@
+"""Generalised IoU loss: boxes that do not touch are pulled together as well."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from visus.core.boxes import overlaps
+
+
+def giou(predictions: Float[Tensor, "N 4"], boxes: Float[Tensor, "N 4"]) -> Float[Tensor, "N"]:
+    """Return one minus the generalised intersection over union of each predicted box and its true one.
+
+    Unit: box.
+
+    Args:
+        predictions: xyxy, in any unit of length; half precision is computed in float32.
+        boxes: xyxy in the same unit, NaN where unknown.
+
+    Returns:
+        Values in [0, 2]; 0 for an unknown box.
+
+    Source:
+        Rezatofighi et al., Generalized intersection over union, CVPR 2019, algorithm 2.
+    """
+    predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
+    known = ~boxes.isnan().any(1)
+    truth = boxes.to(predictions.dtype).where(known[:, None], 0)
+    return (1 - overlaps(predictions, truth, "giou")) * known
+
+
+LOSS = giou
