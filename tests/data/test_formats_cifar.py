@@ -197,9 +197,10 @@ def test_a_label_that_is_no_class_is_told_with_its_batch(label: int, tmp_path: P
     assert caught.value.code == "DATA-160"
 
 
-def test_names_that_would_be_two_of_one_class_are_not_taken(tmp_path: Path):
+@pytest.mark.parametrize("listed", [[*CIFAR10, CIFAR10[0]], [*CIFAR10[:9], "a\0b"], [*CIFAR10[:9], ""]])
+def test_names_that_cannot_be_those_of_classes_are_not_taken(listed: list[str], tmp_path: Path):
     (tmp_path / "data_batch_1").write_bytes(pickle.dumps(cifar_batch(3, 0), protocol=2))
-    names = {"label_names": [*CIFAR10, CIFAR10[0]]}
+    names = {"label_names": listed}
     (tmp_path / "batches.meta").write_bytes(pickle.dumps(names, protocol=2))
     dataset = read(tmp_path)
     assert dataset.classes == CIFAR10 and "does not name the classes" in dataset.notes[0]

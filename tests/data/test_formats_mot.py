@@ -98,6 +98,13 @@ def test_a_sequence_without_its_frames_is_read_for_judging_trackers_with_a_remar
     assert [remark.code for remark in dataset.remarks] == ["DATA-289"]
 
 
+def test_a_folder_whose_name_is_no_text_is_told_in_letters(tmp_path: Path):
+    lay(tmp_path, frames=0)
+    (tmp_path / "SEQ/seqinfo.ini").write_bytes(b"[Sequence]\nimDir=\xffimg\n")
+    (remark,) = read(tmp_path).remarks
+    assert "are not there (\\xffimg/)" in remark.why
+
+
 def test_a_listed_frame_that_is_not_there_is_bad_and_too_many_stop(tmp_path: Path):
     dataset = read(lay(tmp_path, LINES + "9,1,1,1,5,5,1,1,1\n9,2,1,1,5,5,1,1,1\n"))
     assert dataset.bad == (("SEQ/img1/000009.jpg", "SEQ/gt/gt.txt, line 4: there is no such frame"),)

@@ -70,6 +70,12 @@ def test_a_png_without_its_end_is_a_note_and_one_that_is_cut_is_an_error():
         check_png(whole[:-13])
 
 
+def test_a_chunk_whose_name_is_no_letters_is_told_in_letters():
+    whole = encoded("PNG").replace(b"IDAT", b"\0\xff\nT")
+    with pytest.raises(ValueError, match=r"its chunk \\x00\\xff\\nT at byte"):
+        check_png(bytearray(whole))
+
+
 def test_a_profile_is_known_by_its_signature_and_length():
     from PIL import ImageCms
 

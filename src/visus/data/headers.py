@@ -177,7 +177,8 @@ def check_png(data: bytearray) -> list[str]:
             raise EOFError(f"its chunk at byte {at:,} reaches to byte {end:,}")
         kind = bytes(view[at + 4 : at + 8])
         if not kind[0] & 0x20 and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
-            raise ValueError(f"the checksum of its chunk {kind.decode('latin-1')} at byte {at:,} does not hold")
+            name = ascii(kind.decode("latin-1"))[1:-1]
+            raise ValueError(f"the checksum of its chunk {name} at byte {at:,} does not hold")
         if kind == b"IEND":
             return []
         at = end

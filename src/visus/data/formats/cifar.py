@@ -253,7 +253,7 @@ def _names(path: Path, version: _Version) -> tuple[tuple[str, ...], tuple[str, .
         listed = held.get("fine_label_names" if version.fine else "label_names") if isinstance(held, Mapping) else None
         names = list(listed) if isinstance(listed, list) else []
     texts = tuple(name for name in names if isinstance(name, str))
-    if len(texts) == len(set(texts)) == count and all(texts):
+    if len(texts) == len(set(texts)) == count and all(text and "\0" not in text for text in texts):
         return texts, ()
     if version.fine:
         return tuple(str(i) for i in range(count)), (f"{version.names} does not name the classes: they are numbers",)

@@ -242,14 +242,14 @@ def _sequence(root: Path, name: str, split: int) -> _Sequence:
         for frame, line in zip(stated.tolist(), rows.line[first].tolist(), strict=True):
             if frame not in frames:
                 file = f"{below}/{frame:06}{info.ending}"
-                gone.append((file, f"{f'{name}/gt/gt.txt'.lstrip('/')}, line {line:,}: there is no such frame"))
+                gone.append((file, f"{shown(f'{name}/gt/gt.txt'.lstrip('/'))}, line {line:,}: there is no such frame"))
     else:
         last = max(info.length, int(rows.frame.max(initial=0)))
         if last > _MOST_FRAMES:
             raise DataError("DATA-286", f"{shown(folder)}: {last:,} frames, of which none is there",
-                            fix=f"add the pictures: {info.folder}/000001{info.ending}")  # fmt: skip
+                            fix=f"add the pictures: {shown(info.folder)}/000001{info.ending}")  # fmt: skip
         frames = {frame: f"{below}/{frame:06}{info.ending}" for frame in range(1, last + 1)}
-        why = f"its {last:,} frames are not there ({info.folder}/): it can judge a tracker, and teach nothing"
+        why = f"its {last:,} frames are not there ({shown(info.folder)}/): it can judge a tracker, and teach nothing"
         remarks.append(Remark(name or ".", "warned", "DATA-289", why))
     return _Sequence(name, split, info, rows, frames, gone, remarks)
 
