@@ -5,6 +5,7 @@ import inspect
 import json
 import math
 import pkgutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,9 +37,28 @@ def noise(*shape, seed=1):
 LABEL = torch.arange(N) % K
 SHOWN = (noise(N, K, seed=2) > 0.8).float()
 NUMBERS = noise(N, K, seed=2).cumsum(0)
+SIZES = torch.tensor([20.0, 25, 60, 70, 110, 130, 150])
+CORNERS = torch.arange(K) * 300 + 20 * noise(N, K, seed=4)
+BOXES = torch.stack([CORNERS, CORNERS, CORNERS + SIZES, CORNERS + SIZES], 2)
+STATED = [
+    SimpleNamespace(boxes=box.double(), labels=torch.arange(K), crowd=torch.zeros(K) > 0, area=SIZES.double() ** 2)
+    for box in BOXES
+]
+
+
+def boxed(off):
+    """Return two candidates for each box, of which the surer one is the better one."""
+    return {
+        "boxes": torch.cat([BOXES + off * noise(N, K, 4), BOXES + 2 * off * noise(N, K, 4, seed=5)], 1),
+        "scores": torch.tensor([0.9, 0.3]).repeat_interleave(K).repeat(N, 1),
+        "labels": torch.arange(K).repeat(N, 2),
+    }
+
+
 EXAMPLES = {
     "Classification": ("logits", {"label": LABEL}, lambda off: {"logits": 4 * F.one_hot(LABEL, K) + off * noise(N, K)}),
     "Multilabel": ("logits", {"labels": SHOWN}, lambda off: {"logits": 4 * SHOWN - 2 + off * noise(N, K)}),
+    "Detection": ("boxes", {"stated": STATED}, boxed),
     "Regression": ("predictions", {"numbers": NUMBERS}, lambda off: {"predictions": NUMBERS + off * noise(N, K)}),
 }
 """By metric: the tensor it reads, the truth, and answers that are ``off`` by more or less."""
@@ -58,7 +78,7 @@ def judged(name, off=2.0, order=None, parts=1):
     for i, rows in enumerate(order.split(7)):
         batch = Batch(
             (),
-            {key: t[rows] for key, t in truth.items()},
+            {key: t[rows] if isinstance(t, torch.Tensor) else [t[i] for i in rows] for key, t in truth.items()},
             ("",) * len(rows),
             rows,
             torch.eye(3).expand(len(rows), 3, 3),

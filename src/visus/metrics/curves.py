@@ -54,11 +54,23 @@ def roc_curves(classes: Sequence[str], ranking: Callable[[int], Ranking], areas:
                  diagonal=True, note=note)  # fmt: skip
 
 
-def precision_recall_curves(classes: Sequence[str], ranking: Callable[[int], Ranking], areas: Numbers) -> Curve:
-    """Return precision against recall for each class, or for the ten of the smallest average precision."""
+def precision_recall_curves(
+    classes: Sequence[str],
+    curve: Callable[[int], tuple[Numbers, Numbers]],
+    areas: Numbers,
+    title: str = "Precision and recall",
+) -> Curve:
+    """Return precision against recall for each class, or for the ten of the smallest average precision.
+
+    Args:
+        classes: names.
+        curve: from a class to its recall and precision.
+        areas: (K,) average precision, NaN where it is not defined.
+        title: of the curve.
+    """
     chosen, note = _worst(areas)
-    lines = [_thinned(f"{classes[k]} ({areas[k]:.3f})", *ranking(k).precision_recall()) for k in chosen]
-    return Curve("Precision and recall", "recall", "precision", lines, note=note)
+    lines = [_thinned(f"{classes[k]} ({areas[k]:.3f})", *curve(k)) for k in chosen]
+    return Curve(title, "recall", "precision", lines, note=note)
 
 
 def _worst(areas: Numbers) -> tuple[list[int], str]:

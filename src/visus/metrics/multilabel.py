@@ -79,7 +79,7 @@ class Multilabel(RowMetric["JudgedLabels"]):
         areas = items.ranks.by_class[:, 1]
         figures: list[Figure] = [class_table(self.classes, items.counts, items.n, self.resamples, areas)]
         if not np.isnan(areas).all():
-            figures.append(precision_recall_curves(self.classes, items.ranking, areas))
+            figures.append(precision_recall_curves(self.classes, lambda k: items.ranking(k).precision_recall(), areas))
         name = "as the network says" if self.temperature == 1 else f"at temperature {self.temperature:.2f}"
         right = items.shown[items.known]
         return [*figures, reliability(items.probability[items.known], right, name, "probability of a class")]

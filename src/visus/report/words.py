@@ -29,6 +29,18 @@ _SCORES: Mapping[str, tuple[str, str]] = {
     "average_precision_macro": ("average precision, mean of classes", "area under precision over recall"),
     "map": ("mean average precision", "area under precision over recall, mean of classes"),
     "map50": ("mean average precision, IoU 0.5", "a box counts when it overlaps the true one by half"),
+    "map75": ("mean average precision, IoU 0.75", "a box counts when it overlaps the true one by three quarters"),
+    "map_small": ("mean average precision, small", "of objects up to 32 x 32 pixels"),
+    "map_medium": ("mean average precision, medium", "of objects from 32 x 32 to 96 x 96 pixels"),
+    "map_large": ("mean average precision, large", "of objects from 96 x 96 pixels on"),
+    "mar_small": ("mean recall, small", "share found of objects up to 32 x 32 pixels, mean of classes and overlaps"),
+    "mar_medium": ("mean recall, medium", "share found of objects from 32 x 32 to 96 x 96 pixels"),
+    "mar_large": ("mean recall, large", "share found of objects from 96 x 96 pixels on"),
+    "voc_map50": ("VOC mean average precision", "area below the whole curve, IoU 0.5, matched as VOC does"),
+    "voc07_map50": ("VOC 2007 mean average precision", "mean precision at eleven recalls, IoU 0.5"),
+    "precision": ("precision", "of the boxes said at the best threshold, the share that is right"),
+    "recall": ("recall", "of the objects, the share found at the best threshold"),
+    "f1": ("F1", "harmonic mean of precision and recall, at the threshold where it is best"),
     "miou": ("mean IoU", "overlap of predicted and true area, mean of classes"),
     "log_loss": ("log loss", f"mean surprise at the truth, in nats; {_SMALLER}"),
     "brier": ("Brier score", f"mean squared error of the probabilities; {_SMALLER}"),
@@ -39,6 +51,7 @@ _SCORES: Mapping[str, tuple[str, str]] = {
     "rmse": ("root mean squared error", f"in units of the target; {_SMALLER}"),
 }
 _TOP = re.compile(r"top(\d+)_accuracy")
+_RECALL = re.compile(r"mar_(\d+)")
 SCARCE = 30
 """Items below which a bootstrap interval is not to be trusted."""
 _SPLITS = {"train": "training", "val": "validation"}
@@ -49,6 +62,8 @@ def label(name: str) -> str:
     """Return what people call a score: ``f1_macro`` is "F1, mean of classes"."""
     if top := _TOP.fullmatch(name):
         return f"top-{top[1]} accuracy"
+    if recall := _RECALL.fullmatch(name):
+        return f"mean recall, {recall[1]} a class"
     return _SCORES[name][0] if name in _SCORES else name.replace("_", " ")
 
 
@@ -56,6 +71,8 @@ def meaning(name: str) -> str:
     """Return what a score says in one phrase, or nothing for an unknown one."""
     if top := _TOP.fullmatch(name):
         return f"share of pictures whose true class is among the {top[1]} most probable ones"
+    if recall := _RECALL.fullmatch(name):
+        return f"share of objects found by the {recall[1]} surest boxes of a class, mean of classes and overlaps"
     return _SCORES[name][1] if name in _SCORES else ""
 
 
