@@ -200,6 +200,15 @@ def test_a_shard_of_which_a_part_would_be_left_out_or_that_never_ends_is_refused
     assert caught.value.code == "DATA-370" and told in caught.value.where
 
 
+def test_a_class_of_which_the_shard_holds_only_the_beginning_is_refused(tmp_path):
+    write_shard(tmp_path / "a.tar", {"0.png": b"x"})
+    whole = (tmp_path / "a.tar").read_bytes()[: 2 * tarfile.BLOCKSIZE]
+    (tmp_path / "a.tar").write_bytes(whole + member("0.cls", 700) + b"cat".ljust(tarfile.BLOCKSIZE))
+    with pytest.raises(DataError, match=r"a\.tar: 0\.cls names no class") as caught:
+        open_data(tmp_path, SETTINGS)
+    assert caught.value.code == "DATA-371"
+
+
 def test_a_shard_that_ends_with_its_last_member_is_read_with_a_note(tmp_path):
     write_shard(tmp_path / "a.tar", {"0.png": b"x", "0.cls": b"1"})
     (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[: 4 * tarfile.BLOCKSIZE])

@@ -102,7 +102,8 @@ class _Scanner:
         except json.JSONDecodeError as error:
             raise self.no_json(error.msg[:1].lower() + error.msg[1:], error.pos, _place(key, i)) from None
         except _RefusedError as error:
-            raise self.refused(error.code, error.what, _place(key, i)) from None
+            endless = _endless_key(self.text, self.at) if error.code == "DATA-202" else ""
+            raise self.refused(error.code, error.what, _place(key, i) + endless) from None
         except RecursionError:
             raise self.refused("DATA-200", "its brackets are nested without end", _place(key, i)) from None
         except ValueError as error:  # an integer of thousands of digits
@@ -164,6 +165,16 @@ _COMMA = re.compile(r"[ \t\n\r]*,[ \t\n\r]*(?![ \t\n\r\]}])")
 
 def _place(key: str, i: int | None) -> str:
     return shown(key) if i is None else f"{shown(key)}[{i}]"
+
+
+def _endless_key(text: str, at: int) -> str:
+    """Return the key of an object, with a dot before it, that holds NaN or Infinity; nothing where none can be told."""
+    try:
+        held, _ = json.JSONDecoder().raw_decode(text, at)
+        inner = held.items() if isinstance(held, dict) else ()
+        return next((f".{shown(key)}" for key, part in inner if re.search("NaN|Infinity", json.dumps(part))), "")
+    except (ValueError, RecursionError):
+        return ""
 
 
 def _text(path: Path) -> str:

@@ -274,7 +274,7 @@ def _label(shard: str, member: tarfile.TarInfo, archive: tarfile.TarFile, kind: 
             raise ValueError("it is empty")
         if text != shown(text):
             raise ValueError("its class has more than a line, or a letter that cannot be shown")
-    except (ValueError, RecursionError, UnicodeDecodeError) as error:
+    except (tarfile.TarError, OSError, ValueError, RecursionError) as error:
         raise DataError(
             "DATA-371", f"{shown(_name(shard))}: {shown(member.name)} names no class", where=first_line(error)
         ) from error
