@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from visus.data.edges import on_picture
 from visus.data.fitting import MOST_REMARKS, Remarks, fit_boxes, fit_outlines
 from visus.data.objects import Outlines
 
@@ -26,7 +27,7 @@ def test_a_box_inside_is_left_as_it_is(box):
 def test_a_box_past_an_edge_is_cut_there_and_told():
     box, kept, told = fitted([60, -3, 80, 20])
     assert (box, kept) == ([60, 0, 64, 20], True)
-    assert told == [("clipped", "DATA-220", "bbox", "the box reaches 16 pixels beyond the picture of 64 x 48")]
+    assert told == [("clipped", "DATA-220", "bbox", "the box reaches 16 pixels beyond the picture (64 x 48)")]
 
 
 def test_what_two_decimals_make_of_an_edge_is_cut_without_a_word():
@@ -36,8 +37,8 @@ def test_what_two_decimals_make_of_an_edge_is_cut_without_a_word():
 @pytest.mark.parametrize(
     ("box", "code", "why"),
     [
-        ([100, 100, 120, 120], "DATA-221", "the box lies outside the picture of 64 x 48"),
-        ([-20, 5, 0, 20], "DATA-221", "the box lies outside the picture of 64 x 48"),
+        ([100, 100, 120, 120], "DATA-221", "the box lies outside the picture (64 x 48)"),
+        ([-20, 5, 0, 20], "DATA-221", "the box lies outside the picture (64 x 48)"),
         ([5, 5, 5, 5], "DATA-222", "the box is 0 x 0 pixels"),
         ([5, 5, 5.01, 5.01], "DATA-222", "the box is 0.01 x 0.01 pixels"),
         ([9, 5, 5, 8], "DATA-222", "the box is -4 x 3 pixels"),
@@ -45,7 +46,22 @@ def test_what_two_decimals_make_of_an_edge_is_cut_without_a_word():
 )
 def test_a_box_of_which_nothing_is_left_is_left_out_and_told(box, code, why):
     _, kept, told = fitted(box)
-    assert not kept and told == [("skipped", code, "bbox", why)]
+    x0, y0, x1, y1 = box
+    assert not kept and told == [("skipped", code, "bbox", f"{why}: ({x0}, {y0}) to ({x1}, {y1})")]
+
+
+def test_many_boxes_at_once_are_cut_as_each_alone():
+    random = np.random.default_rng(0)
+    corner = random.integers(-40, 120, (2000, 2)) / 2
+    boxes = np.concatenate([corner, corner + random.integers(-1, 40, (2000, 2)) / 2], 1)
+    edges = np.array([[48, 64], [0, 0]])[random.integers(0, 2, 2000)]
+    told: dict[int, tuple[str, str]] = {}
+    cut, kept = fit_boxes(boxes, edges, lambda m, status, code, key, why: told.update({m: (status, why)}))
+    for m, (box, edge) in enumerate(zip(boxes.tolist(), edges.tolist(), strict=True)):
+        left, status, why = on_picture(tuple(box), tuple(edge))
+        assert told.get(m, ("", "")) == (status, why)
+        assert kept[m] == (left is not None)
+        assert left is None or tuple(cut[m].tolist()) == left
 
 
 def test_a_picture_of_unknown_size_has_edges_at_its_left_and_top_alone():

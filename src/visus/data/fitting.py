@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visus.data import polygons
+from visus.data.edges import SMALLEST, on_picture
 from visus.data.objects import Outlines, Remark
-
-SMALLEST = 0.1
-"""Pixels: an object whose box is narrower or lower is left out."""
 
 ROUNDING = 0.02
 """Pixels that numbers of two decimals may reach past an edge without a word."""
@@ -54,7 +52,7 @@ class Remarks:
 def fit_boxes(
     boxes: NDArray[np.float64], edges: NDArray[np.int64], tell: Tell
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return boxes cut at the edges of their pictures, and which of them are kept.
+    """Return boxes cut at the edges of their pictures, and which of them are kept: ``on_picture`` for many at once.
 
     Told are DATA-220 clipped, DATA-221 skipped for lying outside, DATA-222 skipped for having no area.
 
@@ -63,22 +61,19 @@ def fit_boxes(
         edges: (M, 2) height and width of their pictures; 0 where they are not known.
         tell: of every box that is cut or left out.
     """
-    size = np.where(edges > 0, edges, FAR)
-    limits = size[:, [1, 0, 1, 0]]
+    limits = np.where(edges > 0, edges, FAR)[:, [1, 0, 1, 0]]
     cut = np.clip(boxes, 0, limits) + 0.0  # no -0.0
-    thin: NDArray[np.bool_] = np.any(cut[:, 2:] - cut[:, :2] < SMALLEST, axis=1)
+    kept = np.ones(len(boxes), np.bool_)
+    thin = np.any(cut[:, 2:] - cut[:, :2] < SMALLEST, axis=1)
     past = ((boxes < -ROUNDING) | (boxes > limits + ROUNDING)).any(1)
     for m in np.flatnonzero(thin | past).tolist():
-        width, height = boxes[m, 2] - boxes[m, 0], boxes[m, 3] - boxes[m, 1]
-        where = f"the picture of {_size(edges[m])}" if edges[m].all() else "the picture"
-        if min(width, height) < SMALLEST:
-            tell(m, "skipped", "DATA-222", "bbox", f"the box is {width:.6g} x {height:.6g} pixels")
-        elif thin[m]:
-            tell(m, "skipped", "DATA-221", "bbox", f"the box lies outside {where}")
-        else:
-            beyond = max(-boxes[m].min(), (boxes[m] - limits[m]).max())
-            tell(m, "clipped", "DATA-220", "bbox", f"the box reaches {beyond:.10g} pixels beyond {where}")
-    return cut, ~thin
+        x0, y0, x1, y1 = boxes[m].tolist()
+        left, status, why = on_picture((x0, y0, x1, y1), (int(edges[m, 0]), int(edges[m, 1])), ROUNDING)
+        kept[m] = left is not None
+        if status:
+            gone = "DATA-222" if min(x1 - x0, y1 - y0) < SMALLEST else "DATA-221"
+            tell(m, status, gone if left is None else "DATA-220", "bbox", why)
+    return cut, kept
 
 
 def fit_outlines(outlines: Outlines, edges: NDArray[np.int64], tell: Tell) -> tuple[Outlines, NDArray[np.bool_]]:
@@ -130,7 +125,3 @@ def _with_parts(outlines: Outlines, changed: dict[int, NDArray[np.float64]]) -> 
     kept = np.concatenate([[0], np.cumsum(lengths > 0)])
     corners = np.concatenate([[0], np.cumsum(lengths[lengths > 0])])
     return Outlines(kept[outlines.parts], corners, np.concatenate([*pieces, outlines.xy[done:]]))
-
-
-def _size(edges: NDArray[np.int64]) -> str:
-    return f"{edges[1]} x {edges[0]}"
