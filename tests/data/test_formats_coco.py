@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.data.examples import write_picture
+from tests.data.soundness import REFUSALS, check_refusal, check_sound
 
 from visus.core.errors import BadDataLimit, DataError
 from visus.core.recipe import DataSettings
@@ -533,7 +531,6 @@ def test_every_odd_file_gets_the_answer_it_should(bad_inputs: Path, tmp_path: Pa
         if not name.startswith("coco/"):
             continue
         file = odd_folder(bad_inputs, name[5:], tmp_path / Path(name).stem)
-        began = time.monotonic()
         try:
             statuses = {remark.status for remark in read(file.parent.parent).remarks}
             answer = "+".join({"warned": "warn", "clipped": "clip", "skipped": "skip"}[s] for s in statuses) or "ok"
@@ -544,28 +541,7 @@ def test_every_odd_file_gets_the_answer_it_should(bad_inputs: Path, tmp_path: Pa
             label["expect"], (label["expect"],)
         ):
             wrong.append(f"{name}: {answer}, not {label['expect']}")
-        assert time.monotonic() - began < 2, name
     assert not wrong, "\n".join(wrong)
-
-
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read in /proc")
-def test_odd_files_take_little_memory_and_no_torch(bad_inputs: Path, tmp_path: Path):
-    for file in (bad_inputs / "annotations" / "coco").iterdir():
-        odd_folder(bad_inputs, file.name, tmp_path / file.name)
-    program = """
-import sys
-from pathlib import Path
-from visus.core.errors import DataError
-from visus.core.recipe import DataSettings
-from visus.data.formats import FORMATS
-for folder in Path(sys.argv[1]).iterdir():
-    try: FORMATS["coco"].read(folder, DataSettings())
-    except DataError: pass
-assert "torch" not in sys.modules
-print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
-"""
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert int(done.stdout) <= 512 * 1024
 
 
 # Random edits: none a traceback, none taken for what it is not.
@@ -631,20 +607,11 @@ def check_edit(file: Path, data: bytes) -> None:
     file.write_bytes(data)
     try:
         dataset = read(file)
-    except (DataError, BadDataLimit) as error:
-        assert error.code.startswith("DATA-") and str(error)
+    except REFUSALS as error:
+        check_refusal(error, str(file.parent))
         return
-    objects = dataset.objects
-    assert len(objects) == len(dataset) and len(set(dataset.ids)) == len(dataset)
-    assert np.isfinite(objects.boxes).all() and (objects.boxes[:, 2:] > objects.boxes[:, :2]).all()
-    assert (objects.boxes >= 0).all() and ((objects.labels >= 0) & (objects.labels < len(dataset.classes))).all()
-    assert len(set(dataset.classes)) == len(dataset.classes) and dataset.fingerprint()
-    for i in range(len(dataset)):
-        height, width = dataset.original.sizes[i].tolist()
-        for mark in dataset.objects[i]:
-            assert all(np.isfinite(part).all() and len(part) >= 3 for part in mark.polygons)
-            if mark.mask:
-                assert run_lengths.decode(run_lengths.decompress(mark.mask), (height, width)).shape == (height, width)
+    check_sound(dataset)
+    assert (dataset.objects.boxes >= 0).all() and (dataset.objects.labels >= 0).all()
     copied = file.parent / "copy"
     shutil.rmtree(copied, ignore_errors=True)
     copied.mkdir()
