@@ -107,6 +107,15 @@ def test_brightness_and_contrast_do_not_matter():
     assert likeness[0] == pytest.approx(1, abs=1e-3) and np.abs(rest).max() < 2
 
 
+def test_asked_about_some_only_pairs_of_these_and_others_are_found():
+    pictures = scenes(60)
+    copies = np.stack([mirrored(picture) for picture in (*pictures[:6], *pictures[:3])])  # 60 to 65, then three of them
+    both = small(np.concatenate([pictures, copies]))
+    pairs = near_pairs(both, asked=np.arange(60, 66))
+    assert found(pairs) == {(60 + i, i) for i in range(6)} | {(60 + i, 66 + i) for i in range(3)}
+    assert not len(near_pairs(both, asked=np.zeros(0, np.int64))) and not len(near_pairs(both, asked=np.arange(69)))
+
+
 def test_flat_pictures_are_near_to_none():
     pictures = small(scenes(40))
     pictures[:10] = np.arange(10, dtype=np.uint8)[:, None, None] * 20

@@ -62,7 +62,7 @@ class Pairs:
     """P pairs of pictures that are nearly the same.
 
     Attributes:
-        first, second: (P,) int64 their indices, the smaller one first.
+        first, second: (P,) int64 their indices, the smaller one first, or the one that was asked about.
         likeness: (P,) float32 correlation of the two laid over each other, at most 1.
         symmetry: (P,) uint8 how the second was turned or mirrored, see ``turned``.
     """
@@ -76,7 +76,9 @@ class Pairs:
         return len(self.first)
 
 
-def near_pairs(small: NDArray[np.uint8], *, symmetries: Sequence[int] = MIRRORED) -> Pairs:
+def near_pairs(
+    small: NDArray[np.uint8], *, symmetries: Sequence[int] = MIRRORED, asked: NDArray[np.int64] | None = None
+) -> Pairs:
     """Return pairs of pictures that show the same, up to saving, mirroring, cut edges, brightness and contrast.
 
     Flat pictures, which all look alike, are in no pair; nor should those be given that cannot be read.
@@ -84,15 +86,22 @@ def near_pairs(small: NDArray[np.uint8], *, symmetries: Sequence[int] = MIRRORED
     Args:
         small: (N, S, S) grey levels.
         symmetries: ways in which the second picture of a pair may be turned or mirrored, see ``turned``.
+        asked: only pairs of one of these and one of the others are wanted, which takes less time.
     """
     blocks = range(0, len(small), _ROWS)
     spread = [small[start : start + _ROWS].std((1, 2), dtype=np.float32) for start in blocks]
     usable = np.flatnonzero(np.concatenate([np.zeros(0), *spread]) >= FLAT)
     if len(usable) < 2:
         return _joined([])
+    ahead = 0
+    if asked is not None:  # they come first
+        behind = ~np.isin(usable, asked)
+        usable, ahead = usable[np.argsort(behind, kind="stable")], int((~behind).sum())
+        if ahead in (0, len(usable)):
+            return _joined([])
     pictures = small[usable]
     rules = _Rules.learned(pictures, symmetries)
-    return _joined([_same(pictures, rules, symmetry, usable) for symmetry in symmetries])
+    return _joined([_same(pictures, rules, symmetry, usable, ahead) for symmetry in symmetries])
 
 
 def twins_of(order: NDArray[np.int64], digest: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -180,9 +189,9 @@ def _inner(side: int) -> slice:
     return slice(edge, side - edge)
 
 
-def _same(pictures: NDArray[np.uint8], rules: _Rules, symmetry: int, names: NDArray[np.int64]) -> Pairs:
+def _same(pictures: NDArray[np.uint8], rules: _Rules, symmetry: int, names: NDArray[np.int64], ahead: int) -> Pairs:
     """Return the pairs that are nearly the same where the second is turned in one way, under other indices."""
-    first, second, distance = _candidates(pictures, rules, symmetry)
+    first, second, distance = _candidates(pictures, rules, symmetry, ahead)
     ends = (first, second)
     ranks = [_ranks(end, distance) for end in ends]
     likeness = np.zeros(len(first), np.float32)
@@ -285,35 +294,39 @@ def _discriminant(apart: Floats, together: Floats) -> Floats:
     return np.ascontiguousarray(directions[:, ::-1], np.float32)
 
 
-def _candidates(pictures: NDArray[np.uint8], rules: _Rules, symmetry: int) -> _Found:
+def _candidates(pictures: NDArray[np.uint8], rules: _Rules, symmetry: int, ahead: int = 0) -> _Found:
     """Return pairs i < j, with j turned, that are near but for a move and a scale, and their distances.
 
     Of the pairs of one picture in one block, as many are kept as will be laid over each other.
+
+    Args:
+        ahead: where above 0, only pairs of one of the first so many pictures and one of those behind are wanted.
     """
-    other = turned(pictures, symmetry)
-    codes, others = rules.codes(pictures, rules.free), rules.codes(other, rules.free)
-    tied, tied_others = rules.codes(pictures, rules.tied), rules.codes(other, rules.tied)
-    slopes, other_slopes = rules.slopes(pictures), rules.slopes(other)
+    one, other = pictures[: ahead or None], turned(pictures[ahead:], symmetry)
+    codes, others = rules.codes(one, rules.free), rules.codes(other, rules.free)
+    tied, tied_others = rules.codes(one, rules.tied), rules.codes(other, rules.tied)
+    slopes, other_slopes = rules.slopes(one), rules.slopes(other)
     rows, columns = np.argsort(codes[:, 0], kind="stable"), np.argsort(others[:, 0], kind="stable")
     left, right, along = _lifted(codes[rows], 1), _lifted(others[columns], -1), others[columns, 0]
     found: list[_Found] = []
     for start in range(0, len(rows), _ROWS):
         block = left[start : start + _ROWS]
         begin, end = np.searchsorted(along, (block[0, 0] - rules.found, block[-1, 0] + rules.found))
-        for low in range(int(begin) if symmetry else start, int(end), _COLUMNS):
+        for low in range(int(begin) if symmetry or ahead else start, int(end), _COLUMNS):
             close = block @ right[low : min(low + _COLUMNS, int(end))].T  # minus half the square of the distance
             i, j = _above(close, -(rules.found**2) / 2)
             a, b = rows[start + i], columns[low + j]
-            once = a < b if symmetry else start + i < low + j  # rows and columns are the same where none is turned
-            a, b = a[once], b[once]
+            if not ahead:
+                once = a < b if symmetry else start + i < low + j  # rows are columns where none is turned
+                a, b = a[once], b[once]
             distance = np.zeros(len(a), np.float32)
             for at in range(0, len(a), _TIED):
-                one, two = a[at : at + _TIED], b[at : at + _TIED]
-                move = tied_others[two] - tied[one]
-                sides = _tied_lengths(move, slopes[one]), _tied_lengths(move, other_slopes[two])
+                i, j = a[at : at + _TIED], b[at : at + _TIED]
+                move = tied_others[j] - tied[i]
+                sides = _tied_lengths(move, slopes[i]), _tied_lengths(move, other_slopes[j])
                 distance[at : at + _TIED] = np.minimum(*sides)
             near = distance <= rules.near
-            ends = np.sort(np.stack([a[near], b[near]]), axis=0)
+            ends = np.sort(np.stack([a[near], ahead + b[near]]), axis=0)
             found.append(_nearest_pairs((ends[0], ends[1], distance[near])))
         if sum(len(pairs[0]) for pairs in found) > _HELD:
             found = [_nearest_pairs(_all_of(found))]
@@ -419,8 +432,8 @@ def _lifted(codes: Floats, side: int) -> Floats:
 
 def _features(pictures: NDArray[np.uint8]) -> Floats:
     """Return (N, F) means of 2 x 2 pixels, of the same brightness and contrast in every picture."""
-    n, side, _ = pictures.shape
-    coarse = pictures.reshape(n, side // 2, 2, side // 2, 2).mean((2, 4), dtype=np.float32).reshape(n, -1)
+    corners = [pictures[:, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    coarse = np.sum(corners, 0, np.float32).reshape(len(pictures), -1) / 4
     coarse -= coarse.mean(1, keepdims=True)
     result: Floats = coarse / np.maximum(coarse.std(1, keepdims=True), 1e-3)
     return result
