@@ -34,7 +34,7 @@ from visus.core.files import digest, replacing, sweep
 from visus.data.dataset import ArrayImages, Dataset, FileImages
 from visus.data.pixels import LARGE, Beat, Pictures, Taken, pictures, shrunk, tensor_of, together
 from visus.data.stamps import stamp
-from visus.data.workers import Lethal, Pool, Processes, Threads, cores
+from visus.data.workers import Numbered, in_order
 
 Mode: TypeAlias = Literal["off", "memory", "disk"]
 
@@ -50,7 +50,6 @@ _DEPTHS = (torch.uint8, torch.uint16, torch.float32)
 _CHUNK = 32  # pictures a job of building
 _ROOM = 1_000_000_000  # bytes of a disk that are left free
 
-_Job: TypeAlias = tuple[int, tuple[tuple[int, str], ...]]  # chunk; (index, reason) of pictures that end every process
 _Chunk: TypeAlias = tuple[Tensor, NDArray[np.int64], dict[int, str]]  # bytes, rows of the table, reasons by bad index
 
 
@@ -383,7 +382,7 @@ class _Decode:
     source: Pictures
     indices: NDArray[np.int64]
 
-    def __call__(self, job: _Job, beat: Beat) -> _Chunk:
+    def __call__(self, job: Numbered, beat: Beat) -> _Chunk:
         """Return the pictures of a job."""
         chunk, condemned = job
         bad = dict(condemned)
@@ -409,24 +408,10 @@ def _decoded(
 ) -> Iterator[_Chunk]:
     """Yield every chunk in order, decoded ahead by all workers."""
     work = _Decode(pictures(dataset.images, plan.channels, plan.stored), indices)
-    pool: Pool[_Job, _Chunk] = Processes(work, workers) if workers else Threads(work, cores())
-    condemned: dict[int, str] = {}
-    count, at = -(-len(indices) // _CHUNK), 0
-    try:
-        while at < count:
-            jobs = [(chunk, tuple(condemned.items())) for chunk in range(at, min(at + 1 + pool.ahead, count))]
-            for job in jobs:
-                pool.submit(job)
-            try:
-                yield pool.result(jobs[0])
-            except Lethal as error:
-                condemned[error.picture] = error.how
-                continue
-            at += 1
-            if progress:
-                progress(min(at * _CHUNK, len(indices)), len(indices))
-    finally:
-        pool.close()
+    for done, chunk in enumerate(in_order(work, -(-len(indices) // _CHUNK), workers), 1):
+        yield chunk
+        if progress:
+            progress(min(done * _CHUNK, len(indices)), len(indices))
 
 
 def _estimate(dataset: Dataset, indices: NDArray[np.int64], stored: int, channels: int) -> tuple[int, bool]:

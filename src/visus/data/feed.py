@@ -65,6 +65,7 @@ class Feed:
 
     Attributes:
         waiting: seconds that ``batch`` kept its caller waiting, altogether.
+        cache: where it reads, if not from the data set's own pictures.
         bad: reason by id of the pictures that could not be read so far.
         condemned: by index, pictures that end every process which reads them: from which step on they are left out.
     """
@@ -92,6 +93,7 @@ class Feed:
             raise UsageError("USE-031", f"the cache holds {cache.channels} channels at size {cache.stored}, "
                              f"the feed shows {channels} at {stored}")  # fmt: skip
         source = cache if cache is not None else pictures(dataset.images, channels, stored)
+        self.cache = cache
         self._ids = dataset.ids
         self._plan = _Plan(np.asarray(indices, dtype=np.int64), batch, seed, train, rank, world)
         work = _Work(self._plan, source, dataset.ids, dataset.columns, light(dataset.objects), transform, collate)

@@ -118,6 +118,17 @@ def look(dataset: Dataset, *, workers: int = 0, tell: Callable[[str], None] = la
     return Seen(reasons, warnings, **columns)
 
 
+def grey(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Return (N, SIDE, SIDE) grey levels of (N, H, W, C) pictures, shrunk by area, whatever their shape.
+
+    Raises:
+        DataError: pixels of a depth for which there is no rule.
+    """
+    small = _resized(_resized(_levels(pixels), 1, SIDE), 2, SIDE)
+    levels: NDArray[np.uint8] = (255 * small).round().clamp(0, 255).byte().numpy()
+    return levels
+
+
 def _method() -> str | None:
     """Return how processes are started: by forking on Linux, which any script may do, unless spawning was asked for."""
     chosen = multiprocessing.get_start_method(allow_none=True)

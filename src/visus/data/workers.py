@@ -17,11 +17,11 @@ import traceback
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 import torch.multiprocessing  # teaches pickle to send the function's tensors as shared memory
@@ -95,6 +95,36 @@ class Pool(Protocol[Job, Result_co]):
 def cores() -> int:
     """Return the processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+Numbered: TypeAlias = tuple[int, tuple[tuple[int, str], ...]]
+"""The number of a job, and (index, how) of pictures that ended every process which read them."""
+
+
+def in_order(work: Callable[[Numbered, Beat], Result], jobs: int, workers: int) -> Iterator[Result]:
+    """Yield what a function gives for each of so many jobs, computed ahead; it is told which pictures to leave alone.
+
+    Args:
+        work: pure, and able to travel to another process.
+        jobs: how many.
+        workers: processes; 0 for as many threads of this one as there are cores.
+    """
+    pool: Pool[Numbered, Result] = Processes(work, workers) if workers else Threads(work, cores())
+    condemned: dict[int, str] = {}
+    at = 0
+    try:
+        while at < jobs:
+            ahead = [(job, tuple(condemned.items())) for job in range(at, min(at + 1 + pool.ahead, jobs))]
+            for job in ahead:
+                pool.submit(job)
+            try:
+                yield pool.result(ahead[0])
+            except Lethal as error:
+                condemned[error.picture] = error.how
+                continue
+            at += 1
+    finally:
+        pool.close()
 
 
 class Threads(Generic[Job, Result]):
