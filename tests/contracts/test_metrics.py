@@ -110,6 +110,15 @@ def test_a_rank_that_saw_nothing_adds_nothing(name):
     assert merged.compute() == whole.compute()
 
 
+def test_without_some_items_it_is_as_if_these_had_never_been_asked(name):
+    (whole,), left = judged(name), torch.arange(0, N, 3)
+    (fewer,) = judged(name, order=torch.tensor([i for i in range(N) if i % 3]))
+    before = whole.compute()
+    assert whole.without(left.tolist()).compute() == fewer.compute()
+    assert whole.without([]).compute() == before == whole.compute()
+    assert whole.without(range(N)).compute() == {}
+
+
 def test_every_score_has_its_n_and_lies_in_its_interval(name):
     for key, score in judged(name)[0].compute().items():
         assert score.n == N, key

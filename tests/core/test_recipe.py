@@ -43,7 +43,7 @@ OTHER = {
     "augment.erase": 0.25, "augment.erase_area": [0.1, 0.2], "augment.mixup": 0.2, "augment.cutmix": 1.0,
     "data.format": "folder", "data.validation": 0.2, "data.test": 0.1, "data.cache": "off", "data.workers": 2,
     "data.stored": 256, "data.max_bad": 0.0, "data.max_pixels": 1000, "data.accept": ["nc"],
-    "data.trace": False,
+    "data.trace": False, "data.leaks": False,
     "target.column": "labels", "target.counts": [3, 4], "target.mean": [0.5], "target.std": [2.0],
 }  # fmt: skip
 """For every setting a value that is not its default, as YAML gives it back."""

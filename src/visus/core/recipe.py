@@ -252,6 +252,8 @@ class DataSettings(Settings):
         max_pixels: largest picture that is decoded.
         accept: licences accepted beyond the permissive ones: ``["nc"]``.
         trace: the model file remembers hashes of 64 training pictures, by which ``visus evaluate`` knows them again.
+        leaks: after the run, pictures that were judged are compared with those of the other parts, and the scores are
+            given also without what these give away.
     """
 
     format: str = "auto"
@@ -264,6 +266,7 @@ class DataSettings(Settings):
     max_pixels: Annotated[int, Field(gt=0)] = 100_000_000
     accept: tuple[str, ...] = ()
     trace: bool = True
+    leaks: bool = True
 
     def most_bad(self, pictures: int) -> int:
         """Return how many pictures of a data set of so many may be unreadable: the share, but one at least if any."""

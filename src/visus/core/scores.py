@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -20,3 +22,31 @@ class Score:
     def json(self) -> dict[str, float | int]:
         """Return the four numbers by name."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class WithoutLeaks:
+    """Scores without the judged pictures that other parts of the data give away.
+
+    Attributes:
+        score: name of the headline score.
+        judged: pictures that were judged.
+        left_out: how many of them leak.
+        kinds: how many in which way: by the ``same`` pixels, a ``near`` duplicate, a ``stated_group`` or a
+            ``guessed_group``; one picture may leak in several.
+        scores: on the others; empty where none leaks, and where all do.
+        guess: how groups were guessed, in a phrase.
+        unknown: why it was not looked at; empty where it was.
+    """
+
+    score: str
+    judged: int
+    left_out: int = 0
+    kinds: Mapping[str, int] = field(default_factory=dict)
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    guess: str = ""
+    unknown: str = ""
+
+    def json(self) -> dict[str, Any]:
+        """Return plain values, the scores as those of the whole."""
+        return {**vars(self), "kinds": dict(self.kinds), "scores": {name: s.json() for name, s in self.scores.items()}}

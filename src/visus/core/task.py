@@ -195,6 +195,10 @@ class Metric(Protocol):
         """Replace what was counted by the rows of several states, in order."""
         ...
 
+    def without(self, indices: Sequence[int]) -> Metric:
+        """Return a metric that counted the same except for some samples, by their data set index."""
+        ...
+
     def quick(self) -> dict[str, float]:
         """Return the headline values without intervals: cheap enough for every validation."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -71,6 +72,13 @@ class RowMetric(ABC, Generic[J]):
         """Replace the rows by those of several states."""
         self._parts = {name: [state[name] for state in states] for name in self._empty}
         self._judged = None
+
+    def without(self, indices: Sequence[int]) -> RowMetric[J]:
+        """Return a metric of the same rows but those of some items, by their data set index."""
+        columns, other = self.state(), copy(self)
+        keep = ~torch.isin(columns["index"], torch.as_tensor(indices, dtype=torch.int64))
+        other.load([{name: column[keep] for name, column in columns.items()}])
+        return other
 
     def ordered(self) -> dict[str, Tensor]:
         """Return every column, in the order of the data set."""

@@ -15,6 +15,7 @@ from visus.report.words import (
     interval_of,
     is_share,
     label,
+    leaking,
     listed,
     percent,
     plural,
@@ -42,6 +43,7 @@ def findings(story: Story) -> tuple[Finding, ...]:
         rare_classes,
         wide_interval,
         few_judged,
+        given_away,
         not_held_out,
         never_answered,
         overfitting,
@@ -177,6 +179,18 @@ def few_judged(story: Story) -> Finding | None:
     """So few items were judged that not even the intervals are to be trusted."""
     told = few(story.scores, story.split)
     return Finding("caution", f"{told}.", "--set data.test=0.2, or collect more") if told else None
+
+
+def given_away(story: Story) -> Finding | None:
+    """Other parts hold what was judged, or were not looked at for it."""
+    told = leaking(story.without_leaks, story.split) if story.without_leaks is not None else ""
+    if story.without_leaks is None or not told:
+        return None
+    text = f"{told[0].upper()}{told[1:]}."
+    if story.without_leaks.unknown:
+        return Finding("note", text)
+    evidence = f" Guessed: {story.without_leaks.guess}." if story.without_leaks.guess else ""
+    return Finding("caution", text + evidence, "visus split DATA --out DIR keeps together what belongs together")
 
 
 def small_validation(story: Story) -> Finding | None:

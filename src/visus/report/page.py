@@ -66,6 +66,7 @@ def _view(story: Story) -> dict[str, Any]:
         "headline": _headline(story),
         "facts": _facts(story),
         "scores": _scores(story.scores),
+        "fewer": _scores(story.without_leaks.scores) if story.without_leaks is not None else [],
         "figures": _figures(story.figures),
         "galleries": _galleries(story.gallery),
         "curves": _curves(story),

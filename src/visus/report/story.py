@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from visus.core.figures import Figure
 from visus.core.recipe import Recipe
-from visus.core.scores import Score
+from visus.core.scores import Score, WithoutLeaks
 
 if TYPE_CHECKING:
     from visus.core.modelfile import Card  # it loads torch, which telling a story does not need
@@ -60,6 +60,7 @@ class Story:
         score: name of the headline score in ``scores``.
         split: the part of the data that ``scores``, ``figures`` and ``gallery`` were measured on.
         scores: by name.
+        without_leaks: also without judged pictures that other parts of the data give away.
         figures: what the metric shows, in its order.
         log: rows of log.jsonl, oldest first.  A training row has ``step``, ``epoch``, ``loss``, ``loss/TERM``, ``lr``
             and ``gradient_norm``; a validation row has ``step`` and ``validation``, a mapping of quick scores.
@@ -94,6 +95,7 @@ class Story:
     findings: Sequence[Finding] = ()
     unfinished: str = ""
     path: str = ""
+    without_leaks: WithoutLeaks | None = None
 
     @property
     def headline(self) -> Score | None:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from numbers import Integral, Real
 
 from visus.core.errors import plain
-from visus.core.scores import Score
+from visus.core.scores import Score, WithoutLeaks
 
 _NARROW = "\u202f"  # narrow no-break space, between a number and its unit
 
@@ -54,6 +54,12 @@ _TOP = re.compile(r"top(\d+)_accuracy")
 _RECALL = re.compile(r"mar_(\d+)")
 SCARCE = 30
 """Items below which a bootstrap interval is not to be trusted."""
+_LEAKS = {
+    "same": "by the same pixels",
+    "near": "by nearly the same picture",
+    "stated_group": "by a stated group",
+    "guessed_group": "by a group guessed from names",
+}
 _SPLITS = {"train": "training", "val": "validation"}
 _SHARES = {"accuracy", "balanced_accuracy", "subset_accuracy"}
 
@@ -94,6 +100,27 @@ def few(scores: Mapping[str, Score], split: str) -> str:
     half = math.sqrt(square * (score.value * (1 - score.value) / n + square / (4 * n * n))) / (1 + square / n)
     low, high = min(score.low, middle - half), max(score.high, middle + half)
     return f"{told}; the {label(shares[0])} may be anything from {100 * low:.0f} to {percent(high)}"
+
+
+def leaking(found: WithoutLeaks, split: str) -> str:
+    """Return what to know of pictures of a part that others give away, with the score without them; or nothing."""
+    if found.unknown:
+        return f"{part(split)} was not compared with the others ({found.unknown}): visus check DATA does it"
+    if not found.left_out:
+        return ""
+    kinds = [f"{found.kinds[kind]:,} {told}" for kind, told in _LEAKS.items() if found.kinds.get(kind)]
+    told = f"{found.left_out:,} of {plural(found.judged, 'picture')} in {part(split)} {_are(found.left_out)} given away"
+    told += f" by other parts: {listed(kinds, len(kinds))}"
+    if found.score not in found.scores:
+        return f"{told}; without these there is {f'no {label(found.score)}' if found.scores else 'nothing to judge by'}"
+    score, share = found.scores[found.score], is_share(found.score)
+    value, interval = value_of(score, share=share), interval_of(score, share=share)
+    interval = f" ({interval})" if interval else ""
+    return f"{told}; without these the {label(found.score)} is {value}{interval}, n = {score.n:,}"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def part(split: str) -> str:

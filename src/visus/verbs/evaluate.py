@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import UsageError
 from visus.core.figures import Figure
-from visus.core.scores import Score
+from visus.core.scores import Score, WithoutLeaks
 
 if TYPE_CHECKING:
     from rich.table import Table as Grid
@@ -35,6 +35,8 @@ class Evaluation:
         seconds: it took.
         metric: the sums behind the scores, for a comparison.
         notes: what reading the data and choosing the part have to say, a sentence each.
+        without_leaks: the scores also without pictures that the parts before give away, where the model was trained on
+            these.
     """
 
     model: str
@@ -49,6 +51,7 @@ class Evaluation:
     seconds: float
     metric: Metric
     notes: tuple[str, ...] = ()
+    without_leaks: WithoutLeaks | None = None
 
     def json(self) -> dict[str, Any]:
         """Return ``{"scores": {name: {value, low, high, n}}, ...}``."""
@@ -56,6 +59,7 @@ class Evaluation:
             "model": self.model, "data": self.data, "split": self.split, "n": self.n,
             "notes": list(self.notes),
             "scores": {name: score.json() for name, score in self.scores.items()},
+            "without_leaks": self.without_leaks.json() if self.without_leaks is not None else None,
             "bad": [{"file": name, "why": why} for name, why in self.bad], "seconds": round(self.seconds, 3),
         }  # fmt: skip
 
@@ -88,6 +92,10 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model on a part of a data set: every score with its 95 % interval.
 
+    Where the model was trained on the parts before the one that is judged, pictures that these give away are looked
+    for, and the scores are given also without them, if that takes ten seconds at most, or no longer than judging did;
+    not where the model was trained with ``data.leaks=false``.
+
     Args:
         model: a model file, a run folder, or a loaded model.
         data: as for ``train``.
@@ -108,7 +116,8 @@ def evaluate(
 
     check_split(split)
     loaded = model if isinstance(model, Model) else load(model, model=network, precision=precision)
-    return measure(loaded, part_for(loaded, data, split, download=download), str(data), batch)
+    part = part_for(loaded, data, split, download=download)
+    return _with_leaks(measure(loaded, part, str(data), batch), loaded, part)
 
 
 def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
@@ -139,3 +148,23 @@ def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
         len(indices) - len(bad), (*dataset.bad, *bad), len(bad) <= recipe.data.most_bad(len(dataset)),
         time.perf_counter() - began, metric, (*filter(None, [few(scores, split)]), *part.notes),
     )  # fmt: skip
+
+
+def _with_leaks(found: Evaluation, model: Model, part: Part) -> Evaluation:
+    """Return an evaluation with what is to be said of pictures that parts the model was trained on give away."""
+    from visus.data.dataset import SPLITS
+    from visus.data.leaks import Reading
+    from visus.report.words import leaking as told
+    from visus.verbs import leaking
+
+    dataset, recipe = part.dataset, model.recipe
+    known = part.seen or dataset.fingerprint() == model.card.data.get("fingerprint")
+    if not recipe.data.leaks or not known or found.split not in SPLITS[1:] or not len(dataset.indices("train")):
+        return found
+    judged, others = leaking.records(dataset, found.split, {name for name, _ in found.bad})
+    expected = leaking.seconds_for(dataset, found.split, found.seconds / max(1, found.n))
+    reading = Reading(dataset, recipe.input.channels, recipe.data.stored, workers=recipe.data.workers)
+    limit = max(leaking.CHEAP, found.seconds)
+    leaks = leaking.without_leaks(found.score, found.metric, reading, judged, others, expected, limit)
+    notes = (*found.notes, *filter(None, [told(leaks, found.split)]))
+    return replace(found, without_leaks=leaks, notes=notes)

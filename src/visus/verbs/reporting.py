@@ -54,6 +54,7 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
                 if row["kind"] not in ROUTINE],
         environment=read_document(run.folder.path / "environment.json"),
         path=str(result.report),
+        without_leaks=result.without_leaks,
     )  # fmt: skip
     return replace(told, findings=findings(told))
 

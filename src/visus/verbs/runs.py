@@ -12,7 +12,7 @@ from typing import Any
 
 from visus.core.errors import IntegrityError, UsageError, quoted
 from visus.core.recipe import Recipe
-from visus.core.scores import Score
+from visus.core.scores import Score, WithoutLeaks
 
 ROUTINE = ("warmup", "mark", "segment", "condemned")
 """Decisions that a run bounded in minutes takes as a matter of course, and those that another one tells of as well."""
@@ -28,6 +28,7 @@ class Run:
         split: what the scores were measured on: ``test``, or ``val`` where the data has no test part.
         scores: by the field's names, each with its interval.
         steps: taken in all.
+        without_leaks: the scores also without judged pictures that other parts of the data give away.
         seconds: where the time went, by stage.
         bad: (id, reason) of pictures that could not be used.
         summary: the five lines that matter, for a terminal.
@@ -43,6 +44,7 @@ class Run:
     bad: tuple[tuple[str, str], ...] = ()
     summary: str = ""
     finished_before: bool = False
+    without_leaks: WithoutLeaks | None = None
 
     @property
     def best(self) -> Path:
@@ -57,9 +59,10 @@ class Run:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is to be known before the scores are believed, a sentence each."""
-        from visus.report.words import few
+        from visus.report.words import few, leaking
 
-        return tuple(filter(None, [few(self.scores, self.split)]))
+        leaks = leaking(self.without_leaks, self.split) if self.without_leaks is not None else ""
+        return tuple(filter(None, [few(self.scores, self.split), leaks]))
 
     def log(self) -> list[dict[str, Any]]:
         """Return the lines of log.jsonl."""
@@ -70,6 +73,7 @@ class Run:
         return {
             "run": str(self.folder), "model": str(self.best), "report": str(self.report), "split": self.split,
             "steps": self.steps, "scores": {name: score.json() for name, score in self.scores.items()},
+            "without_leaks": self.without_leaks.json() if self.without_leaks is not None else None,
             "bad": [{"file": name, "why": why} for name, why in self.bad], "notes": list(self.notes),
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
         }  # fmt: skip
@@ -85,9 +89,13 @@ class Run:
             told = json.loads((folder / "result.json").read_text(encoding="utf-8"))
             scores = {name: _score(values) for name, values in told["scores"].items()}
             bad = tuple((one["file"], one["why"]) for one in told["bad"])
+            leaks = told.get("without_leaks")
+            if leaks is not None:
+                kept = {name: _score(values) for name, values in leaks["scores"].items()}
+                leaks = WithoutLeaks(**{**leaks, "scores": kept})
             return cls(
                 folder, read_recipe(folder), told["split"], scores, told["steps"], told["seconds"], bad,
-                told["summary"], finished_before=True,
+                told["summary"], finished_before=True, without_leaks=leaks,
             )  # fmt: skip
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise UsageError("RUN-001", f"{folder}: no finished run", fix=f"visus resume {quoted(folder)}") from error

@@ -11,9 +11,11 @@ from visus.core.errors import DataError, quoted
 from visus.core.files import write_json, write_text
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import Recipe
+from visus.core.scores import WithoutLeaks
 from visus.core.task import Metric
 from visus.data.dataset import Dataset
-from visus.data.feed import THREADS
+from visus.data.feed import THREADS, Feed
+from visus.data.leaks import Reading
 from visus.data.workers import cores
 from visus.engine import loop
 from visus.engine.device import Device, short_of_memory
@@ -21,6 +23,7 @@ from visus.engine.evaluate import answers, judge
 from visus.engine.folder import RunFolder
 from visus.engine.schedule import Minutes
 from visus.engine.signals import stopping_at_once
+from visus.verbs import leaking
 from visus.verbs.assembly import Tell, assemble, feed
 from visus.verbs.runs import Run
 
@@ -73,15 +76,18 @@ def complete(
             from visus.verbs.tensorboard import writing
 
             run.record = stack.enter_context(writing(held.path, run.state.progress.step))
+        comparing = None
         if isinstance(run.horizon, Minutes):
             val, test = len(dataset.indices("val")), len(dataset.indices("test"))
-            judging = _seconds_to_judge(run, dataset, val + test)
-            run.horizon.reserve = REPORTING + judging
-            run.horizon.cost = judging * val / max(1, val + test)
+            reading, answering = _seconds_a_picture(run, dataset)
+            comparing = leaking.seconds_for(dataset, _judged(dataset), reading)
+            affordable = recipe.data.leaks and comparing <= leaking.SHARE * run.horizon.seconds
+            run.horizon.reserve = REPORTING + (reading + answering) * (val + test) + affordable * comparing
+            run.horizon.cost = (reading + answering) * val
         seconds = {"reading data": reading, "preparing": time.perf_counter() - started - reading}
         if not run.state.progress.finished:
             loop.fit(run)
-        return _conclude(run, dataset, seconds)
+        return _conclude(run, dataset, seconds, comparing)
 
 
 def _go_on(run: loop.Run) -> None:
@@ -95,13 +101,17 @@ def _go_on(run: loop.Run) -> None:
     run.watch({"note": f"going on after step {progress.step:,}"})
 
 
-def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float]) -> Run:
+def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float], comparing: float | None) -> Run:
     """Judge the best weights, their temperature on the validation part, then the test part, once; write what was found.
 
     Interrupted at any place, it can be done again: the best weights are what they were.
+
+    Args:
+        seconds: spent so far, by stage.
+        comparing: seconds that comparing the judged pictures with the others will take, where that is known.
     """
     began = time.perf_counter()
-    split = "test" if len(dataset.indices("test")) else "val"
+    split = _judged(dataset)
     task, model, device, recipe = run.task, run.state.model, run.device, run.recipe
     tensors, card = read_model(run.folder.path / "best.safetensors")
     model.load_state_dict(tensors)
@@ -123,6 +133,9 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float]) -> Run
     unusable = tuple({**dict(dataset.bad), **run.bad}.items())
     result = Run(run.folder.path, recipe, split, scores, run.state.progress.step, seconds, unusable)
     if run.folder.leader:
+        began = time.perf_counter()
+        result = replace(result, without_leaks=_without_leaks(run, dataset, metric, result, comparing))
+        seconds["leaks"] = time.perf_counter() - began
         measured = {name: score.json() for name, score in scores.items()}
         told = card.model_copy(update={"scores": measured, "split": split, **said})
         write_model(result.best, tensors, told)
@@ -131,6 +144,34 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float]) -> Run
     if error := run.too_many_bad(f"the model and {result.report}, which lists them, are written"):
         raise error
     return result
+
+
+def _judged(dataset: Dataset) -> str:
+    """Return the part that a run is judged on at its end."""
+    return "test" if len(dataset.indices("test")) else "val"
+
+
+def _without_leaks(
+    run: loop.Run, dataset: Dataset, metric: Metric, result: Run, comparing: float | None
+) -> WithoutLeaks:
+    """Return the scores without the pictures that other parts give away, where there is time to look for these."""
+    recipe = run.recipe
+    judged, others = leaking.records(dataset, result.split, {name for name, _ in result.bad})
+    if not recipe.data.leaks:
+        return WithoutLeaks(run.task.score, len(judged), unknown="data.leaks = false")
+    if isinstance(run.horizon, Minutes):
+        budget = run.horizon.seconds
+        limit = min(leaking.SHARE * budget, (1 + leaking.SHARE) * budget - REPORTING - run.elapsed())
+    else:
+        limit = max(leaking.LEAST, min(leaking.MOST, leaking.PART * run.elapsed()))
+    if comparing is None:
+        comparing = leaking.seconds_for(dataset, result.split, result.seconds[result.split] / max(1, len(judged)))
+    run.watch({"note": f"looking for {result.split} pictures that other parts give away"})
+    cache = run.train.cache if isinstance(run.train, Feed) else None
+    fresh = cache is None and run.epoch(result.steps) < 1  # what was never read might end the process that reads it
+    workers = recipe.data.workers if fresh else 0
+    reading = Reading(dataset, recipe.input.channels, recipe.data.stored, cache, workers)
+    return leaking.without_leaks(run.task.score, metric, reading, judged, others, comparing, limit)
 
 
 def _report(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: Run) -> Run:
@@ -156,21 +197,21 @@ def _note_unusable(run: loop.Run, dataset: Dataset) -> None:
             run.event("unusable", run.state.progress.step, id=name, why=why)
 
 
-def _seconds_to_judge(run: loop.Run, dataset: Dataset, pictures: int) -> float:
-    """Return about how long reading and judging a number of pictures takes: timed on a batch of the validation part."""
+def _seconds_a_picture(run: loop.Run, dataset: Dataset) -> tuple[float, float]:
+    """Return about how long reading a picture takes, and judging it: timed on a batch of the validation part."""
     rows, judged = min(run.recipe.batch, run.micro(run.state.progress.step)), dataset.indices("val")
-    each = 0.0
+    reading = answering = 0.0
     for start in range(0, len(judged), rows):
         try:
-            each = _seconds_a_picture(run, dataset, judged[start : start + rows])
+            reading, answering = _seconds_of(run, dataset, judged[start : start + rows])
             break
         except DataError:
             continue  # not one of these can be read: judging meets them again, names them and counts them
-    return run.device.shared(each * pictures)
+    return run.device.shared(reading), run.device.shared(answering)
 
 
-def _seconds_a_picture(run: loop.Run, dataset: Dataset, few: NDArray[np.int64]) -> float:
-    """Return how long reading one of a batch of records and judging it takes, by this process alone.
+def _seconds_of(run: loop.Run, dataset: Dataset, few: NDArray[np.int64]) -> tuple[float, float]:
+    """Return how long reading one of a batch of records takes, and judging it, by this process alone.
 
     Raises:
         DataError: not one of them can be read.
@@ -187,4 +228,4 @@ def _seconds_a_picture(run: loop.Run, dataset: Dataset, few: NDArray[np.int64]) 
         for _part in answers(run.task, run.state.model, [batch], alone):
             pass
         answering.append(time.perf_counter() - began)
-    return (reading + 1.3 * min(answering)) / len(batch)
+    return reading / len(batch), 1.3 * min(answering) / len(batch)
