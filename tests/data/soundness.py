@@ -23,7 +23,7 @@ def check_sound(dataset: Dataset) -> None:
     assert {len(held) for held in (dataset.split, *dataset.columns.values(), *marked)} == {n}
     assert len({*zip(dataset.split.tolist(), dataset.ids, strict=True)}) == n and all(dataset.ids)
     assert (dataset.split < len(SPLITS)).all()
-    assert len(set(classes)) == len(classes) and all(map(_is_text, classes)), classes
+    assert len(set(classes)) == len(classes) and all(name and "\0" not in name for name in classes), classes
     said = [*dataset.notes, *(reason for _, reason in dataset.bad), *(r.why + r.where for r in dataset.remarks)]
     assert all(map(_is_text, said)), said
     assert all(remark.file and remark.code and remark.why for remark in dataset.remarks)

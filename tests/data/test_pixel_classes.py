@@ -92,7 +92,6 @@ def test_without_a_file_nothing_is_known(tmp_path: Path):
     ("classes.json", '{"a": ' + "1" * 5000 + "}", "integer string conversion"),
     ("classes.json", "3", "it names no classes"),
     ("classes.json", '{"1": "a", "01": null}', "class 1 has no name: null"),
-    ("classes.json", '["sky", "\\ud800"]', "class 1 has no name"),
     ("classes.json", '["sky", 3]', "class 1 has no name: 3"),
     ("classes.json", '[{"name": "a", "value": 1.5}]', r"\[0\].value: 1.5 is no value of a pixel"),
     ("classes.json", '[{"name": "a", "value": 1}, {"name": "b", "value": 1}]', "the value 1 cannot stand for one"),

@@ -201,7 +201,7 @@ def _checked(
     if len(names) > MOST:
         raise _fault(path, f"it names {len(names):,} classes; pixels can have {MOST}")
     for i, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip() or _broken(name):
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
             raise _fault(path, f"class {i} has no name: {shown(json.dumps(name)[:40])}")
         if name in names[:i]:
             raise _fault(path, f"the class {shown(name)!r} is there twice, as {names.index(name)} and {i}")
