@@ -27,7 +27,7 @@ from torchvision.transforms import v2
 
 from visus.data.dataset import FileImages, Strings
 from visus.data.decode import decode
-from visus.data.pixels import fit, pictures
+from visus.data.pixels import Pictures, fit, pictures
 
 SIZES = {(500, 375): 64, (1500, 1000): 16, (4000, 3000): 4}
 """Width and height, and how many pictures of it are read in a round."""
@@ -48,16 +48,17 @@ def main() -> None:
             shrunk: torch.Tensor = resize(opened.convert("RGB"))
         return shrunk
 
-    def visus(path: Path) -> torch.Tensor:
-        reader = pictures(FileImages(path.parent, Strings([path.name])), 3, stored=given.size)
-        return reader.take(np.array([0]), lambda i: None).images[0]
-
     def whole(path: Path) -> torch.Tensor:
         return fit(decode(path).pixels, 3, given.size).permute(2, 0, 1)
 
     with tempfile.TemporaryDirectory() as place:
         for size, count in SIZES.items():
             paths = make(Path(place, "x".join(map(str, size))), size, count)
+            kept = pictures(FileImages(paths[0].parent, Strings([path.name for path in paths])), 3, stored=given.size)
+
+            def visus(path: Path, kept: Pictures = kept) -> torch.Tensor:
+                return kept.take(np.array([int(path.stem)]), lambda i: None).images[0]
+
             for name, reader in (("visus", visus), ("visus, whole", whole)):
                 compare(f"JPEG {size[0]} x {size[1]} to {given.size}, {name}", paths, tutorial, reader, given.rounds)
 
