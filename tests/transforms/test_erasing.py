@@ -43,14 +43,14 @@ def test_erased_pixels_are_0_and_equal_torchvisions_erase():
         torchvision.erase(image, y0, x0, y1 - y0, x1 - x0, torch.zeros(3, 1, 1)) if x1 > x0 else image
         for image, (x0, y0, x1, y1) in zip(images, boxes.tolist(), strict=True)
     ]
-    assert torch.equal(erase(images.clone(), augment, draws(50)), torch.stack(expected))
+    assert torch.equal(erase(images.clone(), boxes), torch.stack(expected))
 
 
 def test_without_a_chance_nothing_is_erased():
     images = torch.randn(4, 3, 8, 8)
-    assert torch.equal(erase(images.clone(), AugmentSettings(), draws(4)), images)
+    assert torch.equal(erase(images.clone(), rectangles((8, 8), AugmentSettings(), draws(4))), images)
 
 
 def test_a_picture_too_small_for_any_rectangle_is_left_alone():
     images = torch.ones(5, 1, 1, 1)
-    assert torch.equal(erase(images.clone(), AugmentSettings(erase=1.0), draws(5)), images)
+    assert torch.equal(erase(images.clone(), rectangles((1, 1), AugmentSettings(erase=1.0), draws(5))), images)

@@ -266,10 +266,32 @@ def test_judging_needs_no_partners_and_adds_no_columns():
     assert move(of, draws(of)).columns.keys() == of.columns.keys()
 
 
-def test_labels_with_a_place_are_not_mixed():
+@pytest.mark.parametrize("augment", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mosaic": 1.0}, {"copy_paste": 0.5}])
+def test_class_maps_are_not_mixed(augment):
+    of = replace(samples(picture(1, 3, 24, 24)), columns={"class_map": [ClassMap(torch.zeros(24, 24).long())]})
+    with pytest.raises(UsageError, match="cannot mix class_map"):
+        transform(augment)(of, draws(of))
+
+
+def test_cutmix_cannot_mix_boxes():
     of = replace(samples(picture(1, 3, 24, 24)), columns={"boxes": [Boxes(torch.zeros(0, 4), torch.zeros(0).long())]})
-    with pytest.raises(UsageError, match="cannot mix boxes"):
-        transform({"mixup": 1.0})(of, draws(of))
+    with pytest.raises(UsageError, match="CutMix cannot mix boxes"):
+        transform({"cutmix": 1.0})(of, draws(of))
+
+
+@pytest.mark.parametrize("augment", [{"mosaic": 1.0}, {"copy_paste": 0.5}])
+def test_pictures_without_boxes_make_no_mosaics(augment):
+    of = samples(picture(1, 3, 24, 24))
+    with pytest.raises(UsageError, match="no boxes"):
+        transform(augment)(of, draws(of))
+
+
+def test_a_picture_that_is_not_mixed_has_share_1_and_its_own_pixels():
+    of, partners = samples(picture(40, 3, 24, 24)), samples(picture(40, 3, 24, 24), 50)
+    ready = run(transform({"mixup": 1.0, "mix": 0.5}), of, partners)
+    alone = ready.columns["share"] == 1
+    assert 10 <= int(alone.sum()) <= 30
+    assert torch.equal(ready.images[alone], of.images[alone] / 255)
 
 
 @pytest.mark.parametrize("input", [{"mean": (0.1, 0.2)}, {"std": (0.1,) * 4}])

@@ -94,7 +94,7 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def warp(self, matrix: Tensor, size: tuple[int, int], least: float = 0.0) -> Boxes:
+    def warp(self, matrix: Tensor, size: tuple[int, int], least: float = 0.0, within: Tensor | None = None) -> Boxes:
         """Move, clip to the frame, and drop boxes of which nothing is left.
 
         Args:
@@ -102,11 +102,19 @@ class Boxes:
             size: of the new frame.
             least: share of its moved box that must be left of an object inside the frame, or it is dropped; regions of
                 many stay while anything of them is left.
+            within: (K, 2) corners of a convex part of the new frame in which alone the picture is shown; outlines end
+                there, as the part of an object may have another shape.
         """
         if not len(self):
             return self
+        height, width = size
+        region = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
+        if within is not None:
+            if not len(within):
+                return self.rows(torch.zeros(0, dtype=torch.int64))
+            region = np.clip(within.double().numpy(), 0, (width, height))
         outlines = _Polygons.around(self.xyxy) if self.outlines is None else _Polygons.of(self.outlines, self.xyxy)
-        inside, whole = outlines.tight(matrix.double().numpy(), size)
+        inside, whole = outlines.tight(matrix.double().numpy(), region)
         xyxy = torch.from_numpy(inside).to(self.xyxy.dtype)
         keep = (xyxy[:, 2:] > xyxy[:, :2]).all(1)
         if least:
@@ -114,7 +122,7 @@ class Boxes:
             keep &= enough | self.crowd
         at = keep.nonzero()[:, 0]
         moved = None
-        if self.outlines is not None:
+        if self.outlines is not None and within is None:
             moved = tuple(_moved(self.outlines[i], matrix, size) for i in at.tolist())
         return Boxes(xyxy[at], self.labels[at], moved, self.crowd[at])
 
@@ -271,25 +279,26 @@ class _Polygons:
         flat = [part.double().numpy() for parts in whole for part in parts]
         return _Polygons(np.concatenate(flat), _begins(list(map(len, flat))), _begins(list(map(len, whole))))
 
-    def tight(self, matrix: _Array, size: tuple[int, int]) -> tuple[_Array, _Array]:
-        """Return the (N, 4) tight boxes of the moved objects inside the frame, and those of the whole moved objects.
+    def tight(self, matrix: _Array, region: _Array) -> tuple[_Array, _Array]:
+        """Return the (N, 4) tight boxes of the moved objects inside a region, and those of the whole moved objects.
 
-        What a polygon and the frame share has its extremes at ends of the polygon's edges cut at the frame, or at
-        corners of the frame inside the polygon.  Where they share nothing, the box has its low corner above its high
-        one.  An object that reaches behind a perspective's horizon is endless.
+        What a polygon and a convex region share has its extremes at ends of the polygon's edges cut at the region, or
+        at corners of the region inside the polygon.  Where they share nothing, the box is of no size.  An object that
+        reaches behind a perspective's horizon is endless.
+
+        Args:
+            matrix: (3, 3), from present pixels to new ones.
+            region: (K, 2) corners of a convex polygon.
 
         Source:
             Liang and Barsky, A new concept and method for line clipping, ACM TOG 1984, with homogeneous coordinates.
         """
-        height, width = size
-        frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
         after = self._after()
         here = self.corners @ matrix[:, :2].T + matrix[:, 2]  # (R, 3)
         edges = self.parts[self.objects]
 
-        # (R, 5) how far inside each side of the frame, and before the horizon, edges begin and end
-        begins = here @ np.array([[0, 1, -1, 0, 0], [0, 0, 0, 1, -1], [1, 0, width, 0, height]], np.float64)
-        begins[:, 0] -= _HORIZON
+        begins = here @ _sides(region).T  # (R, K + 1): how far inside each side of the region, and before the horizon
+        begins[:, -1] -= _HORIZON
         ends = begins[after]
         with np.errstate(divide="ignore", invalid="ignore"):  # of an edge along a side, whose share is not looked at
             share = begins / (begins - ends)
@@ -298,13 +307,15 @@ class _Polygons:
         along = (here[after] - here)[seen]
         cut = np.concatenate([here[seen] + enters[seen, None] * along, here[seen] + leaves[seen, None] * along], 1)
         ways = np.full((len(here), 2, 2), np.nan)
-        ways[seen] = np.clip(cut.reshape(-1, 2, 3)[..., :2] / cut.reshape(-1, 2, 3)[..., 2:], 0, frame[2])
+        ways[seen] = np.clip(
+            cut.reshape(-1, 2, 3)[..., :2] / cut.reshape(-1, 2, 3)[..., 2:], region.min(0), region.max(0)
+        )
 
-        covered = self._covers(matrix, frame)  # (N, 4)
-        corner = np.where(covered[..., None], frame, np.nan)
+        corner = np.where(self._covers(matrix, region)[..., None], region, np.nan)  # (N, K, 2)
         low = np.fmin(np.fmin.reduceat(np.fmin(ways[:, 0], ways[:, 1]), edges), np.fmin.reduce(corner, 1))
         high = np.fmax(np.fmax.reduceat(np.fmax(ways[:, 0], ways[:, 1]), edges), np.fmax.reduce(corner, 1))
-        inside = np.nan_to_num(np.concatenate([low, high], 1), nan=-1.0) + 0.0
+        inside = np.nan_to_num(np.concatenate([low, high], 1))
+
         before = here[:, 2:] > _HORIZON
         with np.errstate(divide="ignore", invalid="ignore"):
             flat = here[:, :2] / here[:, 2:]
@@ -329,6 +340,15 @@ class _Polygons:
         odd = np.add.reduceat(crossed, self.parts, axis=0, dtype=np.int64) % 2 == 1
         covered: NDArray[np.bool_] = np.logical_or.reduceat(odd, self.objects) & (back[2] > 0)
         return covered
+
+
+def _sides(region: _Array) -> _Array:
+    """Return (K + 1, 3) half-planes that hold a convex polygon, and last the one before a perspective's horizon."""
+    after = np.roll(region, -1, 0)
+    (x0, y0), (x1, y1) = region.T, after.T
+    turn = np.sign((x0 * y1 - x1 * y0).sum())  # 1 where its corners go on from x to y
+    sides = turn * np.stack([y0 - y1, x1 - x0, x0 * y1 - x1 * y0], 1)
+    return np.concatenate([sides, [[0, 0, 1]]])
 
 
 def _begins(lengths: Sequence[int]) -> NDArray[np.int64]:

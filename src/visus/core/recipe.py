@@ -191,6 +191,12 @@ class AugmentSettings(Settings):
         erase_area: share of the area that the erased rectangle takes, from and to.
         mixup: alpha of MixUp's Beta distribution; 0 for none.
         cutmix: alpha of CutMix's Beta distribution; 0 for none.  Where both are given, each picture tosses a coin.
+        mix: chance that a picture is mixed by MixUp or CutMix, where one of them is given.
+        mosaic: chance that a picture with boxes is put together with three others, each in a quarter of its own.
+        mosaic_epochs: epochs after which no more mosaics are made, so that training ends on whole pictures; 0: never.
+        copy_paste: chance that objects of another picture are pasted into a picture with boxes.
+        visible: share of its box that must be left to be seen of an object, or it is no longer looked for; regions of
+            many objects stay while anything of them is seen.
     """
 
     crop: ShareRange = (1.0, 1.0)
@@ -213,6 +219,11 @@ class AugmentSettings(Settings):
     erase_area: ShareRange = (0.02, 0.33)
     mixup: Annotated[float, Field(ge=0)] = 0.0
     cutmix: Annotated[float, Field(ge=0)] = 0.0
+    mix: Fraction = 1.0
+    mosaic: Fraction = 0.0
+    mosaic_epochs: Annotated[float, Field(ge=0)] = 0.0
+    copy_paste: Fraction = 0.0
+    visible: Fraction = 0.1
 
 
 class InputSettings(Settings):

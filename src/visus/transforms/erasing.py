@@ -16,22 +16,16 @@ _TRIES = 10
 _RATIO = 0.3  # the paper's r1; r2 is its inverse
 
 
-def erase(images: Float32[Tensor, "B C H W"], augment: AugmentSettings, draws: Draws) -> Float32[Tensor, "B C H W"]:
-    """Set a random rectangle of some pictures to 0, in place, and return them.
+def erase(images: Float32[Tensor, "B C H W"], boxes: Int64[Array, "B 4"]) -> Float32[Tensor, "B C H W"]:
+    """Set the pixels of each picture's box to 0, in place, and return them.
 
     Args:
         images: normalised pictures.
-        augment: the chance ``erase`` and the range of areas ``erase_area``.
-        draws: the random numbers of each sample.
-
-    Source:
-        Zhong et al., Random erasing data augmentation, AAAI 2020, algorithm 1.
+        boxes: xyxy of what is erased; all zeros for nothing.
     """
-    if augment.erase:
-        boxes = rectangles((images.shape[-2], images.shape[-1]), augment, draws)
-        for i in np.flatnonzero(boxes[:, 2] > boxes[:, 0]).tolist():
-            x0, y0, x1, y1 = boxes[i].tolist()
-            images[i, :, y0:y1, x0:x1] = 0
+    for i in np.flatnonzero(boxes[:, 2] > boxes[:, 0]).tolist():
+        x0, y0, x1, y1 = boxes[i].tolist()
+        images[i, :, y0:y1, x0:x1] = 0
     return images
 
 
@@ -40,6 +34,14 @@ def rectangles(size: tuple[int, int], augment: AugmentSettings, draws: Draws) ->
 
     Ten boxes are drawn, their share of the area uniform in ``erase_area`` and the logarithm of their height over width
     uniform within those of 0.3 and its inverse; the first that fits is taken.  Where none does, nothing is erased.
+
+    Args:
+        size: (height, width) of the pictures.
+        augment: the chance ``erase`` and the range of areas ``erase_area``.
+        draws: the random numbers of each picture.
+
+    Source:
+        Zhong et al., Random erasing data augmentation, AAAI 2020, algorithm 1.
     """
     unit = draws.uniform("erase", 2 * _TRIES + 3)
     low, high = augment.erase_area

@@ -50,17 +50,29 @@ def training(
         draws: the random numbers of each sample.
         before: what a policy did to the picture in its own pixels.
     """
-    size = input.size
+    boxes = kept_boxes(sizes, input, augment, draws)
+    matrices = onto(boxes, input.size, keep_shape=input.fit == "pad")
+    return moved(matrices if before is None else matrices @ before, input.size, augment, draws)
+
+
+def kept_boxes(
+    sizes: Int64[Array, "B 2"], input: InputSettings, augment: AugmentSettings, draws: Draws
+) -> Int64[Array, "B 4"]:
+    """Return xyxy boxes of what is kept of each picture in training: a random crop, or what ``fit`` says."""
     if augment.crop != WHOLE:
         boxes = random_boxes(sizes, augment.crop, augment.ratio, draws)
     else:
-        boxes = central_boxes(sizes, size, 1.0) if input.fit == "crop" else whole_boxes(sizes)
+        boxes = central_boxes(sizes, input.size, 1.0) if input.fit == "crop" else whole_boxes(sizes)
     if augment.pad:
         shifts = np.floor(draws.uniform("pad", 2) * (2 * augment.pad + 1)).astype(np.int64) - augment.pad
         boxes = boxes + np.tile(shifts, 2)
-    matrices = onto(boxes, size, keep_shape=input.fit == "pad")
-    if before is not None:
-        matrices = matrices @ before
+    return boxes
+
+
+def moved(
+    matrices: Float64[Array, "B 3 3"], size: tuple[int, int], augment: AugmentSettings, draws: Draws
+) -> Float64[Array, "B 3 3"]:
+    """Return matrices followed by random zoom, shear, rotation, perspective and flips of a picture of ``size``."""
     if augment.scale != WHOLE:
         zoom = draws.between("scale", *augment.scale)
         matrices = about_middle(scalings(zoom, zoom), size) @ matrices

@@ -17,27 +17,30 @@ def mix(
 ) -> tuple[Float32[Tensor, "B C H W"], Float32[Tensor, "B"]]:
     """Mix pictures with their partners, in place, and return them with the share of each that is its own.
 
+    A picture is left as it is with a chance of 1 - ``mix``, and its share is 1.
+
     MixUp adds the two, weighted by a number from Beta(alpha, alpha).  CutMix replaces a rectangle whose share of the
     area is that number, as far as it lies inside the picture; the share returned counts the pixels really kept.
 
     Args:
         images: normalised pictures.
         partners: the picture each is mixed with.
-        augment: the alphas ``mixup`` and ``cutmix``; where both are given, a coin chooses for each picture.
+        augment: the chance ``mix`` and the alphas ``mixup`` and ``cutmix``; where both are given, a coin chooses for
+            each picture.
         draws: the random numbers of each sample.
 
     Source:
         Zhang et al., mixup, ICLR 2018, section 2; Yun et al., CutMix, ICCV 2019, section 3.1, equations 1 and 2.
     """
     size = images.shape[-2], images.shape[-1]
-    cut = _cuts(augment, draws)
+    wanted, cut = draws.chance("mix_at_all", augment.mix), _cuts(augment, draws)
     own = np.ones(len(images))
-    if not cut.all():
-        own[~cut] = beta(augment.mixup, draws.uniform("mixup")[~cut, 0])
-        rows = torch.from_numpy(np.flatnonzero(~cut))
-        weight = torch.from_numpy(own[~cut]).float()[:, None, None, None]
+    if (added := wanted & ~cut).any():
+        own[added] = beta(augment.mixup, draws.uniform("mixup")[added, 0])
+        rows = torch.from_numpy(np.flatnonzero(added))
+        weight = torch.from_numpy(own[added]).float()[:, None, None, None]
         images[rows] = images[rows] * weight + partners[rows] * (1 - weight)
-    if cut.any():
+    if (cut := wanted & cut).any():
         area = 1 - beta(augment.cutmix, draws.uniform("cutmix")[:, 0])
         boxes = rectangles(size, area, draws.uniform("cutmix_place", 2))
         for i in np.flatnonzero(cut).tolist():

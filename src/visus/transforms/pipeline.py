@@ -11,14 +11,14 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray as Array
 from torch import Tensor
 
-from visus.core.annotations import Annotation
+from visus.core.annotations import Annotation, Boxes
 from visus.core.errors import DataError, UsageError
 from visus.core.recipe import AugmentSettings, InputSettings
 from visus.core.sample import Samples
 from visus.core.seeds import Draws
-from visus.transforms import colour, geometry, policy
-from visus.transforms.erasing import erase
+from visus.transforms import colour, copy_paste, erasing, geometry, mosaic, policy
 from visus.transforms.mixing import mix
+from visus.transforms.occlusion import seen
 from visus.transforms.resample import sizes_of, warp
 
 
@@ -40,17 +40,24 @@ def build(input: InputSettings, augment: AugmentSettings | None = None) -> Pipel
 
 
 class Pipeline:
-    """A ``Transform``: moves, recolours, normalises, erases and mixes, in this order; holds settings and nothing else.
+    """A ``Transform``: moves, recolours, normalises, erases, pastes and mixes, in this order; holds only settings.
 
     The result has images (B, channels, height, width) float32 and frames, both in the pixels of the network's picture.
-    Columns that are tensors stay as they are; annotations are moved by the matrix of their picture.  Pictures that are
-    mixed get a column ``share``, the weight of their own, and ``partner_NAME`` for each tensor column; a picture
-    without a partner is its own and has share 1.
+    Columns that are tensors stay as they are; annotations are moved by the matrix of their picture.  An object of which
+    less is left than the share ``visible``, when training has moved, cut, covered or mixed its picture, is dropped.
+
+    Pictures without boxes that are mixed get a column ``share``, the weight of their own, and ``partner_NAME`` for each
+    tensor column; a picture without a partner is its own and has share 1.  Pictures with boxes show the objects of all
+    the pictures they were made of; their frame, and what is stated of them, is that of their own one.
     """
 
     def __init__(self, input: InputSettings, augment: AugmentSettings | None) -> None:
         self.input, self.augment = input, augment
-        self.partners = int(augment is not None and bool(augment.mixup or augment.cutmix))
+        settings = augment or AugmentSettings()
+        self._tiles = mosaic.TILES - 1 if settings.mosaic else 0
+        self._pastes = bool(settings.copy_paste)
+        self._mixes = bool(settings.mix and (settings.mixup or settings.cutmix))
+        self.partners = self._tiles + self._pastes + self._mixes
 
     def __call__(self, samples: Samples, draws: Draws, partners: Sequence[tuple[Samples, Draws]] = ()) -> Samples:
         """Return the samples as the network reads them.
@@ -58,81 +65,173 @@ class Pipeline:
         Args:
             samples: pictures as they were read: uint8, uint16, or floats in [0, 1].
             draws: the random numbers of each sample; judging uses none.
-            partners: as many as ``self.partners`` says, each row the partner of that row of ``samples``.
+            partners: as many as ``self.partners`` says, each row the partner of that row of ``samples``: three for
+                mosaics, one whose objects are pasted, one for MixUp or CutMix, as far as they are asked for.
 
         Raises:
             DataError: a picture whose channels or numbers cannot be what the network reads.
-            UsageError: boxes, masks or the like are to be mixed.
+            UsageError: the labels are of a kind that cannot be mixed so.
         """
-        ready = self._prepare(samples, draws)
         if self.augment is None or not self.partners:
+            return self._prepared(samples, draws)
+        boxed = "boxes" in samples.columns
+        self._check(samples, boxed)
+        others = list(partners)
+        tiles, others = others[: self._tiles], others[self._tiles :]
+        ready = self._prepared(samples, draws, tiles)
+        if self._pastes and others:
+            ready = self._pasted(ready, self._prepared(*others.pop(0)), draws)
+        if not self._mixes:
             return ready
-        for name, column in samples.columns.items():
-            if not isinstance(column, Tensor):
-                raise UsageError("AUG-001", f"MixUp and CutMix cannot mix {name}, which has a place in the picture",
-                                 fix="--set augment.mixup=0 --set augment.cutmix=0")  # fmt: skip
-        share = torch.ones(len(samples))
-        other = ready
-        if partners:
-            other = self._prepare(*partners[0])
+        share, other = torch.ones(len(samples)), ready
+        if others:
+            other = self._prepared(*others[0])
             images, share = mix(_stacked(ready.images), _stacked(other.images), self.augment, draws)
             ready = replace(ready, images=images)
+        if boxed:
+            return self._both_seen(ready, other, share) if others else ready
         mixed = {f"partner_{name}": other.columns[name] for name in samples.columns}
         return replace(ready, columns={**ready.columns, **mixed, "share": share})
 
-    def _prepare(self, samples: Samples, draws: Draws) -> Samples:
-        """Return the samples moved, recoloured, normalised and erased."""
-        sizes = sizes_of(samples.images)
-        drawn = None
+    def _check(self, samples: Samples, boxed: bool) -> None:
+        """Refuse labels that cannot go through the mixing that is asked for."""
+        assert self.augment is not None
+        placed = [name for name, column in samples.columns.items() if not isinstance(column, Tensor)]
+        unmixed = [name for name in placed if name not in ("boxes", "stated")]
+        if unmixed or (boxed and self._mixes and self.augment.cutmix):
+            asked = ["CutMix"] if not unmixed else ["MixUp", "CutMix", "mosaics", "copy-paste"]
+            raise UsageError(
+                "AUG-001",
+                f"{' and '.join(asked)} cannot mix {(unmixed or ['boxes'])[0]}, which has a place in the picture",
+                fix=" ".join(f"--set augment.{name}=0" for name in _MIXES if getattr(self.augment, name)),
+            )  # fmt: skip
+        if (self._tiles or self._pastes) and not boxed:
+            raise UsageError("AUG-004", "mosaics and copy-paste put objects together, and these pictures have no boxes",
+                             fix="--set augment.mosaic=0 --set augment.copy_paste=0")  # fmt: skip
+
+    def _prepared(self, samples: Samples, draws: Draws, tiles: Sequence[tuple[Samples, Draws]] = ()) -> Samples:
+        """Return the samples moved, alone or in mosaics, recoloured, normalised and erased."""
+        if self.augment is None:
+            return self._alone(samples, draws)
+        made = mosaic.chosen(self.augment, draws) if tiles else np.zeros(len(draws), np.bool_)
+        if not made.any():
+            ready = self._alone(samples, draws)
+        else:
+            four = [(samples, draws), *tiles]
+            parts = []
+            if len(rows := np.flatnonzero(~made)):
+                parts.append((rows, self._alone(samples.rows(rows.tolist()), draws.rows(rows))))
+            rows = np.flatnonzero(made)
+            parts.append((rows, self._mosaics([(of.rows(rows.tolist()), drawn.rows(rows)) for of, drawn in four])))
+            ready = _in_order(samples, parts)
+        return self._erased(ready, draws)
+
+    def _alone(self, samples: Samples, draws: Draws) -> Samples:
+        """Return the samples moved, recoloured and normalised, each by itself."""
+        sizes, drawn, matrices = sizes_of(samples.images), None, None
         if self.augment is None:
             matrices = geometry.judging(sizes, self.input)
         else:
             drawn = policy.draw(self.augment, draws)
             before = drawn.matrices(sizes) if drawn is not None else None
             matrices = geometry.training(sizes, self.input, self.augment, draws, before)
-        parts = [
-            (
-                rows,
-                self._pixels(levels, matrices[rows], drawn.rows(rows) if drawn is not None else None, draws.rows(rows)),
-            )
-            for rows, levels in self._levels(samples)
-        ]
-        if len(parts) == 1:
-            images = parts[0][1]
-        else:
-            images = torch.empty(len(samples), self.input.channels, *self.input.size)
-            for rows, ready in parts:
+        images = torch.empty(len(samples), self.input.channels, *self.input.size)
+        for rows, levels in self._levels(samples):
+            moved = warp(levels, matrices[rows], self.input.size, interpolation=self.input.interpolation,
+                         fill=self._beyond(levels[0]), reflect=self._reflect)  # fmt: skip
+            ready = self._coloured(moved, drawn.rows(rows) if drawn is not None else None, draws.rows(rows))
+            if len(rows) == len(samples):
+                images = ready
+            else:
                 images[torch.from_numpy(rows)] = ready
-        if self.augment is not None:
-            images = erase(images, self.augment, draws)
+        least = self.augment.visible if self.augment is not None else 0.0
         columns: dict[str, Tensor | Sequence[Annotation]] = {}
         for name, column in samples.columns.items():
             columns[name] = column if isinstance(column, Tensor) else [
-                value.warp(torch.from_numpy(matrix), self.input.size)
+                _warped(value, torch.from_numpy(matrix), self.input.size, least)
                 for value, matrix in zip(column, matrices, strict=True)
             ]  # fmt: skip
-        frames = torch.from_numpy(samples.frames.numpy().reshape(-1, 3, 3) @ np.linalg.inv(matrices))
-        return replace(samples, images=images, columns=columns, frames=frames)
+        return replace(samples, images=images, columns=columns, frames=_frames(samples, matrices))
 
-    def _pixels(
-        self,
-        levels: Tensor | list[Tensor],
-        matrices: Float64[Array, "B 3 3"],
-        chosen: policy.Policy | None,
-        draws: Draws,
-    ) -> Tensor:
-        """Return (B, C, H, W) normalised pictures from levels of one dtype."""
-        input, augment = self.input, self.augment
-        beyond = [min(max(mean, 0.0), 1.0) for mean in input.mean]  # what lies beyond a picture is 0 once normalised
-        if colour.top(levels[0]) == 255:
-            beyond = [float(round(255 * mean)) for mean in beyond]
-        reflect = augment.pad if augment is not None else 0
-        moved = warp(levels, matrices, input.size, interpolation=input.interpolation, fill=beyond, reflect=reflect)
+    def _mosaics(self, four: Sequence[tuple[Samples, Draws]]) -> Samples:
+        """Return mosaics of the rows of four samples, recoloured and normalised; they bear the names of the first."""
+        assert self.augment is not None
+        sizes = [sizes_of(samples.images) for samples, _ in four]
+        drawn = [policy.draw(self.augment, draws) for _, draws in four]
+        before = [one.matrices(size) if one is not None else None for one, size in zip(drawn, sizes, strict=True)]
+        plan = mosaic.layout(sizes, self.input, self.augment, [draws for _, draws in four], before)
+        own, draws = four[0]
+        images = torch.empty(len(own), self.input.channels, *self.input.size)
+        boxes = []
+        for row in range(len(own)):
+            tiles = [self._level(samples.images[row], samples.ids[row]) for samples, _ in four]
+            if len({tile.dtype for tile in tiles}) > 1:
+                tiles = [tile / 255 if tile.dtype == torch.uint8 else tile for tile in tiles]
+            levels = mosaic.compose(tiles, plan, row, self.input, self._beyond(tiles[0]), self._reflect)[None]
+            one = np.array([row])
+            images[row] = self._coloured(levels, drawn[0].rows(one) if drawn[0] is not None else None, draws.rows(one))[
+                0
+            ]
+            parts = [
+                _boxes(samples)[row].warp(torch.from_numpy(plan.matrices[tile, row]), self.input.size,
+                                          self.augment.visible, plan.region(tile, row))
+                for tile, (samples, _) in enumerate(four)
+            ]  # fmt: skip
+            boxes.append(Boxes.joined(parts))
+        columns = {**own.columns, "boxes": boxes}
+        return replace(own, images=images, columns=columns, frames=_frames(own, plan.matrices[0]))
+
+    def _erased(self, samples: Samples, draws: Draws) -> Samples:
+        """Return the samples with a rectangle of some pictures erased, and with it what it hides of their boxes."""
+        assert self.augment is not None
+        if not self.augment.erase:
+            return samples
+        places = erasing.rectangles(self.input.size, self.augment, draws)
+        images = erasing.erase(_stacked(samples.images), places)
+        if "boxes" not in samples.columns:
+            return replace(samples, images=images)
+        boxes = list(_boxes(samples))
+        for i in np.flatnonzero(places[:, 2] > places[:, 0]).tolist():
+            shown = torch.ones(self.input.size, dtype=torch.bool)
+            x0, y0, x1, y1 = places[i].tolist()
+            shown[y0:y1, x0:x1] = False
+            boxes[i] = seen(boxes[i], shown, self.augment.visible)
+        return replace(samples, images=images, columns={**samples.columns, "boxes": boxes})
+
+    def _pasted(self, samples: Samples, donors: Samples, draws: Draws) -> Samples:
+        """Return the samples with objects of their donors."""
+        assert self.augment is not None
+        images, boxes = copy_paste.paste(
+            _stacked(samples.images), list(_boxes(samples)), _stacked(donors.images), list(_boxes(donors)),
+            self.augment, draws,
+        )  # fmt: skip
+        return replace(samples, images=images, columns={**samples.columns, "boxes": boxes})
+
+    def _both_seen(self, samples: Samples, others: Samples, share: Tensor) -> Samples:
+        """Return mixed samples with the objects of both pictures; without those of one too faint to be seen."""
+        assert self.augment is not None
+        boxes = []
+        for mine, theirs, own in zip(_boxes(samples), _boxes(others), share.tolist(), strict=True):
+            parts = [part for part, weight in ((mine, own), (theirs, 1 - own)) if weight >= self.augment.visible]
+            boxes.append(mine if own == 1 else Boxes.joined(parts))
+        return replace(samples, columns={**samples.columns, "boxes": boxes})
+
+    def _coloured(self, moved: Tensor, chosen: policy.Policy | None, draws: Draws) -> Tensor:
+        """Return (B, C, H, W) normalised pictures from moved levels of one dtype."""
         moved = moved.contiguous()
         if chosen is not None:
             moved = chosen.recolour(moved)
-        jitter = colour.jitter(moved, augment, draws) if augment is not None else None
-        return colour.normalise(moved, input.mean, input.std, jitter)
+        jitter = colour.jitter(moved, self.augment, draws) if self.augment is not None else None
+        return colour.normalise(moved, self.input.mean, self.input.std, jitter)
+
+    def _beyond(self, levels: Tensor) -> list[float]:
+        """Return the level of each channel beyond a picture, which is 0 once it is normalised."""
+        beyond = [min(max(mean, 0.0), 1.0) for mean in self.input.mean]
+        return [float(round(255 * mean)) for mean in beyond] if colour.top(levels) == 255 else beyond
+
+    @property
+    def _reflect(self) -> int:
+        return self.augment.pad if self.augment is not None else 0
 
     def _levels(self, samples: Samples) -> list[tuple[Int64[Array, "n"], Tensor | list[Tensor]]]:
         """Return the pictures as uint8 and as float32 in [0, 1], each kind with its rows."""
@@ -164,6 +263,40 @@ class Pipeline:
             f"{id}: the picture has {have} channels, the network reads {want}",
             fix=f"--set input.channels={have} trains a network for such pictures",
         )
+
+
+_MIXES = ("mixup", "cutmix", "mosaic", "copy_paste")
+
+
+def _warped(value: Annotation, matrix: Tensor, size: tuple[int, int], least: float) -> Annotation:
+    return value.warp(matrix, size, least) if isinstance(value, Boxes) else value.warp(matrix, size)
+
+
+def _frames(samples: Samples, matrices: Float64[Array, "B 3 3"]) -> Tensor:
+    """Return where pictures that are moved come from, in original pixels."""
+    return torch.from_numpy(samples.frames.numpy().reshape(-1, 3, 3) @ np.linalg.inv(matrices))
+
+
+def _boxes(samples: Samples) -> Sequence[Boxes]:
+    column = samples.columns["boxes"]
+    assert not isinstance(column, Tensor)
+    return [value for value in column if isinstance(value, Boxes)]
+
+
+def _in_order(samples: Samples, parts: Sequence[tuple[Int64[Array, "_"], Samples]]) -> Samples:
+    """Return samples of which each part has some rows ready, in their own order."""
+    at = np.argsort(np.concatenate([rows for rows, _ in parts]))
+    columns: dict[str, Tensor | Sequence[Annotation]] = {}
+    for name, column in samples.columns.items():
+        if isinstance(column, Tensor):
+            columns[name] = column
+        else:
+            flat = [value for _, part in parts for value in part.columns[name]]
+            columns[name] = [flat[i] for i in at]
+    order = torch.from_numpy(at)
+    images = torch.cat([_stacked(part.images) for _, part in parts]).index_select(0, order)
+    frames = torch.cat([part.frames for _, part in parts]).index_select(0, order)
+    return replace(samples, images=images, columns=columns, frames=frames)
 
 
 def _stacked(images: Tensor | list[Tensor]) -> Tensor:
