@@ -79,6 +79,9 @@ def mended(truth: Truth, matches: Matches, found_errors: Errors, n_classes: int,
     def objects(of: Flags) -> Sums:
         return objects_of(truth.label[of], truth.image[of], n_classes, n)
 
+    def judged(label: Indices, image: Indices, right: Flags, asked: Sums) -> Ranked:
+        return Ranked(label, image, right[:, None], np.ones((len(label), 1), np.bool_), asked)
+
     every = objects(held)
     ranked = []
     for kind in range(len(KINDS) - 1):
@@ -90,12 +93,12 @@ def mended(truth: Truth, matches: Matches, found_errors: Errors, n_classes: int,
             kept[rows], now[rows], label[rows] = True, True, truth.label[at]
             order = np.flatnonzero(kept)
             order = order[replace(found, label=label).take(order).order()]
-            ranked.append(Ranked(label[order], found.image[order], now[order], every))
+            ranked.append(judged(label[order], found.image[order], now[order], every))
         else:
             kept = counted & ~wrong
-            ranked.append(Ranked(found.label[kept], found.image[kept], right[kept], every))
+            ranked.append(judged(found.label[kept], found.image[kept], right[kept], every))
     asked = objects(held & ~found_errors.missed)
-    return [*ranked, Ranked(found.label[counted], found.image[counted], right[counted], asked)]
+    return [*ranked, judged(found.label[counted], found.image[counted], right[counted], asked)]
 
 
 def _kinds(own: Numbers, other: Numbers) -> Indices:

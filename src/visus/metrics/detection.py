@@ -225,7 +225,7 @@ class JudgedDetections:
             np.searchsorted(self.indices, columns["found_index"]),
             columns["found_label"], columns["found_score"], columns["found_box"],
         )  # fmt: skip
-        self._ranked: dict[tuple[int, int], Ranked] = {}
+        self._ranked: dict[int, Ranked] = {}
 
     @cached_property
     def matches(self) -> Matches:
@@ -258,17 +258,18 @@ class JudgedDetections:
         held = ~self.matches.ignored[:, a]
         return objects_of(self.truth.label[held], self.truth.image[held], self.k, self.n)
 
-    def ranked(self, a: int, t: int) -> Ranked:
-        """Return the detections as they count for one range of sizes and one threshold."""
-        if (a, t) not in self._ranked:
-            counted = self.matches.counted(a, t)
-            found, right = self.matches.found, self.matches.right(a, t)[counted]
-            self._ranked[a, t] = Ranked(found.label[counted], found.image[counted], right, self.objects(a))
-        return self._ranked[a, t]
+    def ranked(self, a: int) -> Ranked:
+        """Return the detections as they count for one range of sizes, at all thresholds."""
+        if a not in self._ranked:
+            steps, found = range(len(THRESHOLDS)), self.matches.found
+            right = np.stack([self.matches.right(a, t) for t in steps], 1)
+            counted = np.stack([self.matches.counted(a, t) for t in steps], 1)
+            self._ranked[a] = Ranked(found.label, found.image, right, counted, self.objects(a))
+        return self._ranked[a]
 
     def curve(self, k: int) -> tuple[Numbers, Numbers]:
         """Return recall and precision of a class at IoU 0.5."""
-        return self.ranked(0, 0).curve(k)
+        return self.ranked(0).curve(k)
 
     def weighted(self, weights: Weights, names: Collection[str] = ()) -> dict[str, Numbers]:
         """Return (r,) scores under weights (N, r); only those named, if any are."""
@@ -283,7 +284,7 @@ class JudgedDetections:
         of_class = (
             by_class["map"], by_class["map50"], by_class["map75"], counts.precision(), counts.recall(), counts.f1(),
         )  # fmt: skip
-        costs = [mean_of_defined(ranked.areas(weights)) - found["map50"] for ranked in self._mended]
+        costs = [mean_of_defined(ranked.areas(weights)[0]) - found["map50"] for ranked in self._mended]
         return {
             **found,
             **{name: value.T for name, value in zip(_OF_A_CLASS, of_class, strict=True)},
@@ -339,20 +340,18 @@ class JudgedDetections:
     def _by_class(self, weights: Weights, wanted: Collection[str]) -> dict[str, Numbers]:
         """Return (K, r) of each class, of those scores that are means over the classes."""
         found: dict[str, Numbers] = {}
-        of_all = [name for name in _OF_ALL if name in wanted]
-        steps = {t for name in of_all for t in range(10)[_OF_ALL[name]]}
-        areas = {t: self.ranked(0, t).areas(weights) for t in sorted(steps)}
-        for name in of_all:
-            found[name] = np.mean([areas[t] for t in range(10)[_OF_ALL[name]]], axis=0)
+        if set(_OF_ALL) & set(wanted):
+            areas = self.ranked(0).areas(weights)
+            found |= {name: areas[steps].mean(0) for name, steps in _OF_ALL.items() if name in wanted}
         for name, a in _OF_SIZE.items():
             if name in wanted:
-                found[name] = np.mean([self.ranked(a, t).areas(weights) for t in range(10)], axis=0)
+                found[name] = self.ranked(a).areas(weights).mean(0)
         for name, sums in self._recalls.items():
             if name in wanted:
                 found[name] = reached(*sums, weights) / len(THRESHOLDS)
         for name, axis in _OF_VOC.items():
             if name in wanted:
-                found[name] = self._voc.areas(weights, axis)
+                found[name] = self._voc.areas(weights, axis)[0]
         return found
 
     def _pooled(self, weights: Weights) -> dict[str, Numbers]:

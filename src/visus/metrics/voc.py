@@ -40,4 +40,4 @@ def ranked(truth: Truth, found: Found, n_classes: int, n: int) -> Ranked:
     right[rows[np.unique(which[rows], return_index=True)[1]]] = True
     held = ~truth.crowd
     objects = objects_of(truth.label[held], truth.image[held], n_classes, n)
-    return Ranked(found.label[counted], found.image[counted], right[counted], objects)
+    return Ranked(found.label, found.image, right[:, None], counted[:, None], objects)
