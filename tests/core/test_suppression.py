@@ -249,3 +249,12 @@ def test_an_unknown_method_is_answered_with_the_nearest():
     with pytest.raises(UnknownName, match="no suppression named 'soft_nsm'") as caught:
         suppress(*chance(3), "soft_nsm")
     assert "soft_nms" in caught.value.fix
+
+
+@pytest.mark.device
+@names
+def test_on_an_accelerator_the_same_is_found_and_stays_there(name):
+    here = chance(2000)
+    there = suppress(*(column.cuda() for column in here), name)
+    assert all(column.is_cuda for column in there)
+    same([column.cpu() for column in there], suppress(*here, name))

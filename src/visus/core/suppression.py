@@ -197,7 +197,7 @@ SUPPRESSIONS: dict[str, Callable[..., Kept]] = {
     "fusion": fusion,
     "none": unsuppressed,
 }
-"""Name -> (boxes, scores, labels, overlap, *, most, ...) -> Kept."""
+"""Name -> ``(boxes, scores, labels, overlap, *, most, ...) -> Kept``."""
 
 _LEAST = 1e-150
 """Of a denominator, in float64."""

@@ -9,7 +9,7 @@ from torch import Tensor
 def quality_focal(
     logits: Float[Tensor, "N K"], quality: Float[Tensor, "N K"], *, gamma: float = 2.0
 ) -> Float[Tensor, "N"]:
-    """Return each place's binary cross entropy against qualities, each term multiplied by |quality - p| ** gamma.
+    """Return each place's binary cross entropy against qualities, each term times ``|quality - p| ** gamma``.
 
     Unit: the caller's; the paper divides by the number of places that hold an object.
 
