@@ -119,15 +119,9 @@ class Detection(RowMetric["JudgedDetections"]):
         at = torch.full((len(labels),), index)
         self.add(labels >= 0, truth_index=at, truth_label=labels, truth_box=boxes, truth_crowd=crowd, truth_area=area)
 
-    def ordered(self) -> dict[str, Tensor]:
-        """Return every column, in the order of the data set."""
-        columns = self.state()
-        ordered: dict[str, Tensor] = {}
-        for part in ("index", "found_index", "truth_index"):
-            order = columns[part].argsort(stable=True)
-            own = [name for name in columns if name.partition("_")[0] == part.partition("_")[0]]
-            ordered |= {name: columns[name].index_select(0, order) for name in own}
-        return ordered
+    def index_of(self, column: str) -> str:
+        """Return the column that says of which picture each row is: there are others for detections and objects."""
+        return column if column == "index" else f"{column.partition('_')[0]}_index"
 
     def judge(self, rows: Mapping[str, Tensor]) -> JudgedDetections:
         """Return what follows from the boxes."""

@@ -62,6 +62,10 @@ class RowMetric(ABC, Generic[J]):
             self._parts[name].append(kept.to(self._empty[name].dtype))
         self._judged = None
 
+    def index_of(self, column: str) -> str:
+        """Return the column that says of which item each row of a column is; an item may have several rows in some."""
+        return "index"
+
     def state(self) -> dict[str, Tensor]:
         """Return every column, in the order of its rows' arrival."""
         for name, parts in self._parts.items():
@@ -76,18 +80,18 @@ class RowMetric(ABC, Generic[J]):
     def without(self, indices: Sequence[int]) -> RowMetric[J]:
         """Return a metric of the same rows but those of some items, by their data set index."""
         columns, other = self.state(), copy(self)
-        keep = ~torch.isin(columns["index"], torch.as_tensor(indices, dtype=torch.int64))
-        other.load([{name: column[keep] for name, column in columns.items()}])
+        gone = torch.as_tensor(indices, dtype=torch.int64)
+        keep = {by: ~torch.isin(columns[by], gone) for by in {*map(self.index_of, columns)}}
+        other.load([{name: column[keep[self.index_of(name)]] for name, column in columns.items()}])
         return other
 
     def ordered(self) -> dict[str, Tensor]:
         """Return every column, in the order of the data set."""
         columns = self.state()
-        index = columns["index"]
-        if (index[1:] >= index[:-1]).all():
+        if all((columns[by][1:] >= columns[by][:-1]).all() for by in {*map(self.index_of, columns)}):
             return columns
-        order = index.argsort(stable=True)
-        return {name: column.index_select(0, order) for name, column in columns.items()}
+        order = {by: columns[by].argsort(stable=True) for by in {*map(self.index_of, columns)}}
+        return {name: column.index_select(0, order[self.index_of(name)]) for name, column in columns.items()}
 
     def judged(self) -> J:
         """Return what follows from all rows so far."""
