@@ -150,7 +150,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 
 @pytest.mark.parametrize("name", OWN)
 def test_every_option_has_a_default_and_an_unknown_one_is_answered_with_the_nearest(name: str) -> None:
-    options = own.options_of(name)
+    options = own.options_of(BACKBONES[name].build)
     known = next(iter(options))
     with pytest.raises(UsageError) as caught:
         build(ModelSettings(name=name, options={f"{known}x": 1}), OUTPUTS, 3, SIZE)

@@ -85,10 +85,12 @@ def _differs_in_channels(tensor: Tensor, mine: Tensor) -> bool:
 
 
 def _why_fresh(head: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    theirs, here = given.get(f"{head}.weight"), own[f"{head}.weight"].shape[0]
+    theirs, here = given.get(f"{head}.weight"), own.get(f"{head}.weight")
+    if here is None:  # several layers
+        return ""
     if theirs is None:
-        return f" ({here} outputs)"
-    return f" (the weights have {theirs.shape[0]} outputs, here are {here})"
+        return f" ({here.shape[0]} outputs)"
+    return f" (the weights have {theirs.shape[0]} outputs, here are {here.shape[0]})"
 
 
 def _unfit(

@@ -23,7 +23,13 @@ def head_prefix(model: nn.Module) -> str:
 
 
 def head_prefixes(model: nn.Module) -> tuple[str, ...]:
-    """Return the names of all last layers: more than one where a network is trained with a second, distilled head."""
+    """Return the names of all that starts fresh on other classes.
+
+    More than one where a network is trained with a second, distilled head, or finds objects: it states its own.
+    """
+    stated = getattr(model, "heads", ())
+    if isinstance(stated, tuple) and stated:
+        return stated
     described = getattr(model, "pretrained_cfg", None)
     if isinstance(described, dict) and described.get("classifier"):
         stated = described["classifier"]

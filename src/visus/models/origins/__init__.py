@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from visus.core.errors import UsageError, nearest
 from visus.models.backbones import BACKBONES
+from visus.models.detectors import DETECTORS
 from visus.models.weights import WeightCard
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ def origin_of(name: str) -> Origin:
     Raises:
         UsageError: nobody knows the name; it is answered with the nearest one.
     """
-    from visus.models.origins import own, timm_zoo, torchvision_zoo, user_code
+    from visus.models.origins import detector, own, timm_zoo, torchvision_zoo, user_code
 
+    if backbone_of(name)[0]:
+        return detector
     if name.startswith("torchvision:"):
         return torchvision_zoo
     if user_code.is_code(name):
@@ -60,9 +63,15 @@ def origin_of(name: str) -> Origin:
     raise UsageError("MODEL-010", f"there is no network named {name!r}", looked=_looked(name), fix=_fix(name))
 
 
+def backbone_of(name: str) -> tuple[str, str]:
+    """Return the detector and its backbone that a name means: ``anchor_free:resnet18``; two empty ones for neither."""
+    detector, _, backbone = name.partition(":")
+    return (detector, backbone or DETECTORS[detector].backbone) if detector in DETECTORS else ("", "")
+
+
 def _looked(name: str) -> str:
     here = f", and {name}.py" if Path(f"{name}.py").is_file() else ""
-    return f"our own ({', '.join(BACKBONES)}) and timm's names{here}"
+    return f"our own ({', '.join([*BACKBONES, *DETECTORS])}) and timm's names{here}"
 
 
 def _fix(name: str) -> str:
@@ -71,6 +80,6 @@ def _fix(name: str) -> str:
     if name.endswith(".py"):
         return f"name the class in it too: {name}:MyNet"
     guess = (
-        nearest(name, BACKBONES) or nearest(name, timm_zoo.names()) or nearest(name.partition(".")[0], timm_zoo.names())
+        nearest(name, [*BACKBONES, *DETECTORS]) or nearest(name, timm_zoo.names()) or nearest(name.partition(".")[0], timm_zoo.names())
     )
     return f"did you mean {guess!r}?" if guess else "visus list models"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,14 +22,28 @@ def network(name: str, outputs: int, channels: int, size: tuple[int, int], optio
     Raises:
         UsageError: an option that it does not have, or a value of the wrong type.
     """
-    build = BACKBONES[name].build
-    known = options_of(name)
+    return built(BACKBONES[name].build, name, (outputs, channels, size), options)
+
+
+def built(build: Callable[..., nn.Module], name: str, given: tuple[Any, ...], options: Mapping[str, Any]) -> nn.Module:
+    """Return what a file of ours builds, its options checked.
+
+    Args:
+        build: of the file.
+        name: of the network, for messages.
+        given: positional arguments.
+        options: keyword arguments.
+
+    Raises:
+        UsageError: an option that it does not have, or a value of the wrong type.
+    """
+    known = options_of(build)
     for key in options:
         if key not in known:
             raise UsageError("MODEL-011", f"{name} has no option {key!r}", fix=did_you_mean(key, known))
     try:
         checked = validate_call(config=ConfigDict(arbitrary_types_allowed=True))(build)
-        model: nn.Module = checked(outputs, channels, size, **options)
+        model: nn.Module = checked(*given, **options)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
@@ -40,9 +54,9 @@ def network(name: str, outputs: int, channels: int, size: tuple[int, int], optio
     return model
 
 
-def options_of(name: str) -> dict[str, Any]:
+def options_of(build: Callable[..., nn.Module]) -> dict[str, Any]:
     """Return every option of a network with its default."""
-    parameters = inspect.signature(BACKBONES[name].build).parameters.values()
+    parameters = inspect.signature(build).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 

@@ -1,0 +1,36 @@
+"""Networks that find objects, one a file: ``anchor_free.py`` is "anchor_free".  Importing this loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from visus.core.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What a file of this folder offers as ``DETECTOR``.
+
+    The network it builds is a plain ``nn.Module``, ``forward(images (B, C, H, W)) -> tensors of B rows``, the same in
+    training and judging, with a ``backbone`` (see ``models/trunks.py``).  It states ``heads``, the prefixes of what
+    starts fresh where the weights are of a backbone alone.
+
+    Attributes:
+        build: ``(outputs, channels, size, backbone, *, options) -> network`` with fresh weights.  Its keyword-only
+            arguments, with their types and defaults, are what ``model.options`` may hold.
+        backbone: name of the network it stands on where none is named: ``anchor_free`` is ``anchor_free:csp``.
+        summary: one line for a listing.
+        reading: how its answer is learned from and read: the name of a file of ``tasks/detect``.
+        licence: of the code.
+    """
+
+    build: Callable[..., Any]
+    backbone: str
+    summary: str
+    reading: str
+    licence: str = "Apache-2.0"
+
+
+DETECTORS: Catalog[Detector] = Catalog("visus.models.detectors", "DETECTOR")

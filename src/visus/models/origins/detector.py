@@ -1,0 +1,67 @@
+"""Networks that find objects: the files of ``models/detectors``, on a backbone of their own or after a colon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from visus.models import trunks
+from visus.models.detectors import DETECTORS
+from visus.models.heads import below, head_prefixes
+from visus.models.origins import backbone_of, origin_of, own
+from visus.models.weights import WeightCard
+
+BODY = "backbone.body."
+
+
+def network(name: str, outputs: int, channels: int, size: tuple[int, int], options: Mapping[str, Any]) -> nn.Module:
+    """Return the network with fresh weights.
+
+    Raises:
+        UsageError: an option that it does not have, a value of the wrong type, or a backbone that does not do.
+    """
+    detector, backbone = backbone_of(name)
+    return own.built(DETECTORS[detector].build, name, (outputs, channels, size, backbone), options)
+
+
+def usual(name: str) -> WeightCard:
+    """Return the card for fresh weights: what pictures the backbone is usually given."""
+    backbone = backbone_of(name)[1]
+    return replace(origin_of(backbone).usual(backbone), size=(320, 320), margin=1.0)
+
+
+def card(name: str) -> WeightCard:
+    """Return the card of the backbone's default weights.
+
+    Raises:
+        UsageError: it has none.
+    """
+    backbone = backbone_of(name)[1]
+    return origin_of(backbone).card(backbone)
+
+
+def read(name: str, card: WeightCard) -> dict[str, Tensor]:
+    """Return the backbone's default weights as their publisher named them."""
+    backbone = backbone_of(name)[1]
+    return origin_of(backbone).read(backbone, card)
+
+
+def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights by the network's own names: those of a detector as they are, those of a backbone alone below it.
+
+    What the backbone needs for whole pictures only, its last layers, is left out without a word.
+    """
+    if any(key.startswith(BODY) for key in tensors):
+        return dict(tensors)
+    backbone = backbone_of(name)[1]
+    body = trunks.whole(backbone)
+    named = origin_of(backbone).renamed(backbone, body, tensors)
+    needed = set(model.state_dict())
+    heads = head_prefixes(body)
+    spare = {key for key in body.state_dict() if BODY + key not in needed} | {
+        key for key in named if any(below(key, head) for head in heads)
+    }
+    return {BODY + key: tensor for key, tensor in named.items() if key not in spare}

@@ -1,0 +1,90 @@
+"""Maps of several strides from any network of whole pictures: what detectors and segmenters stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from visus.core.errors import UsageError
+from visus.models.origins import origin_of
+
+STRIDES = (8, 16, 32)
+
+
+class Trunk(nn.Module):
+    """A network without its last layers, which gives maps of the wanted strides.
+
+    Its parameters keep the names they have in the whole network, below ``body``, so that weights of the whole one fit.
+
+    Args:
+        name: of the network: our own, or timm's.
+        channels: of the pictures.
+        size: (height, width) of the pictures.
+        options: of the network.
+        strides: of the maps, rising.
+
+    Attributes:
+        widths: channels of each map.
+
+    Raises:
+        UsageError: no such network, or it has no map of one of the strides.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        size: tuple[int, int],
+        options: Mapping[str, Any],
+        strides: Sequence[int] = STRIDES,
+    ) -> None:
+        super().__init__()
+        body = origin_of(name).network(name, 1, channels, size, options)
+        with torch.no_grad():
+            shapes = [tuple(found.shape) for found in _maps(body.eval(), torch.zeros(1, channels, 256, 256))]
+        at = {256 // shape[2]: i for i, shape in enumerate(shapes)}  # of several maps of a stride, the last
+        lacking = [stride for stride in strides if stride not in at]
+        if lacking:
+            raise UsageError(
+                "MODEL-023", f"{name} has no map of stride {lacking[0]}",
+                where=f"its maps have the strides {', '.join(map(str, sorted(at))) or 'of no known kind'}",
+                fix="a network that halves its map step by step: csp, efficientnet_lite0, resnet18",
+            )  # fmt: skip
+        self.at = [at[stride] for stride in strides]
+        self.widths = tuple(shapes[i][1] for i in self.at)
+        if hasattr(body, "prune_intermediate_layers"):
+            body.prune_intermediate_layers(self.at, prune_norm=True, prune_head=True)
+        elif hasattr(body, "head"):
+            del body.head
+        self.body = body.train()
+
+    def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B D h w"]]:
+        """Return a map of each stride."""
+        if hasattr(self.body, "forward_maps"):
+            maps: list[Tensor] = self.body.forward_maps(images)
+            return [maps[i] for i in self.at]
+        return list(self.body.forward_intermediates(images, indices=self.at, intermediates_only=True))
+
+
+def whole(name: str) -> nn.Module:
+    """Return the whole network that a trunk is the lower part of, on no memory: for its names alone."""
+    origin = origin_of(name)
+    with torch.device("meta"):
+        return origin.network(name, 1, 3, origin.usual(name).size, {})
+
+
+def _maps(body: nn.Module, images: Tensor) -> list[Tensor]:
+    """Return every map that a network offers, in the order of its layers."""
+    if hasattr(body, "forward_maps"):
+        return list(body.forward_maps(images))
+    if not hasattr(body, "forward_intermediates"):
+        return []
+    try:
+        maps = body.forward_intermediates(images, intermediates_only=True)
+    except (RuntimeError, AssertionError, TypeError, ValueError):
+        return []  # a network of one picture size, whose maps are all of one stride anyway
+    return [found for found in maps if found.dim() == 4]
