@@ -30,7 +30,7 @@ def test_the_answers_are_divided_by_the_temperature_of_the_card(run):
     picture = np.full((16, 16), 90, np.uint8)
     with torch.no_grad():
         logits = model.network(torch.full((1, 1, 16, 16), 90 / 255).sub(0.5).div(0.5))
-    scores = (logits.double() / model.card.temperature).softmax(1)
+    scores = (logits.double() / model.card.calibration["temperature"]).softmax(1)
     (said,) = model.predict([picture])
     assert said.score == pytest.approx(scores.max().item(), rel=1e-4)
 

@@ -49,7 +49,7 @@ def test_the_model_file_says_what_it_is_and_how_good_it_is(run):
     assert card.classes == ("one", "six", "two")
     assert Score(**card.scores["accuracy"]) == run.scores["accuracy"] and card.split == "test"
     assert card.data["name"] == "photos" and card.data["test"] == 90
-    assert card.temperature != 1.0
+    assert card.calibration["temperature"] != 1.0
 
 
 def test_a_finished_run_is_read_back_from_its_folder(run):

@@ -51,7 +51,8 @@ class Card(BaseModel):
         input: size, channels, fit, mean and std: what the network reads.
         recipe: every setting that trained it, by dotted key.
         scores: measured on ``split``: {name: {value, low, high, n}}.
-        temperature: divides logits before softmax; fitted on the validation part, 1 where it was not.
+        calibration: what was fitted on the validation part for the decoder: ``temperature``, which divides logits
+            before softmax; ``threshold``, the score from which on an object is shown.
         weights: what training started from; ``licences``: of code, weights and data, by name.
         data: name, fingerprint and counts of the data set.
         trace: hashes of some training pictures, by which an evaluation recognises them.
@@ -68,7 +69,7 @@ class Card(BaseModel):
     recipe: dict[str, Any] = {}
     scores: dict[str, dict[str, float]] = {}
     split: str = ""
-    temperature: float = 1.0
+    calibration: dict[str, float] = {}
     weights: str = ""
     licences: dict[str, str] = {}
     data: dict[str, Any] = {}

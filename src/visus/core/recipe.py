@@ -300,6 +300,34 @@ class TargetSettings(Settings):
     std: tuple[_Positive, ...] = ()
 
 
+class DetectSettings(Settings):
+    """How objects are learned and found.
+
+    Attributes:
+        box_loss: name of the loss of a box: ``iou``, ``giou``, ``diou`` or ``ciou``.
+        box_gain: factor of that loss beside the one of the classes.
+        places: how many places learn an object, at most.
+        alpha: power of the score of an object's class, in choosing the places that learn it.
+        beta: power of the overlap with the object, in choosing the places that learn it.
+        candidates: pairs of place and class, those of the highest scores, that go on to suppression.
+        least: score below which nothing is found; what is shown has the score of the best F1 on the validation part.
+        suppression: of boxes of the same object: a name of ``visus list suppressions``.
+        overlap: from which on two boxes are taken for one object.
+        most: objects in a picture.
+    """
+
+    box_loss: str = "giou"
+    box_gain: Annotated[float, Field(ge=0)] = 2.0
+    places: Annotated[int, Field(ge=1)] = 13
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    beta: Annotated[float, Field(ge=0)] = 6.0
+    candidates: Annotated[int, Field(ge=1)] = 1000
+    least: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    suppression: str = "nms"
+    overlap: Annotated[float, Field(gt=0, le=1)] = 0.6
+    most: Annotated[int, Field(ge=1)] = 300
+
+
 class Recipe(Settings):
     """All that is needed to repeat a run, except the data and the code.
 
@@ -345,6 +373,7 @@ class Recipe(Settings):
     augment: AugmentSettings = AugmentSettings()
     data: DataSettings = DataSettings()
     target: TargetSettings = TargetSettings()
+    detect: DetectSettings = DetectSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ema_every: Annotated[int, Field(gt=0)] = 1
     evaluate_every: Annotated[float, Field(ge=0)] = 0.0
@@ -421,7 +450,8 @@ class Facts:
     Attributes:
         annotation: name of the data set's main column: ``label``, ``labels``, ``numbers``.
         classes: names, in dense order.
-        counts: training samples that show each class.
+        counts: training samples that show each class; of objects, how many there are.
+        objects: (height, width) of up to 2,000 training objects, in pixels of their pictures.
         means, deviations: of each number over the training part, standard deviations.
         train: training samples.
         sizes: (N, 2) int (height, width) of up to 200 training pictures.
@@ -446,6 +476,7 @@ class Facts:
     minutes: float | None = None
     means: tuple[float, ...] = ()
     deviations: tuple[float, ...] = ()
+    objects: tuple[tuple[float, float], ...] = ()
     wanted: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -179,6 +179,10 @@ class Prediction(Protocol):
         """Return plain values with the field's names."""
         ...
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the lines of a table that say the same: the same names in each, at least one line."""
+        ...
+
 
 class Metric(Protocol):
     """Sums that can be merged: over batches, over ranks, over resumed evaluations."""

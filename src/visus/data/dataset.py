@@ -149,10 +149,14 @@ class Dataset:
             return np.arange(len(self))
         return np.flatnonzero(self.split == SPLITS.index(split))
 
+    def known(self) -> tuple[str, ...]:
+        """Return the names of all that is known of each picture: columns, ``objects``, ``class_map``."""
+        marked = {"objects": self.objects, "class_map": self.maps}
+        return (*self.columns, *(name for name, held in marked.items() if held is not None))
+
     def column(self) -> str:
         """Return the name of what is known of each picture, from which the task follows."""
-        marked = "objects" if self.objects is not None else "class_map" if self.maps is not None else ""
-        return next(iter(self.columns), marked)
+        return next(iter(self.known()), "")
 
     def fingerprint(self) -> str:
         """Return a hash of names, labels, splits, and each picture's pixels, or its file's size; see ``stamps``."""

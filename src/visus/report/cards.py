@@ -92,10 +92,12 @@ def _limits(card: Card) -> Rows:
         rows.append(
             ("closed world", f"it knows {known} and nothing else: a picture of anything else is given one of them")
         )
-        fitted = f"logits are divided by {card.temperature:.3g}, fitted on the validation part"
-        rows.append(
-            ("certainty", fitted if card.temperature != 1 else "as the network says; no temperature was fitted")
-        )
+        temperature = card.calibration.get("temperature", 1.0)
+        fitted = f"logits are divided by {temperature:.3g}, fitted on the validation part"
+        rows.append(("certainty", fitted if temperature != 1 else "as the network says; no temperature was fitted"))
+    if "threshold" in card.calibration:
+        shown = f"objects are shown from a score of {card.calibration['threshold']:.2f} on"
+        rows.append(("threshold", f"{shown}, the best F1 on the validation part"))
     if card.scores:
         part = f"the {spoken(card.split)} part" if card.split else "the measured part"
         rows.append(("reach", f"its scores hold for pictures like those of {part}, taken the same way"))

@@ -31,7 +31,7 @@ def whole_pictures(facts: Facts) -> Iterator[Choice]:
     name = str(facts.wanted.get("model.name", ""))
     weights = facts.wanted.get("model.weights")
     small = shorter_side(facts) <= SMALL
-    yield Choice("input.channels", facts.channels, _CHANNELS.get(facts.channels, f"the pictures have {facts.channels}"))
+    yield Choice("input.channels", facts.channels, CHANNELS.get(facts.channels, f"the pictures have {facts.channels}"))
     if weights not in (None, "none"):
         yield from fine_tuning(facts, name or PRETRAINED, str(weights))
     elif name and weights is None and weights_at_hand(name) is not None:
@@ -228,7 +228,7 @@ def weights_at_hand(name: str) -> WeightCard | None:
     return card if card.file is not None and card.commercial else None
 
 
-_CHANNELS = {1: "every picture looked at is grey", 3: "colour pictures"}
+CHANNELS = {1: "every picture looked at is grey", 3: "colour pictures"}
 _SIDE = re.compile(r"\b(left|right|clockwise|counterclockwise)\b|_(left|right)|(left|right)_")
 _DIGITS = frozenset({"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"})
 

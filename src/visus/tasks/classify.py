@@ -54,6 +54,11 @@ class ClassPrediction:
         several = {} if self.shown is None else {"labels": list(self.shown)}
         return {"label": self.label, "score": self.score, **several, "scores": dict(self.top)}
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one line: label, score and, where there may be several, the labels between semicolons."""
+        several = {} if self.shown is None else {"labels": ";".join(self.shown)}
+        return [{"label": self.label, "score": self.score, **several}]
+
 
 class Classify:
     """One class a picture (column ``label``, softmax), or several (column ``labels``, a sigmoid each).

@@ -43,6 +43,10 @@ class NumbersPrediction:
         alone = {"value": next(iter(values.values()))} if len(values) == 1 else {}
         return {**alone, "values": values}
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one line: the numbers by name."""
+        return [dict(self.json()["values"])]
+
 
 class Regress:
     """Numbers of a picture (column ``numbers``); what is unknown (NaN) counts neither in the loss nor below it.

@@ -34,6 +34,8 @@ LENGTHS = ("minutes", "epochs", "steps")
 USUAL_EPOCHS = 10.0
 LOOKED_AT = 200
 """Pictures whose size is looked at before anything is chosen."""
+OBJECTS = 2000
+"""Objects whose size is looked at."""
 
 
 def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None = None) -> Recipe:
@@ -134,8 +136,8 @@ def task_for(dataset: Dataset, wanted: str) -> str:
         UsageError: none does, or the wanted one reads something else.
     """
     readers = {name: TASKS[name].reads for name in TASKS}
-    fitting = [name for name, reads in readers.items() if set(reads) & set(dataset.columns)]
-    there = ", ".join(dataset.columns) or "pictures without labels"
+    fitting = [name for name, reads in readers.items() if set(reads) & set(dataset.known())]
+    there = ", ".join(dataset.known()) or "pictures without labels"
     if not wanted:
         if not fitting:
             raise UsageError("USE-007", f"no task learns from {there}")
@@ -162,11 +164,12 @@ def facts(dataset: Dataset, settled: Recipe, wanted: Mapping[str, Any]) -> Facts
     train = dataset.indices("train")
     sizes, channels, dtype = _seen(dataset, train)
     counts, means, deviations = _targets(dataset, train)
+    objects = _objects(dataset, train)
     return Facts(
         annotation=dataset.column(), classes=dataset.classes or dataset.numbers, counts=counts, means=means,
         deviations=deviations, train=len(train), sizes=sizes, channels=channels, dtype=dtype, device=settled.device,
         cores=torch.get_num_threads(), fast_bfloat16=hardware.fast_bfloat16(settled.device), minutes=settled.minutes,
-        wanted=wanted,
+        objects=objects, wanted=wanted,
     )  # fmt: skip
 
 
@@ -235,10 +238,23 @@ def _targets(
         return tuple(np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).tolist()), (), ()
     if column == "labels":
         return tuple((dataset.columns["labels"][train] == 1).sum(0).tolist()), (), ()
+    if dataset.objects is not None:
+        shown = dataset.objects.take(train).labels
+        return tuple(np.bincount(shown[shown >= 0], minlength=len(dataset.classes)).tolist()), (), ()
     if column == "numbers":
         values = np.ma.masked_invalid(dataset.columns["numbers"][train].astype(np.float64))
         return (), tuple(values.mean(0).filled(0.0).tolist()), tuple(values.std(0).filled(1.0).tolist())
     return (), (), ()
+
+
+def _objects(dataset: Dataset, train: NDArray[np.int64]) -> tuple[tuple[float, float], ...]:
+    """Return (height, width) of some training objects."""
+    if dataset.objects is None:
+        return ()
+    boxes = dataset.objects.take(train).boxes
+    spread = np.linspace(0, len(boxes) - 1, min(OBJECTS, len(boxes))).astype(np.int64)
+    sizes = (boxes[spread, 2:] - boxes[spread, :2])[:, ::-1]
+    return tuple((float(height), float(width)) for height, width in sizes)
 
 
 def _seen(dataset: Dataset, train: NDArray[np.int64]) -> tuple[tuple[tuple[int, int], ...], int, str]:

@@ -100,7 +100,7 @@ def load(path: str | Path, *, model: str | nn.Module | None = None, precision: s
     task = TASKS[card.task](recipe, card.classes)
     network = network_of(card, model)
     fit(network, tensors, str(path), whole=True)
-    task.calibrate({"temperature": card.temperature})
+    task.calibrate(card.calibration)
     return Model(path, card, recipe, task, placed(network.eval(), place(recipe)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,7 +113,10 @@ def in_order(dataset: Dataset, classes: Sequence[str]) -> Dataset:
         wide = np.zeros((len(dataset), len(classes)), columns["labels"].dtype)
         wide[:, place] = columns["labels"]
         columns["labels"] = wide
-    return dataset.with_(columns=columns, classes=tuple(classes))
+    objects = dataset.objects
+    if objects is not None:
+        objects = replace(objects, labels=np.where(objects.labels >= 0, place[np.maximum(objects.labels, 0)], -1))
+    return dataset.with_(columns=columns, objects=objects, classes=tuple(classes))
 
 
 def _readable(trained: DataSettings, data: str | Path) -> DataSettings:
@@ -127,10 +130,10 @@ def _readable(trained: DataSettings, data: str | Path) -> DataSettings:
 def _check_column(model: Model, dataset: Dataset) -> None:
     wanted = model.recipe.target.column
     reads = (wanted,) if wanted else model.task.reads
-    if not set(reads) & set(dataset.columns):
+    if not set(reads) & set(dataset.known()):
         raise DataError(
             "DATA-091", f"{dataset.name} does not say what the model was trained for",
-            where=f"it has {', '.join(dataset.columns) or 'no labels'}; the model reads {' or '.join(reads)}",
+            where=f"it has {', '.join(dataset.known()) or 'no labels'}; the model reads {' or '.join(reads)}",
             fix="data that states it: in class folders, or in a table's column of that name",
         )  # fmt: skip
 

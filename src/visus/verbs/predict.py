@@ -59,13 +59,8 @@ class Predictions:
         }
 
     def table(self) -> Table:
-        """Return a line a file: its plain values, lists joined by ``;``, and several numbers by their names."""
-        rows = []
-        for row in self.json()["predictions"]:
-            flat = {k: ";".join(v) if isinstance(v, list) else v for k, v in row.items() if not isinstance(v, dict)}
-            if len(flat) == 1:
-                flat |= {name: value for v in row.values() if isinstance(v, dict) for name, value in v.items()}
-            rows.append(flat)
+        """Return a line a file, or a line an object that was found in it."""
+        rows = [{"file": file, **line} for file, said in self if said is not None for line in said.rows()]
         return Table("", tuple(rows[0]) if rows else ("file",), [tuple(row.values()) for row in rows])
 
     def csv(self) -> str:

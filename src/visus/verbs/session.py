@@ -137,7 +137,7 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float], compar
         result = replace(result, without_leaks=_without_leaks(run, dataset, metric, result, comparing))
         seconds["leaks"] = time.perf_counter() - began
         measured = {name: score.json() for name, score in scores.items()}
-        told = card.model_copy(update={"scores": measured, "split": split, **said})
+        told = card.model_copy(update={"scores": measured, "split": split, "calibration": said})
         write_model(result.best, tensors, told)
         result = _report(run, dataset, metric, told, result)
     device.most([0])  # no rank leaves before the leader has written

@@ -1,0 +1,79 @@
+"""What detection chooses for the data and the machine at hand, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median, quantiles
+
+from visus.core.recipe import Choice, Facts, ModelSettings
+from visus.models.detectors import DETECTORS
+from visus.models.weights import card_of
+from visus.tasks._choices import CHANNELS, batch, mirroring, optimiser, weights_at_hand
+
+PRETRAINED = "anchor_free:efficientnet_lite0"
+SIDES = (320, 416, 512, 640, 768, 896, 1024, 1280)
+SEEN = 20.0
+"""Pixels that the smaller objects should have across when the network reads them."""
+STEP = 32
+"""Pixels that divide both sides of what the network reads: the stride of its coarsest map."""
+
+
+def choices(facts: Facts) -> Iterator[Choice]:
+    """Yield the settings for a network that finds objects."""
+    size, why = picture_size(facts)
+    yield Choice("input.channels", facts.channels, CHANNELS.get(facts.channels, f"the pictures have {facts.channels}"))
+    yield Choice("input.size", list(size), why)
+    yield Choice("input.fit", "pad", "nothing of a picture is cut away, and objects keep their shape")
+    yield Choice("loss.name", "varifocal", "learns from every place, and dwells on those that matter")
+    yield from _network(facts)
+    yield batch(facts, 16 if facts.train >= 1000 else 8)
+    yield from optimiser(
+        facts,
+        Choice("optim.name", "adamw", "little to tune"),
+        Choice("optim.lr", 2e-3, "learned most on blood cells"),
+        Choice("optim.weight_decay", 0.05, "usual for adamw from scratch"),
+        Choice("optim.clip", 10.0, "early gradients are large: few places know an object"),
+    )
+    yield Choice("schedule.name", "cosine", "ends at a rate of zero")
+    yield Choice("schedule.warmup", 0.05, "which place learns what is decided by the network itself")
+    yield Choice("ema", 0.998, "averaged weights judge better before the rate has fallen")
+    yield Choice("augment.scale", [0.7, 1.4], "objects are met nearer and farther")
+    yield Choice("augment.brightness", 0.2, "light varies")
+    yield Choice("augment.contrast", 0.2, "light varies")
+    yield Choice("augment.saturation", 0.2, "light varies")
+    yield from mirroring(facts)
+    if facts.minutes is None:
+        yield Choice("epochs", 100.0, "a detector needs many looks at each picture")
+
+
+def picture_size(facts: Facts) -> tuple[tuple[int, int], str]:
+    """Return (height, width) at which pictures are read, with the reason.
+
+    The shape is that of the median picture, and the longer side the smallest at which nine of ten objects are at least
+    20 pixels across, no longer than the pictures themselves.
+    """
+    height = median(size[0] for size in facts.sizes) if facts.sizes else 320.0
+    width = median(size[1] for size in facts.sizes) if facts.sizes else 320.0
+    longer = max(height, width)
+    across = sorted(min(size) for size in facts.objects if min(size) > 0)
+    small = quantiles(across, n=10)[0] if len(across) > 1 else SEEN * longer / SIDES[0]
+    affordable = [side for side in SIDES if side <= longer] or [SIDES[0]]
+    side = next((side for side in affordable if small * side / longer >= SEEN), affordable[-1])
+    high, wide = (max(STEP, STEP * round(side * part / longer / STEP)) for part in (height, width))
+    return (high, wide), f"nine of ten objects are {small * side / longer:.0f} pixels across or more"
+
+
+def _network(facts: Facts) -> Iterator[Choice]:
+    """Yield the network and what its weights expect of a picture."""
+    wanted = facts.wanted.get("model.weights")
+    name = str(facts.wanted.get("model.name", "")) or PRETRAINED
+    at_hand = weights_at_hand(name) is not None if name.partition(":")[0] in DETECTORS else False
+    weights = str(wanted) if wanted is not None else "default" if at_hand else "none"
+    card = card_of(ModelSettings(name=name, weights=weights))
+    mean, std = card.statistics(facts.channels)
+    yield Choice("model.name", name, "features from ImageNet that come with visus, and a head of our own")
+    yield Choice("model.weights", weights, f"{card.name}, {card.licence}" if weights != "none" else "starts fresh")
+    yield Choice("input.mean", list(mean), f"what {card.name} expects" if weights != "none" else "usual")
+    yield Choice("input.std", list(std), f"what {card.name} expects" if weights != "none" else "usual")
+    if weights != "none":
+        yield Choice("model.layer_decay", 0.85, "lower layers fit already and move less")

@@ -1,0 +1,240 @@
+"""The task of detection: from pictures with boxes to objects with names and scores."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visus.core.annotations import Annotation, Boxes, Stated
+from visus.core.recipe import Choice, Facts, Recipe
+from visus.core.sample import Sample, Samples
+from visus.core.task import Batch, Prediction, Raw, Term, Transform
+from visus.metrics.detection import Detection
+from visus.models.detectors import DETECTORS
+from visus.models.origins import backbone_of
+from visus.tasks._scores import chosen
+from visus.tasks.detect.choices import choices
+from visus.tasks.detect.decoding import Found, candidates, finish, joined, mirrored
+from visus.tasks.detect.places import IGNORED, UNIT
+
+NOTHING = -1
+"""Label of a row of the targets that is there only because another picture has more objects."""
+
+
+class Reading(Protocol):
+    """How one kind of network is learned from and read: a file of this folder offers it as ``READING(recipe)``."""
+
+    def losses(self, model: nn.Module, batch: Batch) -> dict[str, Term]:
+        """Return every loss as a sum in the unit of objects."""
+        ...
+
+    def answer(self, model: nn.Module, images: Float[Tensor, "B C H W"]) -> tuple[Tensor, Tensor]:
+        """Return boxes (B, A, 4) xyxy in pixels, and the score of each class there (B, A, K)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects found in one picture, the highest score first.
+
+    Attributes:
+        boxes: (N, 4) xyxy in pixels.
+        labels: (N,) names of classes.
+        scores: (N,) in [0, 1].
+    """
+
+    boxes: Tensor
+    labels: tuple[str, ...]
+    scores: Tensor
+
+    def home(self, frame: Tensor) -> Objects:
+        """Return the objects in original pixels."""
+        at = torch.arange(len(self.labels))
+        return replace(self, boxes=_moved(self.boxes.double(), frame.double().cpu(), at))
+
+    def json(self) -> dict[str, Any]:
+        """Return boxes, labels and scores."""
+        boxes = [[round(side, 2) for side in box] for box in self.boxes.tolist()]
+        return {"boxes": boxes, "labels": list(self.labels), "scores": self.scores.tolist()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a line an object, and an empty one for a picture without any."""
+        said = self.json()
+        lines = [
+            {"label": label, "score": score, **dict(zip(("x0", "y0", "x1", "y1"), box, strict=True))}
+            for box, label, score in zip(said["boxes"], said["labels"], said["scores"], strict=True)
+        ]
+        return lines or [dict.fromkeys(("label", "score", "x0", "y0", "x1", "y1"), "")]
+
+
+class Detect:
+    """Objects of known classes, each in an upright box.
+
+    Args:
+        recipe: its settings.
+        classes: names, in the order of the outputs.
+
+    Raises:
+        UsageError: a score that this task does not have or that should be small.
+    """
+
+    name = "detect"
+    reads = ("objects",)
+    scores = Detection.SCORES
+    players: Mapping[str, str] = {"model": ""}
+    group = 1
+
+    def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
+        self.recipe, self.classes = recipe, tuple(classes)
+        self.score = chosen(recipe.score, "map", Detection.SCORES)
+        self.threshold = recipe.detect.least
+
+    @staticmethod
+    def defaults(facts: Facts) -> Iterator[Choice]:
+        """Yield the settings this task would choose, each with its reason."""
+        yield from choices(facts)
+
+    def model(self) -> nn.Module:
+        """Return the network.
+
+        Raises:
+            UsageError: also for a loss that does not fit the task, before anything is trained.
+        """
+        from visus.models.building import build
+
+        recipe = self.recipe
+        _ = self._reading
+        shape = len(self.classes), recipe.input.channels, recipe.input.size
+        return build(recipe.model, *shape, recipe.data.accept, seed=recipe.seed)
+
+    def transforms(self, train: bool) -> Transform:
+        """Return what prepares pictures for training or for judging."""
+        from visus.transforms.pipeline import build
+
+        return build(self.recipe.input, self.recipe.augment if train else None)
+
+    def collate(self, samples: Samples) -> Batch:
+        """Return images (B, C, H, W) and, where they are known, ``boxes`` (B, M, 4), ``labels`` (B, M) and ``stated``.
+
+        Rows beyond a picture's objects have the label -1; regions in which nothing is counted, and objects of unknown
+        class, -2.
+        """
+        assert isinstance(samples.images, Tensor), "the transform of this task makes all pictures one size"
+        targets: dict[str, Any] = {}
+        if "boxes" in samples.columns:
+            marked = [each for each in samples.columns["boxes"] if isinstance(each, Boxes)]
+            most = max((len(each.labels) for each in marked), default=0)
+            boxes = torch.zeros(len(marked), most, 4)
+            labels = torch.full((len(marked), most), NOTHING)
+            for row, each in enumerate(marked):
+                boxes[row, : len(each.labels)] = each.xyxy
+                uncounted = (each.labels < 0) | each.crowd if each.crowd is not None else each.labels < 0
+                labels[row, : len(each.labels)] = each.labels.where(~uncounted, IGNORED)
+            targets = {"boxes": boxes, "labels": labels, "stated": list(samples.columns["stated"])}
+        return Batch(
+            (samples.images,), targets, samples.ids, samples.indices, samples.frames, originals=samples.originals
+        )
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return how many objects there are, each picture counting as one more."""
+        return {UNIT: (batch.targets["labels"] >= 0).sum() + len(batch)}
+
+    def losses(self, model: nn.Module, batch: Batch, player: str, step: int) -> dict[str, Term]:
+        """Return the losses of the network's kind."""
+        return self._reading.losses(model, batch)
+
+    def raw(self, model: nn.Module, batch: Batch) -> Raw:
+        """Return candidates in present pixels: ``boxes`` (B, T, 4), ``scores`` (B, T) and ``labels`` (B, T).
+
+        With ``flips`` those of the mirrored pictures are among them.
+        """
+        (images,) = batch.inputs
+        limits = _limits(batch, images)
+        raws = [candidates(*self._reading.answer(model, images), limits, self.recipe.detect)]
+        if self.recipe.flips:
+            width = images.shape[-1]
+            turned = limits.clone()
+            turned[:, 0], turned[:, 2] = width - limits[:, 2], width - limits[:, 0]
+            said = candidates(*self._reading.answer(model, images.flip(-1)), turned, self.recipe.detect)
+            raws.append(mirrored(said, width))
+        return self.merge(raws)
+
+    def merge(self, raws: Sequence[Raw]) -> Raw:
+        """Return the candidates of several views together."""
+        return joined(list(raws))
+
+    def decode(self, raw: Raw) -> list[Objects]:
+        """Return the objects of each picture from the calibrated score on."""
+        found = []
+        for boxes, scores, labels in self._finish(raw):
+            shown = scores >= self.threshold
+            names = tuple(self.classes[k] for k in labels[shown].tolist())
+            found.append(Objects(boxes[shown], names, scores[shown]))
+        return found
+
+    def calibrate(self, said: Mapping[str, float]) -> None:
+        """Take the score from which on an object is shown."""
+        self.threshold = said.get("threshold", self.recipe.detect.least)
+
+    def annotations(self, columns: Mapping[str, Any], i: int) -> dict[str, Annotation]:
+        """Return the objects that record ``i`` is known to show."""
+        return {"stated": columns["stated"][i]} if "stated" in columns else {}
+
+    def metric(self) -> Detection:
+        """Return an empty metric."""
+        return Detection(self.classes, score=self.score, resamples=self.recipe.resamples, finish=self._finish)
+
+    def draw(self, sample: Sample, prediction: Prediction) -> NDArray[np.uint8]:
+        """Return the picture with what was found."""
+        from visus.tasks._drawing import boxed
+
+        assert isinstance(prediction, Objects)
+        stated = sample.annotations.get("stated")
+        truth = stated if isinstance(stated, Stated) else None
+        return boxed(sample, prediction.boxes, prediction.labels, prediction.scores, truth, self.classes)
+
+    def _finish(self, raw: Raw) -> list[Found]:
+        return finish(raw, self.recipe.detect)
+
+    @cached_property
+    def _reading(self) -> Reading:
+        kind = DETECTORS[backbone_of(self.recipe.model.name)[0]].reading
+        reading: Reading = importlib.import_module(f"visus.tasks.detect.{kind}").READING(self.recipe)
+        return reading
+
+
+def _limits(batch: Batch, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 4"]:
+    """Return xyxy of what of each frame is picture: its original's outline, moved into present pixels and cut."""
+    height, width = images.shape[2:]
+    whole = torch.tensor([0.0, 0.0, float(width), float(height)]).expand(len(batch), 4)
+    if batch.originals is None:
+        return whole.to(images.device)
+    sizes = batch.originals.double()
+    corners = torch.cat([torch.zeros_like(sizes), sizes.flip(1)], 1)
+    inward = torch.linalg.inv(batch.frames.double().cpu())
+    moved = _moved(corners, inward, torch.arange(len(batch))).float()
+    low, high = whole[:, :2], whole[:, 2:]
+    cut = torch.cat([moved[:, :2].maximum(low).minimum(high), moved[:, 2:].maximum(low).minimum(high)], 1)
+    return cut.to(images.device)
+
+
+def _moved(boxes: Tensor, matrices: Tensor, at: Tensor) -> Tensor:
+    """Return the tight boxes of xyxy boxes moved by (3, 3) matrices: the one for all, or one for each."""
+    matrix = matrices if matrices.dim() == 2 else matrices[at]
+    x0, y0, x1, y1 = boxes.unbind(1)
+    corners = torch.stack([torch.stack([x, y, torch.ones_like(x)], 1) for x in (x0, x1) for y in (y0, y1)], 1)
+    lifted = corners @ matrix.transpose(-1, -2)
+    flat = lifted[..., :2] / lifted[..., 2:]
+    return torch.cat([flat.amin(1), flat.amax(1)], 1)
+
+
+TASK = Detect
