@@ -286,8 +286,8 @@ class Task(Protocol):
         """Take what ``Metric.calibration`` found on held-out data, or what a model file remembers of it."""
         ...
 
-    def annotations(self, columns: Mapping[str, NDArray[np.generic]], i: int) -> dict[str, Annotation]:
-        """Return what a data set's columns know of record ``i``, for ``draw``."""
+    def annotations(self, columns: Mapping[str, Any], i: int) -> dict[str, Annotation]:
+        """Return what a data set's columns, and what is marked on its pictures, know of record ``i``, for ``draw``."""
         ...
 
     def metric(self) -> Metric:

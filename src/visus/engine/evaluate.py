@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from visus.core.errors import ResourceError
 from visus.core.task import Batch, Feed, Metric, Raw, Task
@@ -55,7 +55,7 @@ def judge(
 def answers(
     task: Task, model: nn.Module, batches: Iterable[Batch], device: Device, micro: int = 0
 ) -> Iterator[tuple[Batch, Raw]]:
-    """Yield what a model says of batches, in parts that fit in memory: (part on the device, answer in float32).
+    """Yield what a model says of batches, in parts that fit in memory: (part on the device, its answer, reals in float32).
 
     The model judges meanwhile, and trains again afterwards where it did.  What runs out of memory is tried again with
     half the rows, and so is all that follows.
@@ -74,7 +74,7 @@ def answers(
                 try:
                     part = part.to(device.device, device.memory_format)
                     with torch.no_grad(), device.autocast():
-                        raw = {name: tensor.float() for name, tensor in task.raw(model, part).items()}
+                        raw = {name: _widened(said) for name, said in task.raw(model, part).items()}
                 except RuntimeError as error:
                     if not out_of_memory(error):
                         raise
@@ -85,6 +85,10 @@ def answers(
                     continue
                 yield part, raw
                 at += len(part)
+
+
+def _widened(said: Tensor) -> Tensor:
+    return said.float() if said.is_floating_point() else said
 
 
 @contextmanager

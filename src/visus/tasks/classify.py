@@ -172,7 +172,7 @@ class Classify:
         """Take the temperature by which logits are divided from now on."""
         self.temperature = said.get("temperature", 1.0)
 
-    def annotations(self, columns: Mapping[str, NDArray[np.generic]], i: int) -> dict[str, Annotation]:
+    def annotations(self, columns: Mapping[str, Any], i: int) -> dict[str, Annotation]:
         """Return the class, or the classes, of record ``i``; nothing where they are unknown."""
         if self.column not in columns:
             return {}

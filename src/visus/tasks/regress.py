@@ -147,7 +147,7 @@ class Regress:
     def calibrate(self, said: Mapping[str, float]) -> None:
         """Take nothing: numbers are decoded as they are."""
 
-    def annotations(self, columns: Mapping[str, NDArray[np.generic]], i: int) -> dict[str, Annotation]:
+    def annotations(self, columns: Mapping[str, Any], i: int) -> dict[str, Annotation]:
         """Return the numbers of record ``i``."""
         return {"numbers": Numbers(torch.as_tensor(np.asarray(columns["numbers"][i])))} if "numbers" in columns else {}
 

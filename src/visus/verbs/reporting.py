@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from visus.core.sample import Sample
 from visus.core.task import Metric, Prediction
 from visus.data.dataset import SPLITS, Dataset
+from visus.data.marked import columns
 from visus.data.pixels import pictures
 from visus.engine import loop
 from visus.engine.device import Device
@@ -86,19 +88,27 @@ def _gallery(run: loop.Run, dataset: Dataset, metric: Metric) -> list[Picture]:
     for title, indices in chosen.items():
         for i in indices:
             if i in predictions:
-                image = source.take(np.array([i]), lambda index: None).images[0]
-                sample = Sample(dataset.ids[i], image, run.task.annotations(dataset.columns, i))
+                taken = source.take(np.array([i]), lambda index: None)
+                image = taken.images[0]
+                sample = Sample(dataset.ids[i], image, run.task.annotations(_known(dataset, i, taken.originals), i))
                 shown.append(Picture(title, dataset.ids[i], run.task.draw(sample, predictions[i])))
     return shown
+
+
+def _known(dataset: Dataset, i: int, originals: NDArray[np.int64]) -> dict[str, Any]:
+    """Return what is known of record ``i``: the columns, and by its number what is marked on it."""
+    marked = columns(dataset.objects, np.array([i]), originals, [(int(originals[0, 0]), int(originals[0, 1]))])
+    return {**dataset.columns, **{name: {i: values[0]} for name, values in marked.items()}}
 
 
 def _predictions(
     run: loop.Run, dataset: Dataset, indices: np.ndarray[Any, np.dtype[np.int64]]
 ) -> dict[int, Prediction]:
-    """Return what the model says of some records, by this process alone."""
+    """Return what the model says of some records, in their original pixels, by this process alone."""
     said: dict[int, Prediction] = {}
     alone = Device(run.device.device, run.device.precision, run.device.memory_format)
     with feed(dataset, indices, run.task, run.recipe, alone, train=False) as few:
         for part, raw in answers(run.task, run.state.model, few.sweep(), alone, run.micro(run.state.progress.step)):
-            said |= dict(zip(part.indices.tolist(), run.task.decode(raw), strict=True))
+            for i, frame, found in zip(part.indices.tolist(), part.frames, run.task.decode(raw), strict=True):
+                said[i] = found.home(frame)
     return said

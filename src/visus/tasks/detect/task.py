@@ -137,8 +137,7 @@ class Detect:
             labels = torch.full((len(marked), most), NOTHING)
             for row, each in enumerate(marked):
                 boxes[row, : len(each.labels)] = each.xyxy
-                uncounted = (each.labels < 0) | each.crowd if each.crowd is not None else each.labels < 0
-                labels[row, : len(each.labels)] = each.labels.where(~uncounted, IGNORED)
+                labels[row, : len(each.labels)] = each.labels.where((each.labels >= 0) & ~each.crowd, IGNORED)
             targets = {"boxes": boxes, "labels": labels, "stated": list(samples.columns["stated"])}
         return Batch(
             (samples.images,), targets, samples.ids, samples.indices, samples.frames, originals=samples.originals
@@ -216,15 +215,13 @@ def _limits(batch: Batch, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 
     """Return xyxy of what of each frame is picture: its original's outline, moved into present pixels and cut."""
     height, width = images.shape[2:]
     whole = torch.tensor([0.0, 0.0, float(width), float(height)]).expand(len(batch), 4)
-    if batch.originals is None:
-        return whole.to(images.device)
     sizes = batch.originals.double()
     corners = torch.cat([torch.zeros_like(sizes), sizes.flip(1)], 1)
     inward = torch.linalg.inv(batch.frames.double().cpu())
     moved = _moved(corners, inward, torch.arange(len(batch))).float()
     low, high = whole[:, :2], whole[:, 2:]
     cut = torch.cat([moved[:, :2].maximum(low).minimum(high), moved[:, 2:].maximum(low).minimum(high)], 1)
-    return cut.to(images.device)
+    return torch.where((sizes > 0).all(1, keepdim=True), cut, whole).to(images.device)
 
 
 def _moved(boxes: Tensor, matrices: Tensor, at: Tensor) -> Tensor:
