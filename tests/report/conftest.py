@@ -81,7 +81,8 @@ def digits() -> Story:
         card=Card(
             visus="0.1.0", task="classify", architecture=Architecture(name="cnn", outputs=10), classes=NAMES,
             input=InputSettings(size=(8, 8), channels=1), recipe=recipe.flat(), scores={"accuracy": accuracy.json()},
-            split="test", calibration={"temperature": 1.1}, licences={"data": "CC BY 4.0"}, data={"name": "digits"}, step=240,
+            split="test", calibration={"temperature": 1.1}, licences={"data": "CC BY 4.0"}, data={"name": "digits"},
+            step=240,
         ),
         data={"name": "digits", "format": "folder", "evidence": "10 class folders", "notes": ["validation was carved"],
               "items": {"train": 1200, "val": 150, "test": 447}, "counts": counts,

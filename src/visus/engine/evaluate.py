@@ -55,7 +55,7 @@ def judge(
 def answers(
     task: Task, model: nn.Module, batches: Iterable[Batch], device: Device, micro: int = 0
 ) -> Iterator[tuple[Batch, Raw]]:
-    """Yield what a model says of batches, in parts that fit in memory: (part on the device, its answer, reals in float32).
+    """Yield what a model says of batches, in parts that fit in memory: (part on the device, its answer in float32).
 
     The model judges meanwhile, and trains again afterwards where it did.  What runs out of memory is tried again with
     half the rows, and so is all that follows.

@@ -57,9 +57,9 @@ def still(model: nn.Module, held: Collection[str]) -> list[nn.Module]:
 def layers(model: nn.Module) -> list[list[str]]:
     """Return the names of the parameters by stage, from the picture to the head, each exactly once.
 
-    timm's networks say what their stages are.  A detector's are those of its backbone, and one for all else.  In any other a stage is a child of the network, in the order of
-    definition; where at most two children are sequences, their elements are stages of their own.  Parameters of norms
-    alone join the stage before them.
+    timm's networks say what their stages are.  A detector's are those of its backbone, and one for all else.  In any
+    other a stage is a child of the network, in the order of definition; where at most two children are sequences, their
+    elements are stages of their own.  Parameters of norms alone join the stage before them.
     """
     if hasattr(getattr(model, "backbone", None), "body"):
         below_ = layers(model.backbone.body)

@@ -29,9 +29,7 @@ class Pyramid(nn.Module):
         2018, section 3.1 (and back).
     """
 
-    def __init__(
-        self, inputs: Sequence[int], width: int, blocks: int, norm: Normalisation, act: Activation
-    ) -> None:
+    def __init__(self, inputs: Sequence[int], width: int, blocks: int, norm: Normalisation, act: Activation) -> None:
         super().__init__()
         steps = len(inputs) - 1
         self.enter = nn.ModuleList(Unit(each, width, 1, 1, norm, act) for each in inputs)
@@ -39,7 +37,7 @@ class Pyramid(nn.Module):
         self.halve = nn.ModuleList(Unit(width, width, 3, 2, norm, act) for _ in range(steps))
         self.up = nn.ModuleList(_mixing(width, blocks, norm, act) for _ in range(steps))
 
-    def forward(self, maps: Sequence[Float[Tensor, "B D h w"]]) -> list[Float[Tensor, "B W h w"]]:
+    def forward(self, maps: Sequence[Float[Tensor, "B _ _ _"]]) -> list[Float[Tensor, "B W _ _"]]:
         """Return the maps, each of its own size and of ``width`` channels."""
         told = [enter(each) for enter, each in zip(self.enter, maps, strict=True)]
         for i in range(len(told) - 2, -1, -1):

@@ -62,7 +62,7 @@ class Trunk(nn.Module):
             del body.head
         self.body = body.train()
 
-    def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B D h w"]]:
+    def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Return a map of each stride."""
         if hasattr(self.body, "forward_maps"):
             maps: list[Tensor] = self.body.forward_maps(images)

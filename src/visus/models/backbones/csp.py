@@ -59,9 +59,7 @@ class Unit(nn.Sequential):
         norm, act: by name.
     """
 
-    def __init__(
-        self, inputs: int, width: int, kernel: int, stride: int, norm: Normalisation, act: Activation
-    ) -> None:
+    def __init__(self, inputs: int, width: int, kernel: int, stride: int, norm: Normalisation, act: Activation) -> None:
         super().__init__(
             convolution(inputs, width, kernel, stride, bias=norm == "none"), normalisation(norm, width), activation(act)
         )
@@ -119,7 +117,7 @@ class CrossStagePartialNetwork(nn.Module):
         self.widths = tuple(widths)
         self.head = nn.Linear(widths[-1], outputs)
 
-    def forward_maps(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B D h w"]]:
+    def forward_maps(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Return the maps of strides 2, 4, 8, 16 and 32."""
         maps = list[Tensor]()
         for stage in self.stages:

@@ -20,7 +20,12 @@ from visus.models.detectors import Detector
 from visus.models.pyramid import Pyramid
 from visus.models.trunks import STRIDES, Trunk
 
-SIZES = {"nano": (0.5, 1.0, 64, 1), "small": (0.75, 1.0, 96, 1), "medium": (1.0, 1.5, 128, 2), "large": (1.5, 2.0, 192, 3)}
+SIZES = {
+    "nano": (0.5, 1.0, 64, 1),
+    "small": (0.75, 1.0, 96, 1),
+    "medium": (1.0, 1.5, 128, 2),
+    "large": (1.5, 2.0, 192, 3),
+}
 """Factors of width and depth of the backbone ``csp``, channels of pyramid and head, blocks in the pyramid."""
 
 PRIOR = 0.01
@@ -91,9 +96,7 @@ class AnchorFree(nn.Module):
         self.pyramid = Pyramid(trunk.widths, width, blocks, norm, act)
         self.head = nn.ModuleList(Branches(width, layers, outputs, norm, act) for _ in STRIDES)
 
-    def forward(
-        self, images: Float[Tensor, "B C H W"]
-    ) -> tuple[Float[Tensor, "B A K"], Float[Tensor, "B A 4"]]:
+    def forward(self, images: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B A K"], Float[Tensor, "B A 4"]]:
         """Return for every place of all maps, row by row, the finest map first (see ``places``): logits, sides.
 
         Sides are the distances to the left, top, right and bottom of the object, in strides of the place's map,
@@ -124,9 +127,7 @@ class Branches(nn.Module):
         nn.init.normal_(self.sides.weight, std=0.01)
         nn.init.constant_(self.sides.bias, 2.0)  # objects about four strides wide
 
-    def forward(
-        self, features: Float[Tensor, "B D h w"]
-    ) -> tuple[Float[Tensor, "B P K"], Float[Tensor, "B P 4"]]:
+    def forward(self, features: Float[Tensor, "B D h w"]) -> tuple[Float[Tensor, "B P K"], Float[Tensor, "B P 4"]]:
         """Return logits and sides of each place, row by row."""
         logits, sides = self.logits(self.what(features)), self.sides(self.where(features))
         return logits.flatten(2).transpose(1, 2), sides.flatten(2).transpose(1, 2)
@@ -148,4 +149,6 @@ def places(size: tuple[int, int], strides: Sequence[int] = STRIDES) -> tuple[Flo
     return torch.cat(points), torch.cat(steps)
 
 
-DETECTOR = Detector(build, "csp", "visus' own detector: backbone, feature pyramid, a decoupled head without anchors", "places")
+DETECTOR = Detector(
+    build, "csp", "visus' own detector: backbone, feature pyramid, a decoupled head without anchors", "places"
+)

@@ -80,6 +80,8 @@ def _fix(name: str) -> str:
     if name.endswith(".py"):
         return f"name the class in it too: {name}:MyNet"
     guess = (
-        nearest(name, [*BACKBONES, *DETECTORS]) or nearest(name, timm_zoo.names()) or nearest(name.partition(".")[0], timm_zoo.names())
+        nearest(name, [*BACKBONES, *DETECTORS])
+        or nearest(name, timm_zoo.names())
+        or nearest(name.partition(".")[0], timm_zoo.names())
     )
     return f"did you mean {guess!r}?" if guess else "visus list models"

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from visus.core.recipe import DetectSettings
-from visus.core.suppression import SUPPRESSIONS
+from visus.core.suppression import suppress
 from visus.core.task import Raw
 
 Found = tuple[Tensor, Tensor, Tensor]
@@ -20,7 +20,10 @@ Found = tuple[Tensor, Tensor, Tensor]
 
 
 def candidates(
-    boxes: Float[Tensor, "B A 4"], scores: Float[Tensor, "B A K"], limits: Float[Tensor, "B 4"], settings: DetectSettings
+    boxes: Float[Tensor, "B A 4"],
+    scores: Float[Tensor, "B A K"],
+    limits: Float[Tensor, "B 4"],
+    settings: DetectSettings,
 ) -> Raw:
     """Return the pairs of place and class of the highest scores, cut at the picture's edges.
 
@@ -46,13 +49,13 @@ def candidates(
 
 def finish(raw: Raw, settings: DetectSettings) -> list[Found]:
     """Return the objects of each picture: candidates of the same object reduced to one."""
-    suppress = SUPPRESSIONS[settings.suppression]
-    found = []
-    for boxes, scores, labels in zip(raw["boxes"], raw["scores"], raw["labels"], strict=True):
-        real = scores >= 0
-        kept = suppress(boxes[real], scores[real], labels[real], settings.overlap)
-        found.append(tuple(part[: settings.most].cpu() for part in kept))
-    return found
+    return [
+        suppress(
+            boxes, scores, labels, settings.suppression, overlap=settings.overlap, least=settings.least,
+            candidates=settings.candidates, most=settings.most,
+        )
+        for boxes, scores, labels in zip(*(raw[name].cpu() for name in ("boxes", "scores", "labels")), strict=True)
+    ]  # fmt: skip
 
 
 def joined(raws: list[Raw]) -> Raw:

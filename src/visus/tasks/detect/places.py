@@ -13,9 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from visus.core.recipe import Recipe
+from visus.core.recipe import LossSettings, Recipe
 from visus.core.task import Batch, Term
-from visus.core.recipe import LossSettings
 from visus.losses import settled
 from visus.models.detectors.anchor_free import places
 from visus.tasks.detect.assignment import Objects, task_aligned
@@ -38,7 +37,9 @@ class Places:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.detect = recipe, recipe.detect
         self.class_loss: Callable[[Tensor, Tensor], Tensor] = settled(recipe.loss, ("quality",))
-        self.box_loss: Callable[[Tensor, Tensor], Tensor] = settled(LossSettings(name=recipe.detect.box_loss), ("boxes",))
+        self.box_loss: Callable[[Tensor, Tensor], Tensor] = settled(
+            LossSettings(name=recipe.detect.box_loss), ("boxes",)
+        )
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Term]:
         """Return the loss of the classes over all places, and that of the boxes over the places that learn one.
