@@ -61,9 +61,9 @@ def layers(model: nn.Module) -> list[list[str]]:
     other a stage is a child of the network, in the order of definition; where at most two children are sequences, their
     elements are stages of their own.  Parameters of norms alone join the stage before them.
     """
-    if hasattr(getattr(model, "backbone", None), "body"):
-        below_ = layers(model.backbone.body)
-        lower = [[f"{BACKBONE}.body.{name}" for name in stage] for stage in below_]
+    body = getattr(getattr(model, BACKBONE, None), "body", None)
+    if isinstance(body, nn.Module):
+        lower = [[f"{BACKBONE}.body.{name}" for name in stage] for stage in layers(body)]
         known = {name for stage in lower for name in stage}
         return [*lower, [name for name, _ in model.named_parameters() if name not in known]]
     matcher = getattr(model, "group_matcher", None)

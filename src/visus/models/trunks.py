@@ -56,18 +56,19 @@ class Trunk(nn.Module):
             )  # fmt: skip
         self.at = [at[stride] for stride in strides]
         self.widths = tuple(shapes[i][1] for i in self.at)
-        if hasattr(body, "prune_intermediate_layers"):
-            body.prune_intermediate_layers(self.at, prune_norm=True, prune_head=True)
+        if callable(prune := getattr(body, "prune_intermediate_layers", None)):
+            prune(self.at, prune_norm=True, prune_head=True)
         elif hasattr(body, "head"):
             del body.head
         self.body = body.train()
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Return a map of each stride."""
-        if hasattr(self.body, "forward_maps"):
-            maps: list[Tensor] = self.body.forward_maps(images)
+        body: Any = self.body
+        if hasattr(body, "forward_maps"):
+            maps: list[Tensor] = body.forward_maps(images)
             return [maps[i] for i in self.at]
-        return list(self.body.forward_intermediates(images, indices=self.at, intermediates_only=True))
+        return list(body.forward_intermediates(images, indices=self.at, intermediates_only=True))
 
 
 def whole(name: str) -> nn.Module:
@@ -77,7 +78,7 @@ def whole(name: str) -> nn.Module:
         return origin.network(name, 1, 3, origin.usual(name).size, {})
 
 
-def _maps(body: nn.Module, images: Tensor) -> list[Tensor]:
+def _maps(body: Any, images: Tensor) -> list[Tensor]:
     """Return every map that a network offers, in the order of its layers."""
     if hasattr(body, "forward_maps"):
         return list(body.forward_maps(images))

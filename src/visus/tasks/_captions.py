@@ -40,7 +40,7 @@ def captioned(image: Tensor, lines: Sequence[str], frame: tuple[int, int, int]) 
     pen = ImageDraw.Draw(card)
     for i, line in enumerate(lines):
         text = _shortened(line, width - 2 * _MARGIN)
-        pen.text((_MARGIN, height + 2 + i * row), text, fill=_INK, font=_font())
+        pen.text((_MARGIN, height + 2 + i * row), text, fill=_INK, font=font())
     return np.asarray(card)
 
 
@@ -71,15 +71,15 @@ def _enlarged(pixels: NDArray[np.uint8]):  # type: ignore[no-untyped-def]  # a P
 def _shortened(line: str, width: int) -> str:
     """Return one line that fits into ``width`` pixels, without what cannot be drawn."""
     line = line.encode("utf-8", "replace").decode().replace("\n", " ")
-    if _font().getlength(line) <= width:
+    if font().getlength(line) <= width:
         return line
-    while line and _font().getlength(line + "...") > width:
+    while line and font().getlength(line + "...") > width:
         line = line[:-1]
     return line + "..."
 
 
 @cache
-def _font() -> FreeTypeFont | ImageFont:
+def font() -> FreeTypeFont | ImageFont:
     """Return DejaVu Sans, which matplotlib brings and which knows most alphabets."""
     from PIL import ImageFont
 

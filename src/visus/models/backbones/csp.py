@@ -80,7 +80,7 @@ class PartialBlock(nn.Module):
     ) -> None:
         super().__init__()
         half = width // 2
-        self.half, self.residual = half, residual
+        self.passing, self.residual = half, residual
         self.split = Unit(inputs, 2 * half, 1, 1, norm, act)
         self.blocks = nn.ModuleList(
             nn.Sequential(Unit(half, half, 3, 1, norm, act), Unit(half, half, 3, 1, norm, act)) for _ in range(blocks)
@@ -89,7 +89,7 @@ class PartialBlock(nn.Module):
 
     def forward(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B E h w"]:
         """Return the refined map."""
-        round_, through = self.split(features).split(self.half, 1)
+        round_, through = self.split(features).split(self.passing, 1)
         for block in self.blocks:
             through = through + block(through) if self.residual else block(through)
         joined: Tensor = self.join(torch.cat([through, round_], 1))

@@ -31,6 +31,9 @@ SIZES = {
 PRIOR = 0.01
 """Probability of an object at a place before anything was learned (Lin et al., ICCV 2017, section 4.1)."""
 
+REACH = 2.0
+"""Each side before anything was learned: objects are then about four strides wide."""
+
 Count = Annotated[int, Field(gt=0)]
 
 
@@ -122,10 +125,10 @@ class Branches(nn.Module):
         self.what = nn.Sequential(*(Unit(width, width, 3, 1, norm, act) for _ in range(layers)))
         self.where = nn.Sequential(*(Unit(width, width, 3, 1, norm, act) for _ in range(layers)))
         self.logits, self.sides = nn.Conv2d(width, outputs, 1), nn.Conv2d(width, 4, 1)
-        nn.init.normal_(self.logits.weight, std=0.01)
-        nn.init.constant_(self.logits.bias, -math.log((1 - PRIOR) / PRIOR))
-        nn.init.normal_(self.sides.weight, std=0.01)
-        nn.init.constant_(self.sides.bias, 2.0)  # objects about four strides wide
+        for last, start in ((self.logits, -math.log((1 - PRIOR) / PRIOR)), (self.sides, REACH)):
+            nn.init.normal_(last.weight, std=0.01)
+            assert last.bias is not None
+            nn.init.constant_(last.bias, start)
 
     def forward(self, features: Float[Tensor, "B D h w"]) -> tuple[Float[Tensor, "B P K"], Float[Tensor, "B P 4"]]:
         """Return logits and sides of each place, row by row."""

@@ -199,7 +199,7 @@ class Detect:
         assert isinstance(prediction, Objects)
         stated = sample.annotations.get("stated")
         truth = stated if isinstance(stated, Stated) else None
-        return boxed(sample, prediction.boxes, prediction.labels, prediction.scores, truth, self.classes)
+        return boxed(sample.image, prediction.boxes, prediction.labels, prediction.scores, self.classes, truth)
 
     def _finish(self, raw: Raw) -> list[Found]:
         return finish(raw, self.recipe.detect)
