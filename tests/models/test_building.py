@@ -58,4 +58,4 @@ def test_importing_the_room_and_naming_our_networks_loads_no_torch() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.split() == ["cifar_resnet", "cnn", "efficientnet_lite0", "resnet_small"]
+    assert ended.stdout.split() == ["cifar_resnet", "cnn", "csp", "efficientnet_lite0", "resnet_small"]

@@ -1,0 +1,98 @@
+"""What every detector keeps because its file is there: tensors of B rows, the same in training, of any picture size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from visus.core.errors import UsageError
+from visus.core.recipe import ModelSettings
+from visus.models.building import build
+from visus.models.detectors import DETECTORS
+from visus.models.freezing import frozen, layers
+from visus.models.heads import below, head_prefixes
+from visus.tasks.detect.task import Detect
+
+OUTPUTS = 5
+
+
+def network(name: str, size: tuple[int, int] = (96, 64), **settings: object) -> torch.nn.Module:
+    return build(ModelSettings(name=name, **settings), OUTPUTS, 3, size)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("size", [(96, 64), (64, 160)])
+def test_the_answer_has_a_row_a_picture_in_training_as_in_judging(name: str, size: tuple[int, int]) -> None:
+    model = network(name, size)
+    images = torch.rand(2, 3, *size)
+    trained, judged = model.train()(images), model.eval()(images)
+    assert [part.shape for part in trained] == [part.shape for part in judged]
+    assert all(len(part) == 2 for part in judged)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_fresh_weights_depend_on_the_seed_alone(name: str) -> None:
+    one, two = (network(name).state_dict() for _ in range(2))
+    assert all(torch.equal(tensor, two[key]) for key, tensor in one.items())
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_what_starts_fresh_is_stated_and_all_else_is_the_backbone(name: str) -> None:
+    model = network(name)
+    heads = head_prefixes(model)
+    held = frozen(model, ["backbone"])
+    names = {key for key, _ in model.named_parameters()}
+    assert held == {key for key in names if not any(below(key, head) for head in heads)}
+    assert all(key.startswith("backbone.body.") for key in held) and held
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_stages_hold_every_parameter_once_and_the_head_comes_last(name: str) -> None:
+    model = network(name)
+    stages = layers(model)
+    assert sorted(key for stage in stages for key in stage) == sorted(key for key, _ in model.named_parameters())
+    assert len(stages) > 3 and not any(key.startswith("backbone.body.") for key in stages[-1])
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_weights_of_a_backbone_alone_start_it(name: str) -> None:
+    model = network(f"{name}:efficientnet_lite0", weights="default")
+    plain = build(ModelSettings(name="efficientnet_lite0", weights="default"), 1000, 3, (96, 64)).state_dict()
+    own = {key.removeprefix("backbone.body."): tensor for key, tensor in model.state_dict().items()}
+    shared = own.keys() & plain.keys()
+    assert "conv_stem.weight" in shared and "blocks.6.0.conv_pwl.weight" in shared
+    assert all(torch.equal(own[key], plain[key]) for key in shared)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_weights_of_a_whole_detector_start_one_of_other_classes(name: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    from safetensors.torch import save_file
+
+    trained = network(name)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            parameter.add_(0.01)
+    save_file(
+        {key: value.contiguous() for key, value in trained.state_dict().items()}, tmp_path / "weights.safetensors"
+    )
+    other = build(ModelSettings(name=name, weights=str(tmp_path / "weights.safetensors")), 2, 3, (96, 64))
+    mine, theirs = other.state_dict(), trained.state_dict()
+    same = [key for key in mine if mine[key].shape == theirs[key].shape]
+    assert len(same) >= len(mine) - 12
+    assert all(torch.equal(mine[key], theirs[key]) for key in same)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_backbone_without_such_maps_is_refused_in_words(name: str) -> None:
+    with pytest.raises(UsageError, match="vit_tiny_patch16_224 has no map of stride 8"):
+        network(f"{name}:vit_tiny_patch16_224")
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_detector_has_a_reading(name: str) -> None:
+    from visus.core.recipe import LossSettings, Recipe
+
+    task = Detect(
+        Recipe(task="detect", model=ModelSettings(name=name), loss=LossSettings(name="varifocal")), ("a", "b")
+    )
+    assert task.model() is not None
