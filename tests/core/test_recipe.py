@@ -42,7 +42,9 @@ OTHER = {
     "augment.hue": 0.1, "augment.policy": "randaugment", "augment.operations": 3, "augment.magnitude": 5.0,
     "augment.erase": 0.25, "augment.erase_area": [0.1, 0.2], "augment.mixup": 0.2, "augment.cutmix": 1.0,
     "augment.mix": 0.5, "augment.mosaic": 0.5, "augment.mosaic_epochs": 8.0, "augment.copy_paste": 0.25,
-    "augment.visible": 0.2,
+    "augment.visible": 0.2, "detect.box_loss": "ciou", "detect.box_gain": 1.5, "detect.places": 9, "detect.alpha": 0.5,
+    "detect.beta": 4.0, "detect.candidates": 500, "detect.least": 0.05, "detect.suppression": "soft_nms",
+    "detect.overlap": 0.5, "detect.most": 50,
     "data.format": "folder", "data.validation": 0.2, "data.test": 0.1, "data.cache": "off", "data.workers": 2,
     "data.stored": 256, "data.max_bad": 0.0, "data.max_pixels": 1000, "data.accept": ["nc"],
     "data.trace": False, "data.leaks": False,
@@ -358,7 +360,7 @@ def test_a_missing_file_of_settings_is_refused_by_name(tmp_path):
 
 
 def test_sections_are_the_groups_of_the_recipe():
-    assert list(SECTIONS) == ["input", "model", "loss", "optim", "schedule", "augment", "data", "target"]
+    assert list(SECTIONS) == ["input", "model", "loss", "optim", "schedule", "augment", "data", "target", "detect"]
 
 
 def test_every_setting_is_of_plain_values():

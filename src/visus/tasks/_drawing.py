@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -46,7 +45,7 @@ def boxed(
         image: (C, H, W), uint8, uint16 or float32 in [0, 1].
         boxes: (N, 4) xyxy in its pixels.
         labels: (N,) names.
-        scores: (N,) in [0, 1]; none are written where there are none.
+        scores: (N,) in [0, 1], falling; none are written where there are none.
         classes: all names, in the order that gives them their colours.
         truth: what there is.
     """
@@ -63,12 +62,12 @@ def boxed(
     for box, name in missed:
         _rectangle(pen, [side * factor for side in box], MISSED, dashed=True)
         _plate(pen, [side * factor for side in box], name, MISSED, picture.size, below=True)
-    order = range(len(labels)) if scores is None else scores.argsort().tolist()  # the surest on top
-    for i in order:
+    certain = None if scores is None else scores.tolist()
+    for i in range(len(labels) - 1, -1, -1):  # the surest comes first, and is drawn on top
         at = [side * factor for side in boxes[i].tolist()]
         colour = (RIGHT if right[i] else WRONG) if judged else colour_of(labels[i], classes)
         _rectangle(pen, at, colour)
-        text = labels[i] if scores is None else f"{labels[i]} {float(scores[i]):.2f}"
+        text = labels[i] if certain is None else f"{labels[i]} {certain[i]:.2f}"
         _plate(pen, at, text, colour, picture.size)
     return np.asarray(picture)
 
@@ -86,11 +85,11 @@ def _verdict(
     """Return whether each box is right, and the objects that were missed; the boxes come by falling score."""
     real = (truth.labels >= 0) & ~truth.crowd
     there, names = truth.boxes[real], [classes[k] for k in truth.labels[real].tolist()]
-    overlaps = pairwise_iou(boxes.double(), there.double()) if len(there) and len(boxes) else torch.zeros(len(boxes), 0)
+    overlaps = pairwise_iou(boxes.double(), there.double()).tolist()
     free, right = [True] * len(names), []
     for i, label in enumerate(labels):
-        fits = [m for m in range(len(names)) if free[m] and names[m] == label and float(overlaps[i, m]) >= OVERLAP]
-        best = max(fits, key=lambda m: float(overlaps[i, m]), default=None)
+        fits = [m for m in range(len(names)) if free[m] and names[m] == label and overlaps[i][m] >= OVERLAP]
+        best = max(fits, key=lambda m: overlaps[i][m], default=None)
         right.append(best is not None)
         if best is not None:
             free[best] = False
