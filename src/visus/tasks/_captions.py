@@ -79,13 +79,13 @@ def _shortened(line: str, width: int) -> str:
 
 
 @cache
-def font() -> FreeTypeFont | ImageFont:
-    """Return DejaVu Sans, which matplotlib brings and which knows most alphabets."""
+def font(letter: int = _LETTER) -> FreeTypeFont | ImageFont:
+    """Return DejaVu Sans, which matplotlib brings and which knows most alphabets, in a size in pixels."""
     from PIL import ImageFont
 
     found = find_spec("matplotlib")
     if found is not None and found.origin:
         file = Path(found.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
         if file.is_file():
-            return ImageFont.truetype(str(file), _LETTER)
-    return ImageFont.load_default(_LETTER)
+            return ImageFont.truetype(str(file), letter)
+    return ImageFont.load_default(letter)

@@ -1,13 +1,10 @@
-"""A picture with boxes drawn on it: each object in the colour of its class, or, where the truth is known, of a verdict.
-
-Lines and letters are drawn after the picture was brought to the size it is looked at, so that they stay sharp.
-"""
+"""Objects drawn on a picture: each in the colour of its class, or of a verdict where the truth is known, with its name."""
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +15,46 @@ from visus.core.boxes import pairwise_iou
 from visus.tasks._captions import RIGHT, WRONG, font, rgb
 
 if TYPE_CHECKING:
-    from PIL.ImageDraw import ImageDraw
+    from PIL.ImageDraw import ImageDraw as Pen
 
-MISSED = (235, 140, 0)
+Colour: TypeAlias = tuple[int, int, int]
+Place: TypeAlias = tuple[float, float, float, float]
+
+COLOURS: tuple[Colour, ...] = (
+    (0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 71, 142), (230, 180, 0), (86, 180, 233), (127, 60, 190),
+    (150, 75, 20), (120, 160, 30), (230, 60, 60), (0, 170, 180), (110, 110, 200),
+)  # fmt: skip
+"""Of classes, in their order and again from the start; the first eight after Okabe and Ito, told apart by most eyes."""
+
+MISSED: Colour = (235, 140, 0)
 LONGEST, SHORTEST = 960, 360
 """Pixels of the longer side that a picture is brought to: one in between stays as it is."""
 OVERLAP = 0.5
 """Intersection over union from which on an object counts as found."""
-_INK = (255, 255, 255)
+
+_DARK, _LIGHT = (15, 15, 15), (255, 255, 255)
+_SMALLEST, _LARGEST = 9, 14  # pixels of a letter
+_HIDDEN = 0.1  # share of a name that others may hide
+_COVERED = 0.15  # share of the picture that names may hide
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One object to draw.
+
+    Attributes:
+        box: x0, y0, x1, y1 in pixels of the picture.
+        words: of the plate on it, such as "cat 0.93"; empty for none.
+        colour: (R, G, B) of its lines and its plate.
+        dashed: a broken line, for what is stated rather than found, or a region of many.
+        outline: (P, 2) polygons, drawn beside the box.
+    """
+
+    box: Sequence[float]
+    words: str = ""
+    colour: Colour = COLOURS[0]
+    dashed: bool = False
+    outline: Sequence[NDArray[np.floating]] = ()
 
 
 def boxed(
@@ -49,34 +78,61 @@ def boxed(
         classes: all names, in the order that gives them their colours.
         truth: what there is.
     """
-    from PIL import Image, ImageDraw
-
-    picture = Image.fromarray(rgb(image))
-    longer = max(picture.size)
-    factor = SHORTEST / longer if longer < SHORTEST else min(1.0, LONGEST / longer)
-    size = max(1, round(picture.width * factor)), max(1, round(picture.height * factor))
-    picture = picture.resize(size, Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.BICUBIC)
-    pen = ImageDraw.Draw(picture)
+    shown = rgb(image)
+    longer = max(shown.shape[:2])
     judged = truth is not None and len(classes) > 0
     right, missed = _verdict(boxes, labels, truth, classes) if truth is not None and judged else ([], [])
-    for box, name in missed:
-        _rectangle(pen, [side * factor for side in box], MISSED, dashed=True)
-        _plate(pen, [side * factor for side in box], name, MISSED, picture.size, below=True)
     certain = None if scores is None else scores.tolist()
-    for i in range(len(labels) - 1, -1, -1):  # the surest comes first, and is drawn on top
-        at = [side * factor for side in boxes[i].tolist()]
-        colour = (RIGHT if right[i] else WRONG) if judged else colour_of(labels[i], classes)
-        _rectangle(pen, at, colour)
-        text = labels[i] if certain is None else f"{labels[i]} {certain[i]:.2f}"
-        _plate(pen, at, text, colour, picture.size)
+    objects = [
+        Drawn(
+            box, label if certain is None else f"{label} {certain[i]:.2f}",
+            (RIGHT if right[i] else WRONG) if judged else colour_of(label, classes),
+        )
+        for i, (box, label) in enumerate(zip(boxes.tolist(), labels, strict=True))
+    ]  # fmt: skip
+    objects += [Drawn(box, name, MISSED, dashed=True) for box, name in missed]
+    return drawn(shown, objects, min(max(longer, SHORTEST), LONGEST))
+
+
+def colour_of(name: str, classes: Sequence[str]) -> Colour:
+    """Return the colour of a class by its place among all names."""
+    return COLOURS[list(classes).index(name) % len(COLOURS) if name in classes else 0]
+
+
+def drawn(pixels: NDArray[np.uint8], objects: Sequence[Drawn], side: int = 0) -> NDArray[np.uint8]:
+    """Return an (H, W, 3) picture with objects drawn on it.
+
+    Lines have a thin dark edge and names stand on plates, so both are seen on any ground.  A plate goes above its box,
+    below it, or inside, where it hides least of the plates before.  Where there is no room, or where plates would hide
+    much of the picture, it is left out, and the colour alone tells the class: so name the surest objects first.
+
+    Args:
+        pixels: (H, W, 3).
+        objects: in the order of their importance.
+        side: length of the longer side of the result; the picture is brought to it first, so that letters and lines
+            keep their size.  0 for the size it has.
+    """
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(pixels)
+    scale = side / max(picture.size) if side else 1.0
+    if scale != 1:
+        size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+        picture = picture.resize(size, Image.Resampling.NEAREST if scale >= 3 else Image.Resampling.LANCZOS)
+    pen = ImageDraw.Draw(picture)
+    wide = max(1, round(max(picture.size) / 300))
+    for one in reversed(objects):  # the first ones lie on top
+        box = np.asarray(one.box, np.float64) * scale
+        _frame(pen, box.tolist(), one.colour, wide, one.dashed)
+        for part in one.outline:
+            points = [(float(x), float(y)) for x, y in part * scale]
+            pen.line([*points, points[0]], fill=one.colour, width=wide)
+    letter = min(_LARGEST, max(_SMALLEST, round(max(picture.size) / 32)))
+    taken: list[Place] = []
+    for one in objects:
+        if one.words:
+            _plate(pen, np.asarray(one.box, np.float64) * scale, one, letter, picture.size, taken)
     return np.asarray(picture)
-
-
-def colour_of(name: str, classes: Sequence[str]) -> tuple[int, int, int]:
-    """Return the colour of a class: neighbours in the list are far apart on the circle of hues, and all are dark."""
-    place = list(classes).index(name) if name in classes else 0
-    red, green, blue = colorsys.hls_to_rgb((0.6 + place * 0.618034) % 1, 0.38, 0.75)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _verdict(
@@ -96,33 +152,64 @@ def _verdict(
     return right, [(there[m].tolist(), names[m]) for m in range(len(names)) if free[m]]
 
 
-def _rectangle(pen: ImageDraw, box: Sequence[float], colour: tuple[int, int, int], *, dashed: bool = False) -> None:
+def _frame(pen: Pen, box: Place, colour: Colour, wide: int, dashed: bool) -> None:
+    """Draw a rectangle inside a box, with a dark edge around it."""
     x0, y0, x1, y1 = box
+    x1, y1 = max(x0, x1 - 1), max(y0, y1 - 1)
     if not dashed:
-        pen.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour, width=2)
+        pen.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=_DARK, width=1)
+        pen.rectangle((x0, y0, x1, y1), outline=colour, width=min(wide, int(1 + min(x1 - x0, y1 - y0) / 4)))
         return
-    for (ax, ay), (bx, by) in (((x0, y0), (x1, y0)), ((x1, y0), (x1, y1)), ((x1, y1), (x0, y1)), ((x0, y1), (x0, y0))):
-        steps = max(1, round(max(abs(bx - ax), abs(by - ay)) / 6))
-        for step in range(0, steps, 2):
-            a, b = step / steps, min(1.0, (step + 1) / steps)
-            pen.line((ax + a * (bx - ax), ay + a * (by - ay), ax + b * (bx - ax), ay + b * (by - ay)), colour, 2)
+    dash = 5 * wide
+    for start, end, across in (
+        ((x0, y0), x1, True),
+        ((x0, y1), x1, True),
+        ((x0, y0), y1, False),
+        ((x1, y0), y1, False),
+    ):
+        at, step = start[0] if across else start[1], 0
+        while at < end:
+            stop = min(at + dash, end)
+            line = (at, start[1], stop, start[1]) if across else (start[0], at, start[0], stop)
+            pen.line(line, fill=colour if step % 2 == 0 else _LIGHT, width=wide)
+            at, step = at + dash, step + 1
 
 
 def _plate(
-    pen: ImageDraw,
-    box: Sequence[float],
-    text: str,
-    colour: tuple[int, int, int],
-    size: tuple[int, int],
-    *,
-    below: bool = False,
+    pen: Pen, box: NDArray[np.float64], one: Drawn, letter: int, size: tuple[int, int], taken: list[Place]
 ) -> None:
-    """Write a name on a plate at the upper edge of its box (or the lower one), inside the picture."""
-    letters: Any = font()
-    text = text.encode("utf-8", "replace").decode().replace("\n", " ")
-    wide, high = round(letters.getlength(text)) + 6, 16
-    left = min(max(0.0, box[0]), max(0, size[0] - wide))
-    top = box[3] if below else box[1] - high
-    top = min(max(0.0, top), max(0, size[1] - high))
-    pen.rectangle((left, top, left + wide, top + high), fill=colour)
-    pen.text((left + 3, top), text, fill=_INK, font=letters)
+    """Write the words of an object on a plate of its colour, at the place where it hides least of others."""
+    kind = font(letter)
+    words = one.words.encode("utf-8", "replace").decode().replace("\n", " ")
+    wide, high = kind.getlength(words) + 6, letter + 5
+    x0, y0, x1, y1 = box.tolist()
+    places = [
+        _within((x, y, x + wide, y + high), size)
+        for x, y in (
+            (x0 - 1, y0 - high), (x1 + 1 - wide, y0 - high), (x0 - 1, y1), (x1 + 1 - wide, y1),
+            (x0 + 1, y0 + 1), (x0 + 1, y1 - high - 1),
+        )
+    ]  # fmt: skip
+    hidden = [sum(_shared(place, other) for other in taken) / (wide * high) for place in places]
+    best = min(range(len(places)), key=lambda i: (hidden[i] > 0, round(hidden[i], 2), i))
+    covered = wide * high * (len(taken) + 1)
+    if hidden[best] > _HIDDEN or wide > size[0] or (taken and covered > _COVERED * size[0] * size[1]):
+        return
+    place = places[best]
+    taken.append(place)
+    pen.rectangle(place, fill=one.colour, outline=_DARK)
+    bright = 0.299 * one.colour[0] + 0.587 * one.colour[1] + 0.114 * one.colour[2]
+    pen.text((place[0] + 3, place[1] + 1), words, fill=_DARK if bright > 140 else _LIGHT, font=kind)
+
+
+def _within(place: Place, size: tuple[int, int]) -> Place:
+    """Return a plate moved into the picture."""
+    x0, y0, x1, y1 = place
+    x = min(max(x0, 0), max(0, size[0] - 1 - (x1 - x0)))
+    y = min(max(y0, 0), max(0, size[1] - 1 - (y1 - y0)))
+    return (x, y, x + x1 - x0, y + y1 - y0)
+
+
+def _shared(a: Place, b: Place) -> float:
+    """Return the area that two plates share."""
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
