@@ -1,4 +1,4 @@
-"""Objects drawn on a picture: each in the colour of its class, or of a verdict where the truth is known, with its name."""
+"""Objects drawn on a picture, in the colour of their class, or of a verdict where the truth is known, with their names."""
 
 from __future__ import annotations
 
