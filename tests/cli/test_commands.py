@@ -8,7 +8,7 @@ import json
 
 import pytest
 from tests.cli.conftest import BRIEFLY
-from tests.verbs.examples import write_classes
+from tests.verbs.examples import train_detector, write_boxes, write_classes
 
 from visus.core.recipe import Recipe
 from visus.verbs.runs import Run
@@ -265,3 +265,17 @@ def test_a_check_ends_with_3_where_training_would_stop_and_with_1_at_errors(visu
     alone = write_classes(tmp_path / "alone", names={"one": 1})
     assert visus("check", alone).code == 1
     assert visus("check", tmp_path / "nowhere").code == 2
+
+
+def test_objects_are_printed_one_a_line_in_pixels(visus, tmp_path):
+    data = write_boxes(tmp_path / "squares")
+    train_detector(data, tmp_path / "run", steps=1)
+    said = visus("predict", tmp_path / "run", data / "000.png", data / "001.png", "--least", 0.0)
+    header, *lines = said.out.splitlines()
+    assert header.split() == ["file", "label", "score", "x0", "y0", "x1", "y1"] and len(lines) > 2
+    file, label, score, *box = lines[0].split()
+    assert file == str(data / "000.png") and label in ("bright", "dark") and len(score) == 6
+    assert all(0 <= float(side) <= 80 and len(side.partition(".")[2]) == 2 for side in box)
+    written = visus("predict", tmp_path / "run", data, "--out", tmp_path / "said", "--to", "coco", "--json")
+    assert written.document["predictions"][0].keys() == {"file", "boxes", "labels", "scores"}
+    assert f"data      {tmp_path / 'said' / 'coco'}" in written.err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.verbs.examples import train, write_splits
+from tests.verbs.examples import train, train_detector, write_boxes, write_splits
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +16,15 @@ def photos(tmp_path_factory):
 def run(photos, tmp_path_factory):
     """Return a finished run on the photos; nothing may write into its folder."""
     return train(photos, tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory):
+    """Return a folder of pictures with squares on them and their boxes; nothing may write into it."""
+    return write_boxes(tmp_path_factory.mktemp("data") / "squares")
+
+
+@pytest.fixture(scope="session")
+def detector(squares, tmp_path_factory):
+    """Return a finished run of a detector on the squares; nothing may write into its folder."""
+    return train_detector(squares, tmp_path_factory.mktemp("runs") / "detector", steps=60)

@@ -14,6 +14,8 @@ EXAMPLES = (
     "visus predict runs/mine new.jpg more_photos",
     'visus predict runs/mine "holiday/*.jpg" --out said',
     "visus predict runs/mine more_photos --csv > said.csv",
+    "visus predict runs/mine more_photos --out found --to yolo",
+    "visus predict runs/mine photos/val --out found --to coco --numbers instances_val.json --least 0.01",
 )
 
 
@@ -21,6 +23,16 @@ def predict(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model file or a run folder.")],
     files: Annotated[list[str], typer.Argument(metavar="FILES", help="Files, folders and globs.")],
     out: Annotated[Path | None, typer.Option(help="Folder for drawn pictures, predictions.json and .csv.")] = None,
+    to: Annotated[
+        str | None, typer.Option(help="Write found objects also as data: coco, yolo, voc or csv.", show_default=False)
+    ] = None,
+    numbers: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="A COCO file whose numbers --to coco takes, so that it judges results.json."),
+    ] = None,
+    least: Annotated[
+        float | None, typer.Option(help="Score from which on objects are shown; that of the best F1 by default.")
+    ] = None,
     network: Network = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: Json = False,
@@ -31,7 +43,7 @@ def predict(
     import visus
     from visus.cli.printing import print_aside, print_json, print_table
 
-    found = visus.predict(model, files, out=out, network=network)
+    found = visus.predict(model, files, out=out, to=to, numbers=numbers, least=least, network=network)
     if json:
         print_json(found.json())
     elif csv:
@@ -44,5 +56,7 @@ def predict(
         print_aside("not read", f"{name}: {why}")
     if found.drawn:
         print_aside("drawn", f"{len(found.drawn):,} in {out}")
+    if found.data:
+        print_aside("data", found.data)
     if not found.readable:
         raise typer.Exit(BAD_DATA)

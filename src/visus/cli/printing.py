@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,9 @@ def print_table(table: Table) -> None:
         numeric = bool(cells) and all(isinstance(cell, int | float) for cell in cells)
         a_name = at == 0 and max((len(str(cell)) for cell in cells), default=0) <= NAME
         grid.add_column(Text(column), justify="right" if numeric else "left", overflow="fold", no_wrap=a_name)
+    decimals = [_decimals(column) for column in zip(*table.rows, strict=True)]
     for row in table.rows:
-        grid.add_row(*(Text(_cell(cell)) for cell in row))
+        grid.add_row(*(Text(_cell(cell, digits)) for cell, digits in zip(row, decimals, strict=True)))
     _print([*([Text(table.title, style="bold")] if table.title else []), grid, *([table.note] if table.note else [])])
 
 
@@ -109,9 +111,15 @@ def _print_titled(lines: Sequence[tuple[str, str]]) -> None:
         _print([grid])
 
 
-def _cell(value: object) -> str:
+def _decimals(column: Sequence[object]) -> int:
+    """Return the decimals of a column: four of shares and other small numbers, one of pixels."""
+    largest = max((abs(cell) for cell in column if isinstance(cell, float) and abs(cell) < math.inf), default=0.0)
+    return 4 if largest < 10 else 2 if largest < 100 else 1
+
+
+def _cell(value: object, decimals: int) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) < 1e4 else f"{value:.6g}"
+        return f"{value:.{decimals}f}" if abs(value) < 1e4 else f"{value:.6g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else plain(str(value))

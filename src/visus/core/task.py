@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -181,6 +181,26 @@ class Prediction(Protocol):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the lines of a table that say the same: the same names in each, at least one line."""
+        ...
+
+
+@runtime_checkable
+class Located(Prediction, Protocol):
+    """What was found in one picture, N objects, the highest score first."""
+
+    @property
+    def boxes(self) -> Tensor:
+        """(N, 4) xyxy in pixels."""
+        ...
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """(N,) names of classes."""
+        ...
+
+    @property
+    def scores(self) -> Tensor:
+        """(N,) in [0, 1]."""
         ...
 
 

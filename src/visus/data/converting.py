@@ -58,8 +58,7 @@ def convert(
         ResourceError: the disk is full; nothing is left behind.
     """
     name = _target(dataset, to)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError("USE-051", f"{shown(out)}: is there already", fix="--out takes a folder that is free")
+    check_free(out)
     names = _names(dataset) if names is None else names
     with new_folder(out) as building:
         _copy_pictures(dataset, names, name, building, link)
@@ -74,6 +73,16 @@ def convert(
                 done="nothing was written", fix="--lossy writes what it can hold",
             )  # fmt: skip
     return lost
+
+
+def check_free(out: Path) -> None:
+    """Refuse a place where something is.
+
+    Raises:
+        UsageError: USE-051.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError("USE-051", f"{shown(out)}: is there already", fix="--out takes a folder that is free")
 
 
 def differences(a: Dataset, b: Dataset) -> list[str]:

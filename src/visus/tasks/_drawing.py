@@ -1,4 +1,4 @@
-"""Objects drawn on a picture, in the colour of their class, or of a verdict where the truth is known, with their names."""
+"""Objects drawn on a picture, in the colour of their class, or of a verdict where the truth is known, and named."""
 
 from __future__ import annotations
 

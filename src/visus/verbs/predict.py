@@ -7,6 +7,7 @@ import glob
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from visus.core.task import Batch, Prediction
     from visus.data.dataset import Images
     from visus.data.feed import Feed
+    from visus.verbs.found import Numbers
     from visus.verbs.load import Model
 
 
@@ -34,7 +36,7 @@ class Predictions:
         problems: (what was named, reason): files that cannot be read or are not there, patterns that match nothing.
         readable: there are no more problems than the model's recipe allows of so many files.
         notes: what was passed over, a sentence each.
-        drawn: where pictures with the answers were written.
+        drawn: where pictures with the answers were written; ``data``: where they were as a data set, if asked for.
     """
 
     files: tuple[str, ...]
@@ -43,6 +45,7 @@ class Predictions:
     readable: bool = True
     notes: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
+    data: str = ""
 
     def __len__(self) -> int:
         return len(self.files)
@@ -51,7 +54,10 @@ class Predictions:
         return iter(zip(self.files, self.predictions, strict=True))
 
     def json(self) -> dict[str, Any]:
-        """Return ``{"predictions": [{"file", "label", "score"}], "problems": [{"file", "why"}], "notes": []}``."""
+        """Return ``{"predictions": [{"file", ...}], "problems": [{"file", "why"}], "notes": []}``.
+
+        Beside the file stands what the task says: ``label`` and ``score``; ``boxes``, ``labels`` and ``scores``.
+        """
         return {
             "predictions": [{"file": file, **said.json()} for file, said in self if said is not None],
             "problems": [{"file": file, "why": why} for file, why in self.problems],
@@ -77,6 +83,9 @@ def predict(
     files: str | Path | Sequence[str | Path],
     *,
     out: str | Path | None = None,
+    to: str | None = None,
+    numbers: str | Path | None = None,
+    least: float | None = None,
     network: str | nn.Module | None = None,
     batch: int = 32,
 ) -> Predictions:
@@ -86,12 +95,17 @@ def predict(
         model: a model file, a run folder, or a loaded model.
         files: files, folders (looked through for pictures) and globs.
         out: folder for drawn pictures, predictions.json and predictions.csv.
+        to: write the objects that were found also as a data set: ``coco``, ``yolo``, ``voc`` or ``csv``, in the folder
+            of that name in ``out``; with ``coco`` also ``results.json``, which ``evaluate`` judges.
+        numbers: a COCO file whose numbers of pictures and classes that data set and ``results.json`` shall bear.
+        least: score from which on an object is shown; by default that of the best F1 on the validation part.
         network: ``FILE.py:Class`` or a module, when the network is the user's own.
         batch: pictures looked at at once.
 
     Raises:
-        DataError: there is not one picture.
-        UsageError: ``out`` cannot be a folder to write to; nothing was asked then.
+        DataError: there is not one picture; ``numbers`` are of data without such pictures or classes.
+        UsageError: ``out`` cannot be a folder to write to, or holds such a data set already; the model finds no
+            objects.  Nothing was asked then.
     """
     from visus.data.dataset import FileImages, Strings
     from visus.verbs.load import Model, load
@@ -99,13 +113,19 @@ def predict(
     found, missing, notes = gather([files] if isinstance(files, str | Path) else files)
     loaded = model if isinstance(model, Model) else load(model, model=network)
     place = _folder(Path(out)) if out is not None else None
+    written = _asked(loaded, found, place, to, numbers) if to is not None or numbers is not None else None
     source = FileImages(Path(), Strings(found), loaded.recipe.data.max_pixels)
     bad: dict[str, str] = {}
-    said = dict(answer(loaded, source, found, batch=batch, bad=bad))
+    with _shown_from(loaded, least):
+        said = dict(answer(loaded, source, found, batch=batch, bad=bad))
     problems = (*bad.items(), *missing)
     readable = len(problems) <= loaded.recipe.data.max_bad * (len(found) + len(missing))
     result = Predictions(tuple(found), tuple(said.get(name) for name in found), problems, readable, tuple(notes))
-    return _drawn(loaded, source, result, place) if place is not None else result
+    if place is None:
+        return result
+    if written is not None:
+        result = written(result)
+    return _drawn(loaded, source, result, place)
 
 
 def answer(
@@ -207,6 +227,72 @@ def _behind(item: str, notes: list[str]) -> tuple[list[str], str]:
         files = [name for name in matched if not Path(name).is_dir()]
         return files, "" if files else "no file matches this pattern"
     return [], "there is no such file or folder"
+
+
+def _asked(
+    model: Model, files: Sequence[str], out: Path | None, to: str | None, numbers: str | Path | None
+) -> Callable[[Predictions], Predictions]:
+    """Return what writes predictions as a data set, all that can be wrong about it being seen to before.
+
+    Raises:
+        UsageError: USE-060 no such format, USE-061 no place for it, or numbers for a format without any, USE-062 a
+            model that finds no objects.
+        DataError: the numbers are not those of these files and classes.
+    """
+    from visus.data.converting import check_free
+    from visus.verbs import found
+
+    if to is None or out is None or (numbers is not None and to != "coco"):
+        raise UsageError("USE-061", "--to FORMAT needs --out DIR, and --numbers DATA needs --to coco",
+                         done="nothing was predicted", fix="visus predict MODEL FILES --out DIR --to coco")  # fmt: skip
+    found.check_format(to)
+    if "objects" not in model.task.reads:
+        raise UsageError("USE-062", f"--to {to}: {model.path} finds no objects, of which such data consists",
+                         done="nothing was predicted", fix="--out DIR writes predictions.json and .csv")  # fmt: skip
+    check_free(out / to)
+    held = found.numbers_of(numbers) if numbers is not None else None
+    if held is not None:
+        for label in model.classes:
+            held.of_class(label)
+        for file in files:
+            held.of_picture(file)
+    return lambda said: _as_data(model, said, out, to, held)
+
+
+def _as_data(model: Model, result: Predictions, out: Path, to: str, numbers: Numbers | None) -> Predictions:
+    """Write what was found as a data set, and note what its format cannot hold."""
+    from visus.core.task import Located
+    from visus.data.converting import convert
+    from visus.verbs import found
+
+    known = [(file, said) for file, said in result if isinstance(said, Located)]
+    if not known:
+        return result
+    files, every = [file for file, _ in known], [said for _, said in known]
+    dataset = found.as_data(out.name, to, files, every, model.classes, numbers)
+    lost = convert(dataset, to, out / to, lossy=True)
+    if to == "coco":
+        found.write_results(out / "results.json", dataset, every)
+    return replace(result, data=str(out / to), notes=(*result.notes, *(f"{to} cannot hold {what}" for what in lost)))
+
+
+@contextmanager
+def _shown_from(model: Model, least: float | None) -> Iterator[None]:
+    """Let the model show what it is as sure of as asked, and afterwards as sure as before.
+
+    Raises:
+        UsageError: USE-063, no such score.
+    """
+    if least is None:
+        yield
+        return
+    if not 0 <= least <= 1 or "objects" not in model.task.reads:
+        raise UsageError("USE-063", f"--least {least}: a score from 0 to 1, of a model that finds objects")
+    try:
+        model.task.calibrate({**model.card.calibration, "threshold": least})
+        yield
+    finally:
+        model.task.calibrate(model.card.calibration)
 
 
 def _folder(out: Path) -> Path:

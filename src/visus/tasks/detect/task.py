@@ -56,6 +56,13 @@ class Objects:
     labels: tuple[str, ...]
     scores: Tensor
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, str, float]]:
+        """Yield box (4,), name and score of each object."""
+        return iter(zip(self.boxes, self.labels, self.scores.tolist(), strict=True))
+
     def home(self, frame: Tensor) -> Objects:
         """Return the objects in original pixels."""
         at = torch.arange(len(self.labels))
