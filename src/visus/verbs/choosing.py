@@ -188,12 +188,10 @@ def _what_follows(recipe: Recipe, dataset: Dataset, known: Facts, given: nn.Modu
     else:
         why = "the network is not dense" if known.fast_bfloat16 else "this processor multiplies bfloat16 no faster"
         yield Choice("precision", "float32", why)
-    if not dense:
-        yield Choice("memory_format", "contiguous", "the network is not dense")
-    elif known.device == "cpu" and (unsafe := unsafe_channels_last(model)):
+    if known.device == "cpu" and (unsafe := unsafe_channels_last(model)):
         yield Choice("memory_format", "contiguous", f"{unsafe[0]} could crash in channels_last")
     else:
-        yield Choice("memory_format", "channels_last", "dense convolutions run faster in it")
+        yield Choice("memory_format", "channels_last", "convolutions run faster in it")
     yield _threads(model, recipe, known)
 
 
