@@ -51,7 +51,7 @@ def test_boxes_are_proved_to_lie_where_their_frames_put_them():
 
 
 def test_boxes_that_stay_behind_are_told(monkeypatch):
-    monkeypatch.setattr(Boxes, "warp", lambda self, matrix, size: Boxes(self.xyxy + torch.tensor(3.0), self.labels))
+    monkeypatch.setattr(Boxes, "warp", lambda self, *_: Boxes(self.xyxy + torch.tensor(3.0), self.labels))
     assert sheet(boxed(), Recipe(input=INPUT), np.arange(6)).proof.startswith("LABELS DID NOT MOVE WITH THE PIXELS")
 
 

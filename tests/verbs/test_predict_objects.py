@@ -59,7 +59,9 @@ def test_a_data_set_of_what_was_found_is_read_back_equal(model, squares, tmp_pat
         if to != "yolo":
             scores = [float(json.loads(mark.more)["score"]) for mark in marks]
             np.testing.assert_allclose(scores, said[name]["scores"], atol=1e-6)
-    assert tuple(note for note in found.notes if "hold" in note) == (("yolo cannot hold what is said of objects: score",) if to == "yolo" else ())
+    assert tuple(note for note in found.notes if "hold" in note) == (
+        ("yolo cannot hold what is said of objects: score",) if to == "yolo" else ()
+    )
     assert not data.remarks
 
 

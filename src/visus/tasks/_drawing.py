@@ -1,4 +1,4 @@
-"""Objects drawn on a picture with their names, in the colour of their class, or of a verdict where the truth is known."""
+"""Objects drawn on a picture with their names, in the colour of a class, or of a verdict where the truth is known."""
 
 from __future__ import annotations
 
