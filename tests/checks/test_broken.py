@@ -30,5 +30,13 @@ def test_more_than_training_leaves_out_are_an_error_with_the_share_that_would_al
     assert not beyond_limit(asked(300, 4, max_bad=0.02))
 
 
+def test_what_is_too_large_is_to_be_made_smaller_and_not_copied_again():
+    large = "14,000 x 12,000 pixels are more than the 100,000,000 that are decoded"
+    (finding,) = look(subject(dataset(count=300), seen(300, {0: large})))
+    assert finding.fix == "make what is too large smaller, or --set data.max_pixels=168000000"
+    (finding,) = look(subject(dataset(count=300), seen(300, {0: large, 1: "the file is empty"})))
+    assert finding.fix.startswith("copy or make them again, or remove them; make what is too large smaller, or --set")
+
+
 def test_listed_pictures_that_are_missing_count_towards_the_limit():
     assert not beyond_limit(asked(300, 3)) and beyond_limit(asked(300, 3, bad=["gone.png"]))

@@ -7,6 +7,8 @@ import pytest
 from tests.checks.examples import codes, dataset, only, subject
 
 from visus.checks.classes import look, needed
+from visus.core.errors import DataError
+from visus.data.dataset import Fault
 
 
 def found(train, val=(1000, 1000), test=(1000, 1000), **more):
@@ -45,8 +47,22 @@ def test_a_part_that_is_not_there_misses_no_class():
 
 def test_a_small_part_is_told_with_the_number_that_is_needed():
     finding = only(found((500, 500), val=(50, 50)), "CHECK-017")
-    assert finding.level == "note" and "the validation part has 100; 865 give" in finding.title
-    assert "5.9 points to either side" in finding.items[0].why
+    assert finding.level == "note" and "validation has 100 (±5.9 points)" in finding.title
+    assert finding.fix == "collect more: 865 give ±2 points" and "±5.9 points" in finding.items[0].why
+
+
+@pytest.mark.parametrize(("count", "carved", "advised"), [
+    (20_000, ("val",), "; or --set data.validation=0.05"), (500, ("val",), ""), (20_000, (), ""),
+])  # fmt: skip
+def test_more_is_to_be_carved_only_where_visus_carves_and_the_data_has_enough(count, carved, advised):
+    data = dataset([0, 1] * (count // 2), split=[1] * 100 + [0] * (count - 100), carved=carved)
+    assert only(list(look(subject(data))), "CHECK-017").fix == f"collect more: 865 give ±2 points{advised}"
+
+
+def test_a_class_that_training_stops_at_is_told_once():
+    fault = Fault(DataError("DATA-131", "test/dog: not in train"), "test/dog", range(600, 1600))
+    data = dataset([0] * 600 + [1] * 1000, split=[0] * 600 + [2] * 1000, faults=(fault,))
+    assert "training" not in only(list(look(subject(data))), "CHECK-016").title
 
 
 def test_the_number_needed_gives_the_interval_asked_for():

@@ -44,13 +44,15 @@ def test_the_same_pixels_in_two_splits_are_an_error_beside_their_first():
     (item,) = told.items
     assert (item.index, item.beside, item.status) == (50, 3, "refused")
     assert item.why == "the same pixels as 003.png of train"
+    assert told.json()["items"][0]["other"] == "003.png"
 
 
 def test_the_same_pixels_with_two_labels_contradict_each_other():
     pictures = scenes(60)
     pictures[20] = pictures[3]
     (told,) = findings(made(pictures, [TRAIN] * 60, [0] * 20 + [1] * 40)).values()
-    assert (told.code, told.level) == ("CHECK-031", "error") and told.items[0].index == 20
+    assert (told.code, told.level) == ("CHECK-031", "warning") and told.items[0].index == 20
+    assert told.items[0].status == "warned" and "training reads both" in told.why
 
 
 def test_copies_with_one_label_in_one_split_are_a_note_each_later_one_told_once():

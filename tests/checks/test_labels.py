@@ -130,12 +130,18 @@ def test_contradicted_labels_are_ranked_with_what_they_seem_to_be():
     said[4], said[7] = [0.96, 0.01, 0.03], [0.02, 0.0, 0.98]  # both labelled dog
     (found,) = looked(labels, said)
     assert (found.code, found.level) == ("CHECK-050", "warning")
-    assert found.title.startswith("2 labels contradict the picture; by estimate ")
+    assert found.title.startswith("small models disagree with 2 of 30 labels: too few pictures to estimate")
     assert [item.file for item in found.items] == ["7.png", "4.png"]
     assert found.items[0].why == "labelled dog, looks like owl (98% against 0%)"
     told = found.json()["items"][1]
     assert (told["label"], told["suggested"]) == ("dog", "cat")
     assert told["probabilities"] == {"cat": 0.96, "dog": 0.01}
+
+
+def test_a_share_of_wrong_labels_is_estimated_where_enough_pictures_are_sure():
+    labels, said = np.arange(3000) % 3, np.eye(3)[np.arange(3000) % 3] * 0.9 + 1 / 30
+    said[4] = [0.96, 0.01, 0.03]
+    assert "; by estimate 0.7% of all labels are wrong (0.1% to 3.7%)" in looked(labels, said)[0].title
 
 
 def test_labels_that_nothing_contradicts_give_no_finding():
@@ -147,7 +153,7 @@ def test_records_without_a_label_or_an_answer_are_left_out_and_the_latter_counte
     labels, said = np.arange(30) % 3, np.eye(3)[np.arange(30) % 3] * 0.9 + 1 / 30
     labels[0], said[0], said[1] = -1, np.nan, np.nan
     (found,) = looked(labels, said)
-    assert (found.code, found.level) == ("CHECK-052", "note") and found.title.startswith("1 labels could not")
+    assert (found.code, found.level) == ("CHECK-052", "note") and found.title.startswith("1 label could not")
 
 
 def test_data_with_several_classes_a_picture_is_told_to_come_later():

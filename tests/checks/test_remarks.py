@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.checks.examples import dataset, only, subject
 
 from visus.checks.remarks import look
-from visus.data.dataset import Strings
+from visus.core.errors import DataError
+from visus.data.dataset import Fault, Strings
 from visus.data.objects import Remark
 
 
@@ -33,6 +34,25 @@ def test_remarks_are_gathered_by_their_code_and_name_file_place_and_status():
 def test_a_remark_on_one_file_about_another_picture_is_drawn_with_that_picture():
     (finding,) = found(Remark("a.json", "clipped", "DATA-220", "the box", "annotations[7].bbox", picture="2.png"))
     assert (finding.items[0].file, finding.items[0].index) == ("a.json", 2)
+
+
+def test_a_remark_on_a_whole_file_counts_files_and_says_what_to_do():
+    (finding,) = found(Remark("cat/a", "skipped", "DATA-132", "a link that leads nowhere", fix="remove the link"))
+    assert (finding.title, finding.fix) == ("1 file is left out: a link that leads nowhere", "remove the link")
+
+
+def test_faults_are_errors_that_refuse_what_they_concern():
+    faults = (
+        Fault(DataError("DATA-130", "pets/train/frog: no picture", fix="remove it"), "train/frog"),
+        Fault(DataError("DATA-131", "pets/test/cow: not in train", where="train has 2"), "test/cow", range(1, 3)),
+        Fault(DataError("DATA-130", "pets/train/newt: no picture"), "train/newt"),
+    )
+    empty, untrained = found(faults=faults)
+    assert (empty.level, empty.title) == ("error", "no picture: train/frog, and 1 more")
+    assert [(item.file, item.status) for item in empty.items] == [
+        ("train/frog", "refused"), ("train/newt", "refused")]  # fmt: skip
+    assert [(item.file, item.index) for item in untrained.items] == [("1.png", 1), ("2.png", 2)]
+    assert untrained.why == "training stops at it: train has 2"
 
 
 def test_pictures_that_are_listed_but_missing_are_skipped():

@@ -246,7 +246,7 @@ def test_a_check_prints_a_summary_a_table_and_where_the_page_is(visus, photos, t
     said = visus("check", photos, "--out", tmp_path / "checked")
     lines = said.out.splitlines()
     assert said.code == 0 and lines[0].startswith("photos: 330 pictures, ")
-    assert lines[1].split() == ["level", "finding", "what", "to", "do"]
+    assert lines[1].split() == ["level", "finding"] and max(map(len, lines[:-1])) <= 120
     assert lines[-1] == f"page      {tmp_path / 'checked' / 'check.html'}" and "looking at 330 pictures" in said.err
 
 

@@ -112,7 +112,7 @@ def test_names_of_any_bytes_can_be_read(tmp_path: Path):
 def test_an_empty_class_folder_of_the_training_part_is_an_error_that_names_it(tmp_path: Path):
     write_tree(tmp_path, {"train/cat": 2, "train/dog": 0, "test/cat": 1})
     with pytest.raises(DataError, match="train/dog: this class folder holds no picture") as caught:
-        read(tmp_path)
+        open_data(tmp_path, DataSettings())
     assert caught.value.code == "DATA-130" and caught.value.fix
 
 
@@ -124,8 +124,36 @@ def test_an_empty_class_folder_of_the_test_part_is_a_note(tmp_path: Path):
 def test_a_class_that_only_the_test_part_knows_is_an_error_with_the_nearest_name(tmp_path: Path):
     write_tree(tmp_path, {"train/cats": 2, "train/dogs": 2, "test/Cats": 1})
     with pytest.raises(DataError, match="in test but not in train") as caught:
-        read(tmp_path)
+        open_data(tmp_path, DataSettings())
     assert caught.value.code == "DATA-131" and "'cats'" in caught.value.fix
+
+
+def test_a_class_of_the_test_part_alone_is_to_be_moved_or_removed(tmp_path: Path):
+    (fault,) = read(write_tree(tmp_path, {"train/cat": 2, "train/dog": 2, "test/horse": 1})).faults
+    assert fault.error.fix == "move some of its pictures into a folder of that name in train, or remove this folder"
+
+
+def test_all_faults_are_gathered_and_everything_else_is_read(tmp_path: Path):
+    tree = {"train/cat": 2, "train/dog": 2, "train/frog": 0, "train/newt": 0, "test/cat": 1, "test/horse": 3}
+    dataset = open_data(write_tree(tmp_path, tree), DataSettings(), faulty=True, carve=False)
+    assert [(fault.error.code, fault.file) for fault in dataset.faults] == [
+        ("DATA-130", "train/frog"), ("DATA-130", "train/newt"), ("DATA-131", "test/horse")]  # fmt: skip
+    assert counts(dataset) == (4, 0, 4) and dataset.classes == ("cat", "dog", "horse")
+    assert [dataset.ids[i] for i in dataset.faults[2].records] == [f"test/horse/{i}.png" for i in range(3)]
+
+
+def test_what_is_no_file_is_remarked_each_cause_by_itself(tmp_path: Path):
+    write_tree(tmp_path, {"cat": 1, "dog": 1})
+    (tmp_path / "cat/gone.png").symlink_to(tmp_path / "nothing.png")
+    (tmp_path / "cat/self.png").symlink_to("self.png")
+    (tmp_path / "dog/round").symlink_to(".")
+    os.mkfifo(tmp_path / "dog/pipe.png")
+    dataset = read(tmp_path)
+    assert [(remark.code, remark.file, remark.status) for remark in dataset.remarks] == [
+        ("DATA-132", "cat/gone.png", "skipped"), ("DATA-133", "cat/self.png", "skipped"),
+        ("DATA-134", "dog/pipe.png", "skipped"), ("DATA-133", "dog/round", "skipped")]  # fmt: skip
+    assert len(dataset) == 2 and all(remark.fix for remark in dataset.remarks)
+    assert "left out a link that leads nowhere: cat/gone.png" in dataset.notes
 
 
 def test_a_folder_beside_the_splits_is_noted(tmp_path: Path):

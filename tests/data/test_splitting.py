@@ -172,9 +172,9 @@ def test_unknown_numbers_and_unlabelled_records_can_be_carved():
 
 def test_a_class_that_is_missing_in_validation_is_named():
     result = carve(made([0] * 30 + [1] * 30 + [2] * 2), test=0)
-    assert not any("val shows" in note for note in result.notes)
+    assert not any("val has no picture" in note for note in result.notes)
     brought = carve(made([0, 1, 2, 0, 1], split=[TRAIN, TRAIN, TRAIN, VAL, VAL]), test=0)
-    assert any(note == "val shows 1 of 3 classes not at all: c" for note in brought.notes)
+    assert any(note == "val has no picture of 1 of 3 classes: c" for note in brought.notes)
 
 
 def test_a_class_of_which_a_split_shows_no_object_is_named():
@@ -182,7 +182,7 @@ def test_a_class_of_which_a_split_shows_no_object_is_named():
     records = [[Mark(box, 0), *([Mark(box, 1)] if i < 20 else [])] for i in range(40)]
     split = [TRAIN] * 30 + [VAL] * 5 + [TEST] * 5
     dataset = made([0] * 40, split=split, classes=2).with_(columns={}, objects=Objects.of(records))
-    assert carve(dataset).notes == tuple(f"{name} shows 1 of 2 classes not at all: b" for name in ("val", "test"))
+    assert carve(dataset).notes == tuple(f"{name} has no picture of 1 of 2 classes: b" for name in ("val", "test"))
 
 
 def test_groups_torn_by_the_datas_own_splits_are_noted():

@@ -53,10 +53,19 @@ def test_twins_stand_side_by_side_with_both_names(read):
 
 def test_data_without_a_finding_is_told_to_be_good(read):
     reader = read(render(page(groups=[], files={"ok": 100})))
-    assert (
-        "Nothing speaks against pets" in reader.text
-        and "of 100 pictures have nothing to be said of them" in reader.text
-    )
+    assert "Nothing speaks against pets" in reader.text and "of 100 pictures are fine" in reader.text
+
+
+def test_the_key_of_the_page_has_words_before_and_numbers_behind():
+    written = render(page())
+    for words, number in (("with a warning", 4), ("training part", 80), ("validation part", 20)):
+        assert f"<dt>{words}</dt><dd>{number} pictures</dd>" in written
+
+
+def test_the_other_file_of_a_pair_is_named_once(read):
+    pair = Picture("a.png", "b.png", "the same pixels as b.png", [drawn(), drawn()])
+    alike = Group("error", "CHECK-030", "", "", "", [pair], [])
+    assert "· b.png" not in read(render(page(groups=[alike]))).text
 
 
 def test_long_lists_are_cut_and_say_so(read):

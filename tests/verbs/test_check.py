@@ -43,7 +43,7 @@ def test_good_data_has_no_error_and_ends_with_0(good):
 
 def test_the_summary_counts_pictures_by_what_becomes_of_them(good):
     told = replace(good, files={"ok": 320, "warned": 7, "clipped": 0, "skipped": 3, "refused": 0}).summary()
-    assert told == "photos: 330 pictures, 320 fine, 7 warned of, 3 left out"
+    assert told == "photos: 330 pictures, 320 fine, 7 with a warning, 3 left out"
 
 
 def test_a_terminal_shows_a_screen_at_most_and_says_what_is_left(good):
@@ -52,7 +52,7 @@ def test_a_terminal_shows_a_screen_at_most_and_says_what_is_left(good):
 
 
 def test_small_parts_are_told_with_what_would_be_needed(good):
-    assert any("865 give a score of 90% to 2 points" in finding.title for finding in good.findings)
+    assert any(finding.fix.startswith("collect more: 865 give ±2 points") for finding in good.findings)
 
 
 def test_a_few_broken_pictures_are_a_warning_and_more_than_training_leaves_out_end_with_3(tmp_path):
@@ -74,6 +74,33 @@ def test_findings_stand_worst_first_and_the_gravest_status_of_a_file_counts(tmp_
     levels = [LEVELS.index(finding.level) for finding in found.findings]
     assert levels == sorted(levels) and found.files["skipped"] == 1 and found.files["warned"] >= 1
     assert found.json()["files"] == found.files and found.exit == 0
+
+
+def test_leaks_stand_before_all_other_warnings_however_many_files_those_name(tmp_path):
+    data = write_splits(tmp_path / "photos", train=60, val=20, test=20)
+    names = sorted((data / "train" / "six").iterdir())
+    Image.open(names[0]).resize((40, 40)).save(data / "test" / "six" / "again.png")
+    for name in names[5:9]:
+        Image.fromarray(np.zeros((16, 16), np.uint8)).save(name)
+    warnings = [finding for finding in visus.check(data).findings if finding.level == "warning"]
+    assert warnings[0].code == "CHECK-033" and len(warnings) > 1
+    assert len(warnings[0].items) < max(len(finding.items) for finding in warnings[1:])
+
+
+def test_all_that_training_stops_at_is_told_in_one_run_beside_everything_else(tmp_path):
+    data = write_splits(tmp_path / "photos", train=60, val=20, test=20)
+    (data / "train" / "frog").mkdir()
+    (data / "test" / "horse").mkdir()
+    next((data / "test" / "six").iterdir()).rename(data / "test" / "horse" / "1.png")
+    names = truncated(data / "train", 1)
+    found = visus.check(data)
+    assert found.exit == 1 and [finding.code for finding in found.findings[:2]] == ["DATA-130", "DATA-131"]
+    assert {item.status for finding in found.findings[:2] for item in finding.items} == {"refused"}
+    assert [f"train/{name}" for name in names] == [
+        item.file for finding in found.findings for item in finding.items if finding.code == "CHECK-001"]  # fmt: skip
+    with pytest.raises(DataError) as caught:
+        visus.train(data, out=tmp_path / "run", set={"epochs": 1})
+    assert caught.value.code == "DATA-130"
 
 
 def test_the_document_lists_every_finding_with_file_status_code_and_why(tmp_path):

@@ -13,7 +13,7 @@ from visus.checks import Finding, Item
 from visus.core.errors import UsageError
 from visus.core.recipe import DataSettings
 from visus.data.reading import open_data
-from visus.verbs.fix import SURE, write_fixes
+from visus.verbs.fix import write_fixes
 
 
 @pytest.fixture
@@ -30,19 +30,24 @@ def fixes(photos, tmp_path):
              more={"label": "cat", "suggested": "dog", "probabilities": {"dog": said}})
         for i, said in ((1, 0.99), (2, 0.3))
     ]  # fmt: skip
-    finding = Finding("CHECK-050", "warning", "", "", "", (*items, Item("other", "warned", "no class")))
-    assert write_fixes(dataset, finding, tmp_path / "fixes.json") == 1
+    finding = Finding(
+        "CHECK-050", "warning", "", "", "", (*items, Item("x", "warned", "no class")), consequence="mislead"
+    )
+    write_fixes(dataset, finding, tmp_path / "fixes.json")
+    told = json.loads((tmp_path / "fixes.json").read_text())
+    assert [item["apply"] for item in told["items"]] == [False, False]
+    told["items"][0]["apply"] = True
+    (tmp_path / "fixes.json").write_text(json.dumps(told))
     return tmp_path / "fixes.json"
 
 
-def test_a_finding_becomes_a_list_in_which_the_sure_ones_are_meant(fixes):
+def test_a_finding_becomes_a_list_in_which_none_is_meant_before_somebody_says_so(fixes):
     told = json.loads(fixes.read_text())
     assert (told["visus"], told["version"], told["data"]["name"]) == ("fixes", 1, "photos")
     assert told["items"] == [
         {"file": "cat/1.png", "from": "cat", "to": "dog", "reason": "looks like dog", "apply": True},
         {"file": "cat/2.png", "from": "cat", "to": "dog", "reason": "looks like dog", "apply": False},
     ]
-    assert 0.3 < SURE < 0.99
 
 
 def test_fixes_are_applied_to_a_copy_and_taken_back(photos, fixes, tmp_path):

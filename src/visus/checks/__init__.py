@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 Status = Literal["ok", "warned", "clipped", "skipped", "refused"]
+Consequence = Literal["stop", "leak", "mislead", "loss", "weak", "fact"]
+CONSEQUENCES: tuple[Consequence, ...] = ("stop", "leak", "mislead", "loss", "weak", "fact")
+"""The worst first: training stops; scores are too good; something wrong is learned, or judged by; pictures or labels
+are left out; less is learned, or known, than could be; good to know."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Item:
         status: what training does with it: reads it as it is, clips what sticks out, leaves it out, refuses it all.
         why: in a phrase.
         index: of its record in the data set, by which it is drawn; -1 where it is none.
-        beside: index of the record it is compared with; -1 for none.
+        beside: index of the record it is compared with; -1 for none.  ``other``: the user's name of that.
         where: the place in the file; empty for all of it.
         score: by which items are ranked, the worst highest.
         more: what else the document says of it, as plain values.
@@ -42,6 +46,7 @@ class Item:
     why: str
     index: int = -1
     beside: int = -1
+    other: str = ""
     where: str = ""
     score: float = 0.0
     more: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -58,6 +63,7 @@ class Finding:
         why: what it does to a model or its scores.
         fix: the command or edit that helps.
         items: the files, the worst first; all of them, however many.
+        consequence: what becomes of training or its scores, by which findings of one level are ranked.
     """
 
     code: str
@@ -66,16 +72,17 @@ class Finding:
     why: str
     fix: str
     items: tuple[Item, ...] = ()
+    consequence: Consequence = field(kw_only=True)
 
     def json(self) -> dict[str, Any]:
         """Return it as plain values, its items as ``{"file", "status", "code", "why", ...}``."""
         listed = [
             {"file": item.file, "status": item.status, "code": self.code, "why": item.why,
-             **({"where": item.where} if item.where else {}), **item.more}
+             **{name: said for name in ("other", "where") if (said := getattr(item, name))}, **item.more}
             for item in self.items
         ]  # fmt: skip
-        return {"code": self.code, "level": self.level, "title": self.title, "why": self.why, "fix": self.fix,
-                "count": len(self.items), "items": listed}  # fmt: skip
+        return {"code": self.code, "level": self.level, "consequence": self.consequence, "title": self.title,
+                "why": self.why, "fix": self.fix, "count": len(self.items), "items": listed}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,12 @@ def ranked(dataset: Dataset, status: Status, found: Iterable[tuple[int, str, flo
     """Return an item for each (record, why, score), the highest score first."""
     items = [Item(dataset.ids[i], status, why, index=i, score=float(score)) for i, why, score in found]
     return tuple(sorted(items, key=lambda item: -item.score))
+
+
+def of_readable(subject: Subject, count: int) -> str:
+    """Return "3 of 40 pictures", or "3 of 39 readable pictures" where one of them cannot be read."""
+    unread = len(subject.seen.reasons)
+    return f"{count:,} of {len(subject.dataset) - unread:,} {'readable ' * bool(unread)}pictures"
 
 
 def are(count: int, one: str = "is", many: str = "are") -> str:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from visus.checks import Check, Finding, Item, Status, Subject, are
+from visus.checks import Check, Consequence, Finding, Item, Status, Subject, are
 from visus.data.objects import Objects
 
 Rows: TypeAlias = NDArray[np.int64]
@@ -60,8 +60,9 @@ class _Known:
         return _Known(subject, objects, record, height, width, np.nan_to_num(area))
 
     def finding(
-        self, code: str, what: str, why: str, fix: str, status: Status, found: list[tuple[int, str, float]]
-    ) -> Finding:
+        self, code: str, what: str, why: str, fix: str, status: Status, found: list[tuple[int, str, float]],
+        consequence: Consequence,
+    ) -> Finding:  # fmt: skip
         """Return a finding on objects, each (object, why, score)."""
         starts, ids = self.objects.starts, self.subject.dataset.ids
         items = [
@@ -70,7 +71,8 @@ class _Known:
             for m, said, score in found
         ]  # fmt: skip
         title = f"{len(found):,} of {len(self.record):,} boxes {what}"
-        return Finding(code, "warning", title, why, fix, tuple(sorted(items, key=lambda item: -item.score)))
+        items.sort(key=lambda item: -item.score)
+        return Finding(code, "warning", title, why, fix, tuple(items), consequence=consequence)
 
 
 def _without_area(known: _Known) -> Iterator[Finding]:
@@ -80,6 +82,7 @@ def _without_area(known: _Known) -> Iterator[Finding]:
         yield known.finding(
             "CHECK-022", f"{are(len(empty), 'has', 'have')} no area",
             "nothing can be learned from them; they are left out", "draw them again, or remove them", "skipped", found,
+            "loss",
         )  # fmt: skip
 
 
@@ -96,7 +99,7 @@ def _outside(known: _Known) -> Iterator[Finding]:
         yield known.finding(
             "CHECK-021", f"{are(len(reach), 'reaches', 'reach')} out of the picture",
             "they are cut at its edge; where many are, the labels were drawn on pictures of another size, or turned",
-            "compare the size the labels were drawn at with that of the pictures", "clipped", found,
+            "compare the size the labels were drawn at with that of the pictures", "clipped", found, "loss",
         )  # fmt: skip
 
 
@@ -116,7 +119,7 @@ def _twice(known: _Known) -> Iterator[Finding]:
         yield known.finding(
             "CHECK-023", f"{are(len(found), 'is another one', 'are other ones')} drawn twice",
             "an object that counts twice weighs twice, and one of the two can never be found",
-            "remove one of each pair", "warned", found,
+            "remove one of each pair", "warned", found, "mislead",
         )  # fmt: skip
 
 
@@ -134,7 +137,7 @@ def _tiny(subject: Subject, known: _Known) -> Iterator[Finding]:
     yield known.finding(
         "CHECK-024", f"{are(len(small), 'is', 'are')} tiny at the training size of {trained}",
         f"an object of less than {TINY:.0f} x {TINY:.0f} pixels leaves hardly a trace in a network",
-        _remedy(trained, longer[small] * TINY / sides[small], longer[small]), "warned", found,
+        _remedy(trained, longer[small] * TINY / sides[small], longer[small]), "warned", found, "weak",
     )  # fmt: skip
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 
 from visus.checks import Check, Finding, Subject, ranked
 
 CANNOT = "a picture that cannot be read teaches nothing"
+
+_TOO_LARGE = re.compile(r"([\d,]+) x ([\d,]+) pixels are more than")
 
 
 def look(subject: Subject) -> Iterator[Finding]:
@@ -23,14 +26,23 @@ def look(subject: Subject) -> Iterator[Finding]:
         needed = math.ceil(100 * (len(reasons) + missing) / (total + missing)) / 100
         yield Finding(
             "CHECK-002", "error", f"{title}, more than the {most:,} that may be left out", f"{CANNOT}; training stops",
-            f"copy or make them again, remove them, or --set data.max_bad={needed:g}",
-            ranked(subject.dataset, "refused", found),
+            f"{_remedy(reasons.values())}; or --set data.max_bad={needed:g}",
+            ranked(subject.dataset, "refused", found), consequence="stop",
         )  # fmt: skip
     else:
         yield Finding(
             "CHECK-001", "warning", title, f"{CANNOT}; training leaves it out and says so",
-            "copy or make them again, or remove them", ranked(subject.dataset, "skipped", found),
+            _remedy(reasons.values()), ranked(subject.dataset, "skipped", found), consequence="loss",
         )  # fmt: skip
+
+
+def _remedy(reasons: Iterable[str]) -> str:
+    """Return what helps: what is too large for the limit on pixels is whole, and copying it again would not help."""
+    large = [_TOO_LARGE.search(reason) for reason in reasons]
+    sizes = [int(found[1].replace(",", "")) * int(found[2].replace(",", "")) for found in large if found]
+    smaller = f"make what is too large smaller, or --set data.max_pixels={max(sizes)}" if sizes else ""
+    again = "copy or make them again, or remove them" if None in large else ""
+    return "; ".join(filter(None, [again, smaller]))
 
 
 def beyond_limit(subject: Subject) -> bool:

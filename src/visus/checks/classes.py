@@ -20,6 +20,10 @@ LOPSIDED = 10.0
 HALF_WIDTH, SCORE = 0.02, 0.9
 """The interval one wants of a share of right answers, to either side, and the share for which it is reckoned."""
 
+MOST_CARVED = 0.3
+"""Share of the training pictures beyond which no more is taken from them to judge by."""
+
+_KEYS = {"val": "validation", "test": "test"}
 _SPOKEN = {"train": "training", "val": "validation", "test": "test"}
 
 
@@ -56,17 +60,28 @@ def needed(half_width: float, score: float = SCORE) -> int:
 def _missing(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Iterator[Finding]:
     """Yield the classes without a picture in a part that has others."""
     for split, shown in counts.items():
-        absent = np.flatnonzero(shown == 0).tolist()
+        learned = split == "train"
+        absent = [k for k in np.flatnonzero(shown == 0).tolist() if not (learned and k in _stopped_at(dataset))]
         if not absent or not shown.any():
             continue
-        learned = split == "train"
+        named = ", ".join(dataset.classes[k] for k in absent[:3]) + " ..." * (len(absent) > 3)
         yield Finding(
             "CHECK-016", "error" if learned else "warning",
-            f"the {_SPOKEN[split]} part shows {len(absent):,} of {len(shown):,} classes not at all",
-            "what is never shown cannot be learned" if learned else "how well it is told nobody knows",
-            "add pictures of them" + ("" if learned else ", or leave the parts to visus, which carves them evenly"),
+            f"the {_SPOKEN[split]} part has no picture of {len(absent):,} of {len(shown):,} classes: {named}",
+            "what is never shown cannot be learned" if learned
+            else "how well a model recognises them cannot be measured",
+            "add pictures of them" + ", or leave the parts to visus, which carves them evenly" * (
+                not learned and split not in dataset.carved
+            ),
             tuple(Item(dataset.classes[k], "warned", f"no {_SPOKEN[split]} picture") for k in absent),
+            consequence="mislead" if learned else "weak",
         )  # fmt: skip
+
+
+def _stopped_at(dataset: Dataset) -> set[int]:
+    """Return the classes that training stops at, which is told already."""
+    records = [i for fault in dataset.faults for i in fault.records]
+    return set(dataset.columns["label"][records].tolist()) if "label" in dataset.columns else set()
 
 
 def _rare(dataset: Dataset, shown: NDArray[np.int64]) -> Iterator[Finding]:
@@ -75,9 +90,10 @@ def _rare(dataset: Dataset, shown: NDArray[np.int64]) -> Iterator[Finding]:
         yield Finding(
             "CHECK-015", "warning",
             f"{len(rare):,} of {len(shown):,} classes {are(len(rare), 'has', 'have')} fewer than {FEW} training"
-            " pictures", "what is learned of them is luck",
+            " pictures", "too few to learn reliably what the class looks like",
             "collect more; --set augment.policy=trivialaugment makes the most of what is there",
             tuple(Item(dataset.classes[k], "warned", _pictures(shown[k]), score=-float(shown[k])) for k in rare),
+            consequence="weak",
         )  # fmt: skip
 
 
@@ -94,6 +110,7 @@ def _lopsided(dataset: Dataset, shown: NDArray[np.int64]) -> Iterator[Finding]:
             "a model that always answers the commonest class looks good by accuracy",
             "--set loss.class_weights=balanced --set score=f1_macro, or more pictures of the rare ones",
             tuple(Item(dataset.classes[k], "warned", _pictures(shown[k]), score=-float(shown[k])) for k in small),
+            consequence="weak",
         )  # fmt: skip
 
 
@@ -105,6 +122,7 @@ def _unknown(dataset: Dataset) -> Iterator[Finding]:
             "CHECK-018", "note", f"{len(unknown):,} of {len(dataset):,} pictures {are(len(unknown))} without a class",
             "they are read, but count neither in training nor in judging", "label them, or leave them out",
             tuple(Item(dataset.ids[int(i)], "ok", "its class is unknown", index=int(i)) for i in unknown),
+            consequence="fact",
         )  # fmt: skip
 
 
@@ -114,18 +132,27 @@ def _few_judged(dataset: Dataset) -> Iterator[Finding]:
     small = {split: n for split in ("val", "test") if 0 < (n := len(dataset.indices(split))) < wanted}
     if not small:
         return
-    told = " and ".join(f"the {_SPOKEN[split]} part has {n:,}" for split, n in small.items())
+    told = " and ".join(f"{_SPOKEN[split]} has {n:,} (±{_points(n)} points)" for split, n in small.items())
+    pool = len(dataset.indices("train")) + sum(len(dataset.indices(split)) for split in dataset.carved)
+    shares = {split: math.ceil(100 * wanted / pool) / 100 for split in small if split in dataset.carved}
+    carve = " ".join(f"--set data.{_KEYS[split]}={share:g}" for split, share in shares.items())
     yield Finding(
         "CHECK-017", "warning" if min(small.values()) < needed(0.06) else "note",
-        f"few pictures to judge by: {told}; {wanted:,} give a score of {SCORE:.0%} to {100 * HALF_WIDTH:.0f} points",
+        f"few pictures to judge a score of {SCORE:.0%} by: {told}",
         "two models can hardly be told apart by such a score, and the best weights are chosen partly by luck",
-        "collect more, or --set data.validation=0.2 --set data.test=0.3 where visus carves the parts",
+        f"collect more: {wanted:,} give ±{100 * HALF_WIDTH:.0f} points"
+        + f"; or {carve}" * (0 < sum(shares.values()) <= MOST_CARVED),
         tuple(
-            Item(_SPOKEN[split], "warned", f"{n:,} pictures: a score of {SCORE:.0%} is known to "
-                 f"{100 * 1.959964 * math.sqrt(SCORE * (1 - SCORE) / n):.1f} points to either side", score=-n)
+            Item(_SPOKEN[split], "warned", f"{n:,} pictures: a score of {SCORE:.0%} is known to ±{_points(n)} points",
+                 score=-n)
             for split, n in small.items()
-        ),
+        ), consequence="weak",
     )  # fmt: skip
+
+
+def _points(n: int) -> str:
+    """Return half the width of the 95 % interval of a share that ``n`` pictures give, in percentage points."""
+    return f"{100 * 1.959964 * math.sqrt(SCORE * (1 - SCORE) / n):.1f}"
 
 
 def _pictures(count: int) -> str:

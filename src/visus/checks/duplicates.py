@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from visus.checks import Check, Finding, Item, Level, Status, Subject
+from visus.checks import Check, Consequence, Finding, Item, Level, Status, Subject
 from visus.data.dataset import SPLITS, Dataset
 from visus.data.near import near_pairs, twins_of
 from visus.data.objects import Mark
@@ -16,7 +16,7 @@ APART = "visus split DATA --out DIR keeps them together"
 
 
 def look(subject: Subject) -> Iterator[Finding]:
-    """Yield what is there twice: leaks and contradictions as errors, what is nearly the same as warnings and notes."""
+    """Yield what is there twice: leaks as errors, contradictions and what is nearly the same as warnings and notes."""
     dataset, seen = subject.dataset, subject.seen
     readable = np.setdiff1d(np.arange(len(dataset)), np.fromiter(seen.reasons, np.int64, len(seen.reasons)))
     order = readable[np.argsort(dataset.split[readable], kind="stable")]
@@ -47,16 +47,17 @@ def _exact(dataset: Dataset, twins: NDArray[np.int64]) -> Iterator[Finding]:
     if across.any():
         items = _items(dataset, twins[across], "refused", "the same pixels as {} of {split}")
         yield Finding(
-            "CHECK-030", "error", f"{_pictures(len(items))} also in another part", "what was learned by heart is asked"
-            " in the test, so scores are too good; visus train refuses such data", f"{APART}; or remove one of each",
-            items,
+            "CHECK-030", "error", f"{_pictures(len(items))} also in another part",
+            "a model that learned the one knows the other, so scores are too good; visus train refuses such data",
+            f"{APART}; or remove one of each",
+            items, consequence="leak",
         )  # fmt: skip
     if differ.any():
         items = _items(dataset, twins[differ], "warned", "the same pixels as {}, but another label")
         yield Finding(
-            "CHECK-031", "error", f"{_pictures(len(items))} there twice with different labels",
-            "one of the two is wrong, or the labels leave something out; a model learns both, and is judged by both",
-            "keep the right one of each pair", items,
+            "CHECK-031", "warning", f"{_pictures(len(items))} there twice with different labels",
+            "one of the two is wrong, or the labels leave something out; training reads both and learns from both",
+            "keep the right one of each pair", items, consequence="mislead",
         )  # fmt: skip
     rest = ~across & ~differ
     if rest.any():
@@ -64,7 +65,7 @@ def _exact(dataset: Dataset, twins: NDArray[np.int64]) -> Iterator[Finding]:
         yield Finding(
             "CHECK-032", "note", f"{_pictures(len(items))} there more than once in one part",
             "they count as often as they are there, which makes scores look more certain than they are",
-            "remove all but one of each", items,
+            "remove all but one of each", items, consequence="fact",
         )  # fmt: skip
 
 
@@ -73,19 +74,19 @@ def _near(
 ) -> Iterator[Finding]:
     across = dataset.split[pairs[:, 0]] != dataset.split[pairs[:, 1]]
     same = same_told(dataset, pairs)
-    kinds: tuple[tuple[str, Level, NDArray[np.bool_], str, str, str], ...] = (
-        ("CHECK-033", "warning", across, "nearly the same as one of another part",
+    kinds: tuple[tuple[str, Level, Consequence, NDArray[np.bool_], str, str, str], ...] = (
+        ("CHECK-033", "warning", "leak", across, "nearly the same as one of another part",
          "they are hardly new to a model that learned the other one, so scores are too good", APART),
-        ("CHECK-034", "warning", ~across & ~same, "nearly the same as one with another label",
+        ("CHECK-034", "warning", "mislead", ~across & ~same, "nearly the same as one with another label",
          "one of the two labels may be wrong", "look at each pair, and mend the wrong label"),
-        ("CHECK-035", "note", ~across & same, "nearly the same as another one of the same part",
+        ("CHECK-035", "note", "fact", ~across & same, "nearly the same as another one of the same part",
          "they add little to learn from; visus split keeps them together", "keep them, or remove the poorer of each"),
     )  # fmt: skip
-    for code, level, chosen, title, why, fix in kinds:
+    for code, level, consequence, chosen, title, why, fix in kinds:
         if chosen.any():
             items = _items(dataset, pairs[chosen], "warned", "nearly the same as {} of {split}",
                            likeness[chosen], symmetry[chosen])  # fmt: skip
-            yield Finding(code, level, f"{_pictures(len(items))} {title}", why, fix, items)
+            yield Finding(code, level, f"{_pictures(len(items))} {title}", why, fix, items, consequence=consequence)
 
 
 def _items(
@@ -99,10 +100,12 @@ def _items(
         beside, index = pairs[at].tolist()
         if index in found:
             continue
-        told = why.format(dataset.ids[beside], split=SPLITS[dataset.split[beside]])
+        other = dataset.ids[beside]
+        told = why.format(other, split=SPLITS[dataset.split[beside]])
         told += "" if likeness is None else f", {min(100 * score[at], 99.9):.1f} % alike"
         told += ", mirrored" if symmetry is not None and symmetry[at] else ""
-        found[index] = Item(dataset.ids[index], status, told, index=index, beside=beside, score=float(score[at]))
+        found[index] = Item(dataset.ids[index], status, told, index=index, beside=beside, other=other,
+                            score=float(score[at]))  # fmt: skip
     return tuple(found.values())
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from visus.checks import Check, Finding, Subject, are, ranked
+from visus.checks import Check, Finding, Subject, are, of_readable, ranked
 
 FLAT, NOTHING = 0.025, 0.01
 DARK, BRIGHT = 0.1, 0.9
@@ -47,8 +47,9 @@ def look(subject: Subject) -> Iterator[Finding]:
         told = [(int(read[k]), _measured(brightness[k], contrast[k]), -float(contrast[k])) for k in found]
         if told:
             yield Finding(
-                code, "warning", f"{len(told):,} of {len(read):,} pictures {are(len(told))} {what}", why,
+                code, "warning", f"{of_readable(subject, len(told))} {are(len(told))} {what}", why,
                 "look at them, and remove those that show nothing", ranked(subject.dataset, "warned", told),
+                consequence="weak",
             )  # fmt: skip
     if enough:
         yield from _blurred(subject, read[~flat])
@@ -68,10 +69,10 @@ def _blurred(subject: Subject, read: NDArray[np.int64]) -> Iterator[Finding]:
     told = [(int(i), f"{_times(usual - log)} times less sharp than usual", usual - log)
             for i, log in zip(read[measured][below], logs[below], strict=True)]  # fmt: skip
     yield Finding(
-        "CHECK-013", "warning", f"{len(told):,} of {len(subject.dataset):,} pictures {are(len(told))} blurred",
+        "CHECK-013", "warning", f"{of_readable(subject, len(told))} {are(len(told))} blurred",
         "out of focus, moved, or enlarged from a thumbnail: their details teach nothing",
         "look at them; keep them if pictures will be as blurred where the model is used",
-        ranked(subject.dataset, "warned", told),
+        ranked(subject.dataset, "warned", told), consequence="weak",
     )  # fmt: skip
 
 

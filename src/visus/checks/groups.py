@@ -59,12 +59,12 @@ def _torn(
     _, first, group = np.unique(groups[order], return_index=True, return_inverse=True)
     items = tuple(
         Item(dataset.ids[i], status, f"of one group with {dataset.ids[beside]} of {SPLITS[dataset.split[beside]]}",
-             index=i, beside=beside)
+             index=i, beside=beside, other=dataset.ids[beside])
         for i, beside in zip(order.tolist(), order[first][group].tolist(), strict=True)
         if dataset.split[i] != dataset.split[beside]
     )  # fmt: skip
     count = f"{len(found):,} group{'s' if len(found) != 1 else ''}"
-    yield Finding(code, level, f"{count} {title}", why, fix, items)
+    yield Finding(code, level, f"{count} {title}", why, fix, items, consequence="leak")
 
 
 def _frames(dataset: Dataset, small: NDArray[np.uint8], label: NDArray[np.int64] | None) -> Iterator[Finding]:
@@ -83,13 +83,14 @@ def _frames(dataset: Dataset, small: NDArray[np.uint8], label: NDArray[np.int64]
         return
     items = tuple(
         Item(dataset.ids[i], "warned", f"follows on {dataset.ids[beside]} of {SPLITS[dataset.split[beside]]}",
-             index=i, beside=beside)
+             index=i, beside=beside, other=dataset.ids[beside])
         for beside, i in across[:, np.array([0, 1])].tolist()
     )  # fmt: skip
     yield Finding(
         "CHECK-042", "warning", f"{len(across):,} pictures that follow each other by name lie in different parts",
         f"they look {far / max(near, 1e-6):.1f} times as alike as others, as frames of a video do; {_WHY}",
         "give each video a name of its own, or a group column, then visus split DATA --out DIR", items,
+        consequence="leak",
     )  # fmt: skip
 
 

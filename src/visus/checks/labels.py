@@ -12,12 +12,15 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from visus.checks import Check, Finding, Item, Subject
+from visus.checks import Check, Finding, Item, Subject, are
 
 Probabilities: TypeAlias = NDArray[np.floating[Any]]
 
 SUREST = 0.05
 """Share of the pictures taken for a class by which the share of wrong labels is estimated."""
+
+ENOUGH = 100
+"""Of these surest pictures there must be so many, or nothing is estimated: of few, a hard picture changes it all."""
 
 _NEAR = 1e-6
 """By how much a probability may miss a threshold that its own class has set: rounding, where all are alike."""
@@ -33,7 +36,7 @@ def look(subject: Subject) -> Iterator[Finding]:
             "CHECK-051", "note", "labels were not examined: this data does not give each picture one class",
             why=f"it knows {dataset.column() or 'nothing'} of each picture; so far wrong classes are looked for where "
             "each picture has one, not yet among several, nor boxes and masks",
-            fix="nothing to do",
+            fix="nothing to do", consequence="fact",
         )  # fmt: skip
         return
     probabilities = subject.out_of_fold()
@@ -42,9 +45,9 @@ def look(subject: Subject) -> Iterator[Finding]:
     left = int((labels >= 0).sum()) - len(at)
     if left:
         yield Finding(
-            "CHECK-052", "note", f"{left:,} labels could not be examined",
+            "CHECK-052", "note", f"{left:,} {are(left, 'label', 'labels')} could not be examined",
             why="a class needs pictures in two folds at least, and groups stay whole; pictures must be readable",
-            fix="more pictures of the small classes",
+            fix="more pictures of the small classes", consequence="fact",
         )  # fmt: skip
     if not len(at):
         return
@@ -54,18 +57,21 @@ def look(subject: Subject) -> Iterator[Finding]:
     if not len(issues):
         return
     order = issues[np.lexsort((issues, -scores[issues]))]
-    rate, low, high = noise_rate(given, said)
-    one = len(order) == 1
+    told = f"small models disagree with {len(order):,} of {len(given):,} labels"
+    if SUREST * len(given) >= ENOUGH:
+        rate, low, high = noise_rate(given, said)
+        told += f"; by estimate {rate:.1%} of all labels are wrong ({low:.1%} to {high:.1%})"
+    else:
+        told += ": too few pictures to estimate how many are wrong"
     yield Finding(
-        "CHECK-050", "warning",
-        f"{len(order):,} label{'' if one else 's'} contradict{'s' if one else ''} the picture; by estimate "
-        f"{rate:.1%} of {len(given):,} labels are wrong ({low:.1%} to {high:.1%})",
-        why="a model learns wrong labels as if they were right, and scores are measured against them",
+        "CHECK-050", "warning", told,
+        why="some of these labels are wrong, others right but hard to see; a model learns wrong labels as if they were"
+        " right, and is judged by them",
         fix="look at them, the worst first; --out DIR writes fixes.json: edit it, then visus fix DATA DIR/fixes.json",
         items=tuple(
             _item(dataset.ids[int(at[i])], int(at[i]), dataset.classes, int(given[i]), said[i], float(scores[i]))
             for i in order
-        ),
+        ), consequence="mislead",
     )  # fmt: skip
 
 

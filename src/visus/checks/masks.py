@@ -39,7 +39,7 @@ def look(subject: Subject) -> Iterator[Finding]:
         yield Finding(
             "CHECK-019", "error", f"{len(unread):,} of {total:,} masks cannot be read, or do not fit their pictures",
             "training stops at them", "draw them again at the picture's size, one number a pixel, as PNG",
-            ranked(dataset, "refused", unread),
+            ranked(dataset, "refused", unread), consequence="stop",
         )  # fmt: skip
     strays = [(i, _told(map.strays), -i) for i, map in enumerate(looked) if map.strays]
     if strays:
@@ -48,13 +48,14 @@ def look(subject: Subject) -> Iterator[Finding]:
             "CHECK-025", "error", f"{len(strays):,} of {total:,} masks hold values of no class: {_listed(values)}",
             "nobody knows what these pixels show; training stops at them",
             'name the values in classes.txt, or ignore them: classes.json with {"classes": {...}, "ignore": [255]}',
-            ranked(dataset, "refused", strays),
+            ranked(dataset, "refused", strays), consequence="stop",
         )  # fmt: skip
     empty = [(i, "no pixel of any class", -i) for i, map in enumerate(looked) if not map.labelled and not map.reason]
     if empty:
         yield Finding(
             "CHECK-026", "warning", f"{len(empty):,} of {total:,} masks {are(len(empty), 'labels', 'label')} nothing",
             "nothing is learned from such pictures", "label them, or leave them out", ranked(dataset, "warned", empty),
+            consequence="weak",
         )  # fmt: skip
 
 

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from visus.checks import Check, Finding, Level, Subject, are, ranked
+from visus.checks import Check, Consequence, Finding, Level, Subject, are, of_readable, ranked
 
 _NUMBER = re.compile(r"-?\d+([.,]\d+)*(e[-+]?\d+)?")
 _MISNAMED = re.compile(r"the content is (\w+), the name says (\w+)")
 _SEVERAL = "several frames"
+_CONSEQUENCES: dict[Level, Consequence] = {"warning": "weak", "note": "fact"}
 
 
 def look(subject: Subject) -> Iterator[Finding]:
     """Yield a finding for each kind of warning of the decode door, and one for pictures turned by EXIF."""
-    dataset, total = subject.dataset, len(subject.dataset)
+    dataset = subject.dataset
     kinds: dict[str, list[tuple[int, str, float]]] = defaultdict(list)
     for i, warnings in sorted(subject.seen.warnings.items()):
         for warning in warnings:
@@ -25,14 +26,16 @@ def look(subject: Subject) -> Iterator[Finding]:
     for kind, found in sorted(kinds.items(), key=lambda pair: -len(pair[1])):
         code, level, why, fix = _words(kind)
         items = ranked(dataset, "warned", found)
-        yield Finding(code, level, f"{len(items):,} of {total:,} pictures: {kind}", why, fix, items)
+        title, consequence = f"{of_readable(subject, len(items))}: {kind}", _CONSEQUENCES[level]
+        yield Finding(code, level, title, why, fix, items, consequence=consequence)
     turned = np.flatnonzero(subject.seen.orientation > 1).tolist()
     if turned:
         yield Finding(
-            "CHECK-003", "note", f"{len(turned):,} of {total:,} pictures {are(len(turned))} turned upright by EXIF",
+            "CHECK-003", "note", f"{of_readable(subject, len(turned))} {are(len(turned))} turned upright by EXIF",
             "training sees them as a viewer shows them; tools that ignore EXIF see them lying",
             "nothing, unless labels with a place in the picture were drawn in such a tool",
             ranked(dataset, "ok", [(i, f"orientation {subject.seen.orientation[i]}", -i) for i in turned]),
+            consequence="fact",
         )  # fmt: skip
 
 

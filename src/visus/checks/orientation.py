@@ -44,7 +44,7 @@ def look(subject: Subject) -> Iterator[Finding]:
             "visus shows the picture upright, so these labels are in the wrong place"
             + (f"; those of {upright:,} more fit upright" if upright else ""),
             "save the pictures without the EXIF tag, as they lie, or draw the labels again on upright ones",
-            ranked(dataset, "warned", lying),
+            ranked(dataset, "warned", lying), consequence="mislead",
         )  # fmt: skip
     if unsure and (lying or not upright):
         yield Finding(
@@ -53,6 +53,7 @@ def look(subject: Subject) -> Iterator[Finding]:
             " whether they were drawn upright",
             "which way up they were drawn cannot be seen in numbers" + ("; others were drawn lying" if lying else ""),
             "look at some of them: visus check DATA --out DIR draws their boxes", ranked(dataset, "warned", unsure),
+            consequence="mislead" if lying else "fact",
         )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from visus.checks import Check, Finding, Level, Subject, are, ranked
+from visus.checks import Check, Finding, Level, Subject, are, of_readable, ranked
 
 LONG, LONGER = 4.0, 3.0
 """Longer over shorter side of an extreme shape: at least so much, and so many times the data's median."""
@@ -58,8 +58,8 @@ def _extreme(subject: Subject, read: NDArray[np.int64]) -> Iterator[Finding]:
     ]
     yield Finding(
         "CHECK-006", "warning",
-        f"{len(found):,} of {len(read):,} pictures {are(len(found))} extremely long (usual is {usual:.1f} to 1)", why,
-        "cut them into parts, or remove them", ranked(subject.dataset, "warned", told),
+        f"{of_readable(subject, len(found))} {are(len(found))} {LONG:.0f} times as long as wide, or more", why,
+        "cut them into parts, or remove them", ranked(subject.dataset, "warned", told), consequence="weak",
     )  # fmt: skip
 
 
@@ -75,9 +75,10 @@ def _small(subject: Subject, read: NDArray[np.int64]) -> Iterator[Finding]:
     told = [(int(read[k]), f"{sizes[k, 1]} x {sizes[k, 0]} pixels", -float(shorter[k])) for k in found]
     yield Finding(
         "CHECK-007", "warning",
-        f"{len(found):,} of {len(read):,} pictures {are(len(found))} less than half the training size of {trained}",
+        f"{of_readable(subject, len(found))} {are(len(found))} less than half the training size of {trained}",
         "enlarged to that size they are blurred, unlike the others",
         "find them in a larger size, or remove them if they are thumbnails", ranked(subject.dataset, "warned", told),
+        consequence="weak",
     )  # fmt: skip
 
 
@@ -94,7 +95,8 @@ def _mixed(
     others = read[values[read] != common]
     items = ranked(subject.dataset, "ok" if level == "note" else "warned",
                    [(int(i), named(int(values[i])), -i) for i in others])  # fmt: skip
-    yield Finding(code, level, f"the pictures are mixed: {told}", why, fix, items)
+    yield Finding(code, level, f"the pictures are mixed: {told}", why, fix, items,
+                  consequence="fact" if level == "note" else "weak")  # fmt: skip
 
 
 CHECK = Check("pictures of another shape, size, colour or depth than the rest", look)

@@ -16,6 +16,9 @@ EXAMPLES = (
     "visus check table.csv --set data.max_bad=0.05",
 )
 
+WIDE = 120
+"""Characters of a line where findings are not printed to a terminal."""
+
 
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A folder, a file or a name, as for visus train.")],
@@ -52,7 +55,7 @@ def check(
     else:
         print(plain(found.summary()))
         if found.findings:
-            print_table(found.table())
+            print_table(found.table(), piped=WIDE)
         print(f"page      {found.page}" if found.page else "page      --out DIR writes one with the pictures")
         if found.fixes:
             print(f"fixes     {found.fixes}: edit it, then visus fix {quoted(data)} {quoted(found.fixes)} --out COPY")

@@ -68,8 +68,13 @@ def print_aside(title: str, line: str) -> None:
     print(f"{title:8}  {plain(line)}", file=sys.stderr)
 
 
-def print_table(table: Table) -> None:
-    """Print a table; columns of numbers are set to the right."""
+def print_table(table: Table, piped: int = UNBROKEN) -> None:
+    """Print a table; columns of numbers are set to the right.
+
+    Args:
+        table: to print.
+        piped: width at which lines are folded where there is no terminal.
+    """
     grid = Grid(box=None, pad_edge=False, show_header=any(table.columns), header_style="bold")
     for at, column in enumerate(table.columns):
         cells = [row[at] for row in table.rows if row[at] not in ("", None)]
@@ -79,16 +84,19 @@ def print_table(table: Table) -> None:
     decimals = [_decimals(column) for column in zip(*table.rows, strict=True)]
     for row in table.rows:
         grid.add_row(*(Text(_cell(cell, digits)) for cell, digits in zip(row, decimals, strict=True)))
-    _print([*([Text(table.title, style="bold")] if table.title else []), grid, *([table.note] if table.note else [])])
+    _print(
+        [*([Text(table.title, style="bold")] if table.title else []), grid, *([table.note] if table.note else [])],
+        piped,
+    )
 
 
-def _print(parts: Sequence[Any]) -> None:
-    """Print parts one below the other: wrapped to a terminal's width; a pipe or a file has none, so nothing breaks."""
+def _print(parts: Sequence[Any], piped: int = UNBROKEN) -> None:
+    """Print parts one below the other: wrapped to a terminal's width; a pipe or a file has none but ``piped``."""
     out = Console(highlight=False)
     if out.is_terminal:
         out.print(*parts, sep="\n")
         return
-    wide = Console(highlight=False, soft_wrap=True, width=UNBROKEN)
+    wide = Console(highlight=False, soft_wrap=piped == UNBROKEN, width=piped)
     with wide.capture() as taken:
         wide.print(*parts, sep="\n")
     print("\n".join(line.rstrip() for line in taken.get().splitlines()))

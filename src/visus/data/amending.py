@@ -294,7 +294,7 @@ def _check_read(copy: Path, dataset: Dataset, changes: Mapping[int, int], edits:
         IntegrityError: it says something else.
     """
     try:
-        found = FORMATS[dataset.format].read(copy, DataSettings(format=dataset.format, max_bad=1.0))
+        found = FORMATS[dataset.format].read(copy, DataSettings(format=dataset.format, max_bad=1.0)).sound()
     except DataError as error:
         raise DataError(
             "DATA-340", f"{dataset.name}: with these fixes it could not be read any more", where=error.what,

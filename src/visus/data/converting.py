@@ -66,7 +66,7 @@ def convert(
         write = FORMATS[name].write
         assert write is not None  # ``_target`` saw to it
         write(as_objects(named) if named.maps is not None and name not in HOLD_MAPS else named, building)
-        lost = differences(named, FORMATS[name].read(building, DataSettings(max_bad=1.0)))
+        lost = differences(named, FORMATS[name].read(building, DataSettings(max_bad=1.0)).sound())
         if lost and not lossy:
             raise DataError(
                 "DATA-350", f"{dataset.name}: {name} cannot hold all of it", where=_listed(lost),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from visus.core.errors import DataError
     from visus.data.objects import ClassMaps, Objects, Original, Remark
 
 SPLITS = ("train", "val", "test")
@@ -96,6 +97,21 @@ class FileImages:
 
 
 @dataclass(frozen=True)
+class Fault:
+    """What training stops at, though the rest of the data can be read and looked at.
+
+    Attributes:
+        error: with which it stops.
+        file: the folder or file that is at fault, relative to the data.
+        records: of the data set that it concerns; none where nothing of it could be read.
+    """
+
+    error: DataError
+    file: str
+    records: range = range(0)
+
+
+@dataclass(frozen=True)
 class Dataset:
     """Records of pictures with what is known about them.
 
@@ -114,6 +130,7 @@ class Dataset:
         notes: what was carved, guessed or left out while reading, a sentence each.
         bad: (id, reason) of records that were listed but cannot be used.
         remarks: on places in the user's files that were mended, left out, or only noticed.
+        faults: what training stops at, while the rest could be read; see ``sound``.
         original: what those files say beyond what training needs, so that it survives a conversion.
         licence: of the data, where it is known.
         carved: splits the data did not have itself, which were carved from its training part.
@@ -135,6 +152,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     bad: tuple[tuple[str, str], ...] = ()
     remarks: tuple[Remark, ...] = ()
+    faults: tuple[Fault, ...] = ()
     original: Original | None = None
     licence: str = ""
     carved: tuple[str, ...] = ()
@@ -142,6 +160,16 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def sound(self) -> Dataset:
+        """Return itself.
+
+        Raises:
+            DataError: the first of its faults.
+        """
+        for fault in self.faults:
+            raise fault.error
+        return self
 
     def indices(self, split: str) -> NDArray[np.int64]:
         """Return the records of ``train``, ``val``, ``test``, or ``all``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from visus.core.errors import DataError
 from visus.data.headers import EXTENSIONS, sniff_format
+from visus.data.objects import Remark
 from visus.data.paths import open_regular, shown
 
 _PICTURES = frozenset(suffix for suffixes in EXTENSIONS.values() for suffix in suffixes)
@@ -24,6 +26,33 @@ _LEFT_BEHIND = frozenset({"thumbs.db", "desktop.ini", "icon\r", "__macosx"})
 _DIGITS = re.compile(r"(\d+)")
 
 
+@dataclass(frozen=True)
+class Oddity:
+    """Why something in a folder is no file.
+
+    Attributes:
+        code: of the remark on it.
+        why: what it is, in a phrase.
+        fix: what to do about it.
+    """
+
+    code: str
+    why: str
+    fix: str
+
+
+NOWHERE = Oddity(
+    "DATA-132", "a link that leads nowhere", "put back the file or folder that it should lead to, or remove the link"
+)
+CIRCLE = Oddity(
+    "DATA-133", "a link that leads back to itself, or to a folder it lies in", "remove the link: nothing is missed"
+)
+NO_FILE = Oddity("DATA-134", "a pipe, socket or device, not a file", "remove it, or move it out of the data")
+CLOSED = Oddity(
+    "DATA-135", "a link to a place that may not be looked into", "get the right to read it, or remove the link"
+)
+
+
 @dataclass
 class Listing:
     """What lies below a folder.
@@ -31,12 +60,14 @@ class Listing:
     Attributes:
         pictures: paths below it, with "/", sorted.
         others: paths of files that are no pictures.
+        odd: paths of what is neither a file nor a folder to look into, and why.
         ignored: how many files of the system or hidden ones were passed over (.DS_Store, Thumbs.db, ._x).
         deep: a folder that holds pictures below the first level, or an empty string.
     """
 
     pictures: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    odd: dict[str, Oddity] = field(default_factory=dict)
     ignored: int = 0
     deep: str = ""
 
@@ -51,10 +82,14 @@ def list_pictures(folder: Path) -> Listing:
             name = entry.name
             if _is_left_behind(name):
                 listing.ignored += 1
-            elif entry.is_dir():
+            elif _is_dir(entry):
                 real = os.path.realpath(entry.path) if entry.is_symlink() else f"{ancestors[-1]}/{name}"
                 if real not in ancestors:
                     pending.append((f"{below}{name}/", entry.path, (*ancestors, real)))
+                else:
+                    listing.odd[below + name] = CIRCLE
+            elif not _is_file(entry):
+                listing.odd[below + name] = _oddity(entry)
             elif _is_picture(entry):
                 listing.pictures.append(below + name)
                 listing.deep = listing.deep or below
@@ -62,6 +97,7 @@ def list_pictures(folder: Path) -> Listing:
                 listing.others.append(below + name)
     listing.pictures.sort()
     listing.others.sort()
+    listing.odd = dict(sorted(listing.odd.items()))
     return listing
 
 
@@ -71,7 +107,7 @@ def has_picture(folder: Path, depth: int = 2) -> bool:
     for entry in _entries(os.fspath(folder)):
         if _is_left_behind(entry.name):
             continue
-        if entry.is_dir():
+        if _is_dir(entry):
             folders.append(entry.path)
         elif _is_picture(entry):
             return True
@@ -80,13 +116,13 @@ def has_picture(folder: Path, depth: int = 2) -> bool:
 
 def folders_of(path: Path) -> list[str]:
     """Return the names of a folder's folders in natural order, without hidden ones and those of the system."""
-    names = [entry.name for entry in _entries(os.fspath(path)) if not _is_left_behind(entry.name) and entry.is_dir()]
+    names = [entry.name for entry in _entries(os.fspath(path)) if not _is_left_behind(entry.name) and _is_dir(entry)]
     return sorted(names, key=natural)
 
 
 def files_of(path: Path) -> list[str]:
     """Return the names of the files directly in a folder, sorted, without hidden ones and those of the system."""
-    return sorted(e.name for e in _entries(os.fspath(path)) if not _is_left_behind(e.name) and not e.is_dir())
+    return sorted(e.name for e in _entries(os.fspath(path)) if not _is_left_behind(e.name) and not _is_dir(e))
 
 
 def is_named_picture(name: str) -> bool:
@@ -116,13 +152,27 @@ def notes_of(listings: list[tuple[str, Listing]]) -> list[str]:
     if others:
         kinds = Counter(_suffix(name) or "no extension" for name in others)
         counts = ", ".join(f"{kind} {n:,}" for kind, n in kinds.most_common(4))
-        named = ", ".join(shown(name) for name in others[:3])
+        some = ", ".join(shown(name) for name in others[:3])
         what = "files that are no pictures" if len(others) > 1 else "file that is no picture"
-        notes.append(f"left out {len(others):,} {what} ({counts}): {named}{' ...' * (len(others) > 3)}")
+        notes.append(f"left out {len(others):,} {what} ({counts}): {some}{' ...' * (len(others) > 3)}")
+    odd = [(f"{below}/{name}", oddity) for below, listing in listings for name, oddity in listing.odd.items()]
+    for one in dict.fromkeys(oddity for _, oddity in odd):
+        named = [shown(name) for name, oddity in odd if oddity == one]
+        times = f" ({len(named):,} times)" * (len(named) > 1)
+        notes.append(f"left out {one.why}{times}: {', '.join(named[:3])}{' ...' * (len(named) > 3)}")
     ignored = sum(listing.ignored for _, listing in listings)
     if ignored:
         notes.append(f"passed over {ignored:,} hidden or system files (.DS_Store, Thumbs.db and the like)")
     return notes
+
+
+def remarks_of(listings: list[tuple[str, Listing]]) -> list[Remark]:
+    """Return a remark on each thing that is no file; ``listings`` as for ``notes_of``."""
+    return [
+        Remark(f"{below}/{name}", "skipped", oddity.code, oddity.why, fix=oddity.fix)
+        for below, listing in listings
+        for name, oddity in listing.odd.items()
+    ]
 
 
 def _entries(path: str) -> list[os.DirEntry[str]]:
@@ -145,11 +195,36 @@ def _is_left_behind(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
+def _is_dir(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or to where nobody may look
+        return False
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def _oddity(entry: os.DirEntry[str]) -> Oddity:
+    """Return why an entry is neither a file nor a folder."""
+    try:
+        entry.stat()
+    except FileNotFoundError:
+        return NOWHERE
+    except OSError as error:
+        return CIRCLE if error.errno == errno.ELOOP else CLOSED
+    return NO_FILE
+
+
 def _is_picture(entry: os.DirEntry[str]) -> bool:
     suffix = _suffix(entry.name)
     if suffix in _PICTURES:
-        return entry.is_file()
-    if suffix in _NO_PICTURES or not entry.is_file():
+        return _is_file(entry)
+    if suffix in _NO_PICTURES or not _is_file(entry):
         return False
     try:
         with open_regular(Path(entry.path)) as file:

@@ -238,6 +238,7 @@ class Remark:
         why: in a phrase.
         where: the place in the file: ``annotations[17].bbox``, ``line 4``; empty for all of it.
         picture: id of the picture it is about, where the file is another.
+        fix: what to do about it, where that is not simply to mend the file.
     """
 
     file: str
@@ -246,6 +247,7 @@ class Remark:
     why: str
     where: str = ""
     picture: str = ""
+    fix: str = ""
 
 
 def _bounds(lengths: Iterable[int]) -> NDArray[np.int64]:

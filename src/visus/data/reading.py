@@ -31,6 +31,7 @@ def open_data(
     download: bool = False,
     root: Path | None = None,
     carve: bool = True,
+    faulty: bool = False,
 ) -> Dataset:
     """Return a data set by its folder, its file or its name.
 
@@ -41,6 +42,7 @@ def open_data(
         download: fetch a named set that is not there.
         root: where named sets lie, see ``formats/torchvision.py``.
         carve: make the validation and test parts that are missing; without it what is in no split is train.
+        faulty: also return a data set with ``faults``, all that training would stop at, instead of raising the first.
 
     Raises:
         DataError: DATA-001 no such place, DATA-002 no format fits, DATA-004 an empty folder, DATA-005 a file that is no
@@ -49,6 +51,8 @@ def open_data(
         BadDataLimit: DATA-112, too many files of a table are missing.
     """
     dataset = _read(source, settings, download, root)
+    if not faulty:
+        dataset.sound()
     if not len(dataset):
         raise DataError("DATA-004", f"{shown(source)}: it holds no record", looked=dataset.evidence)
     if not carve:

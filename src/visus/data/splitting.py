@@ -221,7 +221,7 @@ def _absent_notes(dataset: Dataset) -> list[str]:
         absent = [c for c, n in zip(dataset.classes, counts.tolist(), strict=True) if not n]
         if absent:
             named = ", ".join(absent[:5]) + " ..." * (len(absent) > 5)
-            notes.append(f"{name} shows {len(absent):,} of {len(counts):,} classes not at all: {named}")
+            notes.append(f"{name} has no picture of {len(absent):,} of {len(counts):,} classes: {named}")
     return notes
 
 

@@ -17,6 +17,9 @@ from visus.report.words import listed, plural
 MOST_BYTES = 4_000_000
 """Of all pictures of a page together."""
 
+OPEN_ROWS = 12
+"""Rows of a table that stands open; a longer one is folded away."""
+
 MOST_ROWS = 500
 """Files of a finding that are listed by name; ``check.json`` has all."""
 
@@ -25,8 +28,8 @@ SIDE = 192
 
 _LEVELS = {"error": ("Errors", "problem"), "warning": ("Warnings", "caution"), "note": ("Notes", "note")}
 _STATUSES = {
-    "ok": "with nothing to say of them", "warned": "read, with a warning", "clipped": "with labels cut at the edge",
-    "skipped": "left out of training", "refused": "at which training stops",
+    "ok": "fine", "warned": "with a warning", "clipped": "with labels cut at the edge",
+    "skipped": "left out of training", "refused": "that stop training",
 }  # fmt: skip
 _LINE = (230, 60, 40)
 _TINTS = np.array(
@@ -105,7 +108,7 @@ def render(page: Page) -> str:
         "statuses": [(words, page.files.get(status, 0)) for status, words in _STATUSES.items() if status != "ok"],
         "strips": [(row.file, row.why, [data_uri(pixels, longest=SIDE) for pixels in row.images],
                     max(row.images[0].shape[:2]) < 96) for row in page.augmented],
-        "fine": page.files.get("ok", 0), "most": MOST_ROWS,
+        "fine": page.files.get("ok", 0), "open": OPEN_ROWS,
     }  # fmt: skip
     return plain(template("check.html.jinja").render(view))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from visus.core.errors import BAD_DATA, MISSED, OK, DataError, UsageError
 from visus.core.figures import Table
 from visus.core.recipe import Choice, Recipe
+from visus.data.paths import shown
 from visus.verbs.runs import silent
 
 if TYPE_CHECKING:
@@ -81,17 +83,19 @@ class Checked:
         rows = []
         for finding in self.findings[:LISTED]:
             first = next(iter(finding.items), None)
-            place = ", ".join(filter(None, [first.file, first.where])) if first else ""
-            example = f"\n{place}: {first.why}" if first else ""
-            rows.append((finding.level, finding.title + example, finding.fix))
+            place = ", ".join(filter(None, [shown(first.file), first.where])) if first else ""
+            told = first.why if first and first.why not in finding.title else ""
+            example = ": ".join(filter(None, ["" if place in finding.title else place, told]))
+            fix = f"-> {finding.fix}" if finding.fix else ""
+            rows.append((finding.level, "\n".join(filter(None, [finding.title, example, fix]))))
         more = len(self.findings) - LISTED
         note = f"and {more:,} more: --out DIR shows all of them, --json lists them" if more > 0 else ""
-        return Table("", ("level", "finding", "what to do"), rows, note)
+        return Table("", ("level", "finding"), rows, note)
 
     def summary(self) -> str:
         """Return one line: how many pictures there are, and what becomes of them."""
         total = sum(self.files.values())
-        told = {"ok": "fine", "warned": "warned of", "clipped": "with labels cut at the edge",
+        told = {"ok": "fine", "warned": "with a warning", "clipped": "with labels cut at the edge",
                 "skipped": "left out", "refused": "refused"}  # fmt: skip
         parts = [f"{self.files[status]:,} {words}" for status, words in told.items() if self.files.get(status)]
         return f"{self.name}: {total:,} {'picture' if total == 1 else 'pictures'}, {', '.join(parts)}"
@@ -176,7 +180,7 @@ def examine(
     def note(sentence: str) -> None:
         tell({"note": sentence})
 
-    dataset = open_data(data, said.data, seed=said.seed, download=download, carve=False)
+    dataset = open_data(data, said.data, seed=said.seed, download=download, carve=False, faulty=True)
     dataset, stopped = _carved(dataset, said)
     note(f"{dataset.name}: {dataset.format}, {dataset.evidence}")
     for sentence in dataset.notes:
@@ -213,7 +217,7 @@ def _carved(dataset: Dataset, said: Recipe) -> tuple[Dataset, list[Finding]]:
         return carve_missing(dataset, validation=said.data.validation, test=said.data.test, seed=said.seed), []
     except DataError as error:
         why = "training would stop at it" + (f": {error.where}" if error.where else "")
-        return dataset, [Finding("CHECK-029", "error", error.what, why, error.fix)]
+        return dataset, [Finding("CHECK-029", "error", error.what, why, error.fix, consequence="stop")]
 
 
 def _recipe(dataset: Dataset, wanted: Sequence[Choice]) -> Recipe | None:
@@ -234,11 +238,11 @@ def _findings(subject: Subject) -> list[Finding]:
 
 
 def _order(finding: Finding) -> tuple[int, int, int, str]:
-    """Return a sort key: errors, warnings, notes; what loses files before what only speaks of them; then by count."""
-    from visus.checks import LEVELS
+    """Return a sort key: errors, warnings, notes; in each what stops training, then what leaks, ...; then by count."""
+    from visus.checks import CONSEQUENCES, LEVELS
 
-    gravest = max((GRAVITY[item.status] for item in finding.items), default=len(GRAVITY))  # without items, it is all
-    return LEVELS.index(finding.level), -gravest, -len(finding.items), finding.code
+    count = len(finding.items) or sys.maxsize  # without items, it is about all
+    return LEVELS.index(finding.level), CONSEQUENCES.index(finding.consequence), -count, finding.code
 
 
 def _files(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, int]:
@@ -315,8 +319,7 @@ def _shown(subject: Subject, item: Item) -> Picture:
     from visus.report.check_page import Picture
 
     drawn = [_drawn(subject, i) for i in (item.index, item.beside) if i >= 0 and i not in subject.seen.reasons]
-    beside = subject.dataset.ids[item.beside] if item.beside >= 0 else ""
-    return Picture(item.file, beside, item.why, [pixels for pixels in drawn if pixels is not None])
+    return Picture(item.file, item.other, item.why, [pixels for pixels in drawn if pixels is not None])
 
 
 def _drawn(subject: Subject, i: int) -> NDArray[np.uint8] | None:

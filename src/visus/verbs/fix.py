@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from visus.checks import Finding
     from visus.data.dataset import Dataset
 
-SURE = 0.95
-"""How probable another class must be for a fix to be meant from the start."""
-
 
 @dataclass(frozen=True)
 class Fixed:
@@ -102,13 +99,11 @@ def fix(
     return Fixed(Path(out), copy, tuple(meant), len(listed.items), left=tuple(left))
 
 
-def write_fixes(dataset: Dataset, finding: Finding, path: Path) -> int:
+def write_fixes(dataset: Dataset, finding: Finding, path: Path) -> None:
     """Write the list of fixes that a finding of wrong labels suggests, for a person to go through.
 
-    Those of which the models are sure are meant from the start; the others wait for somebody to say so.
-
-    Returns:
-        How many are meant.
+    None is meant from the start: of those of which the models are surest, too many are right (see the documentation of
+    wrong labels for how many).
     """
     from visus.data import fixes as lists
 
@@ -116,10 +111,8 @@ def write_fixes(dataset: Dataset, finding: Finding, path: Path) -> int:
     for item in finding.items:
         if item.index >= 0 and "suggested" in item.more:
             label, to = item.more["label"], item.more["suggested"]
-            sure = item.more["probabilities"][to] >= SURE
-            items.append(lists.Fix(dataset.ids[item.index], label, to, item.why, sure))
+            items.append(lists.Fix(dataset.ids[item.index], label, to, item.why, apply=False))
     lists.write(path, dataset, items)
-    return sum(item.apply for item in items)
 
 
 def _format(named: str) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from visus.core.errors import DataError, did_you_mean
-from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
+from visus.core.errors import DataError, nearest
+from visus.data.dataset import SPLITS, Dataset, Fault, FileImages, Strings
 from visus.data.formats import Edit, Evidence, Format
 from visus.data.listing import (
     Listing,
@@ -21,6 +21,7 @@ from visus.data.listing import (
     list_pictures,
     natural,
     notes_of,
+    remarks_of,
 )
 from visus.data.paths import shown
 from visus.data.splitting import SPLIT_WORDS, TRAIN
@@ -49,11 +50,11 @@ def sniff(path: Path) -> Evidence | None:
 def read(path: Path, settings: DataSettings) -> Dataset:
     """Return the pictures below each class folder, however deep, sorted by split, class and name.
 
-    Classes stand in natural order (s2 before s10).
+    Classes stand in natural order (s2 before s10).  Its faults are DATA-130, a class folder of the training part
+    without a picture, and DATA-131, a class that is in validation or test but not in training.
 
     Raises:
-        DataError: DATA-130 a class folder of the training part without a picture, DATA-131 a class that is in
-            validation or test but not in training, DATA-002 no class folder at all.
+        DataError: DATA-002 no class folder with a picture, DATA-006 parts without class folders.
     """
     parts = _parts(path)
     if "" in parts and (bare := _bare_splits(folders_of(path))):
@@ -63,7 +64,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
         )  # fmt: skip
     listings: list[tuple[str, Listing]] = []
     found: list[tuple[int, str, str, Listing]] = []
-    notes = []
+    notes, faults = list[str](), list[Fault]()
     for part, split in parts.items():
         names = folders_of(path / part)
         loose = sum(is_named_picture(name) for name in files_of(path / part))
@@ -76,22 +77,22 @@ def read(path: Path, settings: DataSettings) -> Dataset:
             if listing.pictures:
                 found.append((split, name, below, listing))
             elif split == TRAIN:
-                raise _empty_class(path, below, listing, names)
+                faults.append(Fault(_empty_class(path, below, listing, names), below))
             else:
                 notes.append(f"{below} holds no picture")
     trained = {name for split, name, _, _ in found if split == TRAIN}
-    classes = tuple(sorted(trained or {name for _, name, _, _ in found}, key=natural))
+    classes = tuple(sorted({name for _, name, _, _ in found}, key=natural))
     if not classes:
+        for fault in faults:
+            raise fault.error
         raise DataError("DATA-002", f"{shown(path)}: there is no class folder with a picture in it", where=shown(path))
     index = {name: i for i, name in enumerate(classes)}
     found.sort(key=lambda item: (item[0], natural(item[1]), item[2]))
-    for split, name, below, _ in found:
-        if name not in index:
-            raise DataError(
-                "DATA-131", f"{shown(path / below)}: the class {shown(name)!r} is in {SPLITS[split]} but not in train",
-                looked=f"train has {len(classes)} classes", fix=did_you_mean(name, classes),
-            )  # fmt: skip
     counts = [len(listing.pictures) for *_, listing in found]
+    ends = np.cumsum(counts).tolist()
+    for (split, name, below, _), count, end in zip(found, counts, ends, strict=True):
+        if trained and name not in trained:
+            faults.append(Fault(_untrained(path / below, name, split, trained), below, range(end - count, end)))
     paths = Strings([f"{below}/{name}" for _, _, below, listing in found for name in listing.pictures])
     deep = next((f"{below}/{listing.deep}" for *_, below, listing in found if listing.deep), "")
     if deep:
@@ -109,6 +110,8 @@ def read(path: Path, settings: DataSettings) -> Dataset:
         split=np.repeat(np.array([split for split, *_ in found], np.uint8), counts),
         classes=tuple(shown(name) for name in classes),
         notes=(*notes, *notes_of(listings)),
+        remarks=tuple(remarks_of(listings)),
+        faults=tuple(faults),
     )
 
 
@@ -173,14 +176,21 @@ def _parts(path: Path) -> dict[str, int]:
 
 
 def _empty_class(path: Path, below: str, listing: Listing, names: list[str]) -> DataError:
-    held = (
-        f"it holds {len(listing.others):,} other files, such as {listing.others[0]}"
-        if listing.others
-        else "it is empty"
-    )
+    others = [*listing.others, *listing.odd]
+    held = f"it holds other files ({len(others):,}), such as {others[0]}" if others else "it is empty"
     return DataError(
         "DATA-130", f"{shown(path / below)}: this class folder holds no picture",
         where=f"one of {len(names):,} class folders; {shown(held)}", fix="put pictures into it, or remove it",
+    )  # fmt: skip
+
+
+def _untrained(folder: Path, name: str, split: int, trained: Set[str]) -> DataError:
+    meant, part = nearest(name, trained), SPLITS[split]
+    return DataError(
+        "DATA-131", f"{shown(folder)}: the class {shown(name)!r} is in {part} but not in train",
+        where=f"train has {len(trained):,} classes, and what it does not show cannot be learned",
+        fix=f"did you mean {shown(meant)!r}? Then rename the folder" if meant
+        else "move some of its pictures into a folder of that name in train, or remove this folder",
     )  # fmt: skip
 
 
