@@ -53,7 +53,15 @@ def print_run(run: Run, *, json: bool, files: str = "FILES") -> None:
 def print_evaluation(found: Evaluation) -> None:
     """Print every score, then the five lines that matter."""
     _print([found.table()])
+    if found.results:
+        from visus.report.terminal import figure_table
+
+        _print([figure_table(figure) for figure in found.figures if isinstance(figure, Table)])
+    for table in found.explained.tables() if found.explained is not None else ():
+        print_table(table)
     print(found.summary())
+    if found.explained is not None:
+        print(f"B - A     {found.explained.verdict}")
     print_notes(found.notes)
     _print_bad(found.bad)
 

@@ -85,7 +85,7 @@ class Page:
         listed, ids = np.array(self.listed, np.int64), np.array(self.ids, np.int64)
         self._check_once(listed, "images")
         self._check_once(ids, "annotations", allowed=-1)
-        at = _positions(listed, np.array(self.image_of, np.int64))
+        at = positions(listed, np.array(self.image_of, np.int64))
         for i in np.flatnonzero(at < 0)[:1].tolist():
             raise DataError(
                 "DATA-208", f"{self.file}: annotations[{i}].image_id: {self.image_of[i]} is no image of this file"
@@ -99,11 +99,11 @@ class Page:
             DataError: DATA-208, a category that is not listed.
         """
         wanted = np.array(self.category_of, np.int64)
-        own = _positions(np.array(list(self.categories), np.int64), wanted)
+        own = positions(np.array(list(self.categories), np.int64), wanted)
         for i in np.flatnonzero(own < 0)[:1].tolist():
             what = f"annotations[{i}].category_id: {wanted[i]} is no category of this file"
             raise DataError("DATA-208", f"{self.file}: {what}")
-        return _positions(np.array(numbers, np.int64), wanted)
+        return positions(np.array(numbers, np.int64), wanted)
 
     def _read(self) -> None:
         rest: dict[str, Any] = {}
@@ -115,11 +115,11 @@ class Page:
                 continue
             seen.add(key)
             if not isinstance(value, Iterator):
-                raise DataError("DATA-204", f"{self.file}: {key}: {_told(value)} is no list", fix=_EXPECTED)
+                raise DataError("DATA-204", f"{self.file}: {key}: {told(value)} is no list", fix=_EXPECTED)
             record = take[key]
             for i, one in enumerate(value):
                 if type(one) is not dict:
-                    raise DataError("DATA-206", f"{self.file}: {key}[{i}]: {_told(one)} is no object")
+                    raise DataError("DATA-206", f"{self.file}: {key}[{i}]: {told(one)} is no object")
                 try:
                     record(i, one)
                 except OverflowError:
@@ -151,7 +151,7 @@ class Page:
     def _file_name(self, name: Any, i: int) -> str:
         place = f"images[{i}].file_name"
         if type(name) is not str:
-            raise DataError("DATA-209", f"{self.file}: {place}: {_told(name)} is no text")
+            raise DataError("DATA-209", f"{self.file}: {place}: {told(name)} is no text")
         if "\\" in name and not fault_of(name):
             self.remarks.add(self.name, "warned", "DATA-217", f"{shown(name)}: \\ is read as /", place)
             name = name.replace("\\", "/")
@@ -181,7 +181,7 @@ class Page:
         number = self._whole(record.pop("id", None), "categories", i, "id")
         name = record.pop("name", None)
         if type(name) is not str or not name or _NO_TEXT.search(name):
-            raise DataError("DATA-206", f"{self.file}: categories[{i}].name: {_told(name)} names no class")
+            raise DataError("DATA-206", f"{self.file}: categories[{i}].name: {told(name)} names no class")
         if number in self.categories:
             what = f"{self.file}: categories[{i}].id: {number} is there twice"
             raise DataError("DATA-207", what, fix="number them apart")
@@ -198,15 +198,15 @@ class Page:
             self.boxless.append(i)
             box = (0, 0, 0, 0)
         elif type(box) is not list or len(box) != 4 or not _NUMBERS.issuperset(map(type, box)):
-            raise DataError("DATA-206", f"{self.file}: annotations[{i}].bbox: {_told(box)} is not x, y, width, height")
+            raise DataError("DATA-206", f"{self.file}: annotations[{i}].bbox: {told(box)} is not x, y, width, height")
         self.boxes.extend(box)
         area = take("area", None)
         if area is not None and type(area) not in _NUMBERS:
-            raise DataError("DATA-206", f"{self.file}: annotations[{i}].area: {_told(area)} is no number")
+            raise DataError("DATA-206", f"{self.file}: annotations[{i}].area: {told(area)} is no number")
         self.area.append(math.nan if area is None else area)
         crowd = take("iscrowd", 0)
         if type(crowd) not in {int, bool, float} or crowd not in {0, 1}:
-            raise DataError("DATA-206", f"{self.file}: annotations[{i}].iscrowd: {_told(crowd)} is neither 0 nor 1")
+            raise DataError("DATA-206", f"{self.file}: annotations[{i}].iscrowd: {told(crowd)} is neither 0 nor 1")
         self.crowd.append(crowd == 1)
         outline = take("segmentation", None)
         self.parts.append(self._polygons(i, outline) if type(outline) is list else 0)
@@ -216,14 +216,14 @@ class Page:
             self.masks.append("")
             self.mask_sizes.extend((0, 0))
         else:
-            what = f"{_told(outline)} is neither polygons nor run lengths"
+            what = f"{told(outline)} is neither polygons nor run lengths"
             raise DataError("DATA-206", f"{self.file}: annotations[{i}].segmentation: {what}")
         if not record:
             self.annotation_more.append("")
             return
         points = record.get("keypoints", [])
         if type(points) is not list or len(points) % 3 or not _NUMBERS.issuperset(map(type, points)):
-            what = f"{_told(points)} is not x, y, visible for each point"
+            what = f"{told(points)} is not x, y, visible for each point"
             raise DataError("DATA-206", f"{self.file}: annotations[{i}].keypoints: {what}")
         self.annotation_more.append(self._kept(record, f"annotations[{i}]"))
 
@@ -233,7 +233,7 @@ class Page:
         for j, polygon in enumerate(outline):
             if type(polygon) is not list or not _NUMBERS.issuperset(map(type, polygon)):
                 raise DataError(
-                    "DATA-206", f"{self.file}: annotations[{i}].segmentation[{j}]: {_told(polygon)} is not x, y, x, y",
+                    "DATA-206", f"{self.file}: annotations[{i}].segmentation[{j}]: {told(polygon)} is not x, y, x, y",
                     fix="write each polygon as a list of its own: [[x, y, x, y, x, y]]",
                 )  # fmt: skip
             if len(polygon) % 2:
@@ -261,21 +261,21 @@ class Page:
         place = f"{self.file}: annotations[{i}].segmentation"
         size, counts = held.get("size"), held.get("counts")
         if type(size) is not list or len(size) != 2 or {*map(type, size)} != {int}:
-            raise DataError("DATA-210", f"{place}.size: {_told(size)} is not height, width")
+            raise DataError("DATA-210", f"{place}.size: {told(size)} is not height, width")
         pixels = size[0] * size[1] if min(size) > 0 else 0
         if not 0 < pixels <= self.max_pixels:
-            what = f"{_told(size)} is not the size of a picture of up to {self.max_pixels:,} pixels"
+            what = f"{told(size)} is not the size of a picture of up to {self.max_pixels:,} pixels"
             raise DataError("DATA-210", f"{place}.size: {what}", fix="--set data.max_pixels=NUMBER")
         self.mask_sizes.extend(size)
         if type(counts) is list and {*map(type, counts)} == {int}:
             if min(counts) < 0:
                 raise DataError("DATA-210", f"{place}.counts: a run has a negative length")
             if sum(counts) != pixels:
-                what = f"the runs add up to {_told(sum(counts))} pixels, the picture has {pixels:,}"
+                what = f"the runs add up to {told(sum(counts))} pixels, the picture has {pixels:,}"
                 raise DataError("DATA-210", f"{place}.counts: {what}")
             counts = run_lengths.compress(np.array(counts, np.int64))
         if type(counts) is not str or not counts:
-            raise DataError("DATA-210", f"{place}.counts: {_told(counts)} is no run lengths")
+            raise DataError("DATA-210", f"{place}.counts: {told(counts)} is no run lengths")
         self.masks.append(counts)
 
     def _check_once(self, numbers: NDArray[np.int64], kind: str, allowed: int | None = None) -> None:
@@ -295,7 +295,7 @@ class Page:
         if type(value) is float and value.is_integer() and abs(value) < 1 << 53:
             self.remarks.add(self.name, "warned", "DATA-215", f"{value} is read as {int(value)}", place)
             return int(value)
-        what = "is missing" if value is None else f"{_told(value)} is no whole number of 64 bits"
+        what = "is missing" if value is None else f"{told(value)} is no whole number of 64 bits"
         raise DataError("DATA-206", f"{self.file}: {place}: {what}")
 
     def _kept(self, record: dict[str, Any], place: str) -> str:
@@ -308,10 +308,10 @@ class Page:
             raise DataError("DATA-200", f"{self.file}: {place}: its brackets are nested without end") from None
 
 
-def _told(value: Any) -> str:
+def told(value: Any) -> str:
     """Return a value of a stranger's in a few words."""
     if isinstance(value, list):
-        inner = ", ".join("[...]" if isinstance(part, list) else _told(part) for part in value[:6])
+        inner = ", ".join("[...]" if isinstance(part, list) else told(part) for part in value[:6])
         return f"[{inner}{', ...' * (len(value) > 6)}]"
     if isinstance(value, dict):
         return "an object"
@@ -322,7 +322,7 @@ def _told(value: Any) -> str:
     return encode(value) if math.isfinite(value or 0) else "an infinite number"
 
 
-def _positions(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+def positions(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return where each wanted key stands; -1 where it does not."""
     if not len(keys):
         return np.full(len(wanted), -1)

@@ -36,7 +36,7 @@ def members(path: Path, lists: Collection[str] = (), *, expected: str = "") -> I
     """
     scanner = _Scanner(path)
     if scanner.next() != "{":
-        raise scanner.no_object(expected)
+        raise scanner.holds_another("an object", expected)
     scanner.at += 1
     seen: set[str] = set()
     while not (scanner.next() == "}" and not seen):
@@ -72,6 +72,25 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise _RefusedError("DATA-201", f"the key {shown(repeated)!r} is there twice")
     return held
+
+
+def elements(path: Path, name: str, *, expected: str = "") -> Iterator[Any]:
+    """Yield each element of the one list a file holds.
+
+    Args:
+        path: a regular file.
+        name: what the list is called in messages: ``NAME[3]`` is its fourth element.
+        expected: what the file should hold, for the message where it holds something else.
+
+    Raises:
+        DataError: as ``members``.
+    """
+    scanner = _Scanner(path)
+    if scanner.next() != "[":
+        raise scanner.holds_another("a list", expected)
+    yield from scanner.elements(name)
+    if scanner.next():
+        raise scanner.no_json("there is more text after the end of the list", scanner.at)
 
 
 class _RefusedError(ValueError):
@@ -148,15 +167,15 @@ class _Scanner:
         line = self.text.count("\n", 0, self.at) + 1
         return DataError(code, f"{shown(self.path)}: {f'{place}: ' if place else ''}{what}", where=f"line {line:,}")
 
-    def no_object(self, expected: str) -> DataError:
+    def holds_another(self, wanted: str, expected: str) -> DataError:
         """Return the error of a file that holds something else."""
         letter = self.next()
-        kind = {"[": "a list", '"': "a text", "n": "null"}.get(letter, "a number or word")
+        kind = {"[": "a list", "{": "an object", '"': "a text", "n": "null"}.get(letter, "a number or word")
         if not letter:
             return self.no_json("", self.at)
-        if letter not in '["-0123456789tfn':
+        if letter not in '[{"-0123456789tfn':
             return self.no_json("it begins as no JSON does", self.at)
-        return DataError("DATA-203", f"{shown(self.path)}: it holds {kind}, not an object", fix=expected)
+        return DataError("DATA-203", f"{shown(self.path)}: it holds {kind}, not {wanted}", fix=expected)
 
 
 _BLANK = re.compile(r"[ \t\n\r]*")

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 SMALLER_IS_BETTER = frozenset(
-    {"log_loss", "brier", "calibration_error", "hamming_loss", "mae", "mse", "rmse", "median_absolute_error"}
+    {"log_loss", "brier", "calibration_error", "hamming_loss", "mae", "mse", "rmse", "median_absolute_error", "cost"}
 )

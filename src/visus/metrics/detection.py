@@ -25,6 +25,9 @@ from visus.metrics.rows import RowMetric
 Boxes: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """Of one picture: (N, 4) boxes in present pixels, (N,) scores, (N,) labels."""
 
+FEWEST = 6
+"""Pictures of a class from which on its average precision has an interval."""
+
 MOST_CLASSES_OF_A_MATRIX = 1000
 _OF_ALL = {"map": slice(0, 10), "map50": slice(0, 1), "map75": slice(5, 6)}
 _OF_SIZE = {"map_small": 1, "map_medium": 2, "map_large": 3}
@@ -169,10 +172,15 @@ class Detection(RowMetric["JudgedDetections"]):
         rows = []
         for k in np.argsort(np.where(np.isnan(ranked), np.inf, ranked), kind="stable"):
             of_class = {name: tuple(np.asarray(part)[k] for part in parts) for name, parts in measures.items()}
+            if items.scarce[k]:
+                of_class = {name: (value, np.float64(0), np.float64(1)) for name, (value, *_) in of_class.items()}
             scores = scored(of_class, int(shown[k]), _OF_A_CLASS)
             rows.append((self.classes[k], int(shown[k]), *map(scores.get, _OF_A_CLASS)))
         columns = ("class", "objects", *(name.removesuffix(" of a class") for name in _OF_A_CLASS))
-        note = f"The worst class first.  Precision, recall and F1 at a score of {items.threshold:.3f} and IoU 0.5."
+        note = (
+            f"The worst class first.  Precision, recall and F1 at a score of {items.threshold:.3f} and IoU 0.5.  "
+            f"A class on fewer than {FEWEST} pictures may be anything."
+        )
         return Table("Classes", columns, rows, note)
 
     def _mistakes(self, items: JudgedDetections) -> Table:
@@ -251,6 +259,16 @@ class JudgedDetections:
         """Return the (K, N) matrix that counts the objects of one range of sizes."""
         held = ~self.matches.ignored[:, a]
         return objects_of(self.truth.label[held], self.truth.image[held], self.k, self.n)
+
+    @cached_property
+    def scarce(self) -> NDArray[np.bool_]:
+        """(K,) classes shown on so few pictures that nothing sure follows from these, whatever resamples of them say.
+
+        Where two detectors are alike, n pictures all speak for the same one in one of 2^(n - 1) cases: below six
+        pictures in more than 5 %.
+        """
+        scarce: NDArray[np.bool_] = np.diff(self.objects(0).indptr) < FEWEST
+        return scarce
 
     def ranked(self, a: int) -> Ranked:
         """Return the detections as they count for one range of sizes, at all thresholds."""

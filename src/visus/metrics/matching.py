@@ -113,11 +113,11 @@ class Matches:
 
 def iou(one: Numbers, other: Numbers, crowd: Flags | None = None) -> Numbers:
     """Return (P,) how far pairs of boxes (P, 4) overlap: intersection over union, or over ``one`` in a crowd."""
-    width = np.minimum(one[:, 2], other[:, 2]) - np.maximum(one[:, 0], other[:, 0])
-    height = np.minimum(one[:, 3], other[:, 3]) - np.maximum(one[:, 1], other[:, 1])
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    own = _areas(one)
-    union = own + _areas(other) - shared
+    sides, others = _sides(one), _sides(other)
+    ends = np.minimum(one[:, :2] + sides, other[:, :2] + others)
+    shared = np.maximum(ends - np.maximum(one[:, :2], other[:, :2]), 0).prod(1)
+    own = sides.prod(1)
+    union = own + others.prod(1) - shared
     if crowd is not None:
         union = np.where(crowd, own, union)
     overlap: Numbers = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
@@ -163,7 +163,7 @@ def match(
     rank = _ranks(_keys(ranked, truth, ranked))
     kept = rank < most
     ranked, rank = (ranked, rank) if kept.all() else (ranked.take(kept), rank[kept])
-    area = _areas(ranked.box)[:, None]
+    area = _sides(ranked.box).prod(1)[:, None]
     ignored = truth.crowd[:, None] | (truth.area[:, None] < sizes[:, 0]) | (truth.area[:, None] > sizes[:, 1])
     outside = (area < sizes[:, 0]) | (area > sizes[:, 1])
     enough = np.minimum(thresholds, 1 - 1e-10)
@@ -221,6 +221,10 @@ def _ranks(keys: Indices) -> Indices:
     return ranks
 
 
-def _areas(box: Numbers) -> Numbers:
-    areas: Numbers = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
-    return areas
+def _sides(box: Numbers) -> Numbers:
+    """Return (N, 2) width and height of boxes, to the last bit as a COCO file states them in up to six decimals.
+
+    x + width - x is not the width in its last bit, and an IoU of just 0.95 is no rarity in COCO's own files.
+    """
+    sides: Numbers = np.round(box[:, 2:] - box[:, :2], 6)
+    return sides

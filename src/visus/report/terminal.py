@@ -157,5 +157,5 @@ def _measured(story: Story) -> str:
     if not story.scores:
         return ""
     name = story.data.get("name", "")
-    chosen = ", on which the best weights were chosen" if story.split == "val" else ""
+    chosen = ", on which the best weights were chosen" if story.split == "val" and story.chosen else ""
     return f"on {part(story.split)}" + (f" of {name}" if name else "") + chosen

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from visus.core.task import Metric
+    from visus.verbs.judging import Explained
     from visus.verbs.load import Model
     from visus.verbs.parts import Part
 
@@ -37,6 +38,8 @@ class Evaluation:
         notes: what reading the data and choosing the part have to say, a sentence each.
         without_leaks: the scores also without pictures that the parts before give away, where the model was trained on
             these.
+        results: ``model`` is a file of anyone's answers; ``explained``: what makes those it was compared with better or
+            worse, where there are some.
     """
 
     model: str
@@ -52,6 +55,8 @@ class Evaluation:
     metric: Metric
     notes: tuple[str, ...] = ()
     without_leaks: WithoutLeaks | None = None
+    results: bool = False
+    explained: Explained | None = None
 
     def json(self) -> dict[str, Any]:
         """Return ``{"scores": {name: {value, low, high, n}}, ...}``."""
@@ -61,6 +66,7 @@ class Evaluation:
             "scores": {name: score.json() for name, score in self.scores.items()},
             "without_leaks": self.without_leaks.json() if self.without_leaks is not None else None,
             "bad": [{"file": name, "why": why} for name, why in self.bad], "seconds": round(self.seconds, 3),
+            **({"compared": self.explained.json()} if self.explained is not None else {}),
         }  # fmt: skip
 
     def summary(self) -> str:
@@ -70,7 +76,7 @@ class Evaluation:
 
         return summary(Story(
             self.model, score=self.score, split=self.split, scores=self.scores, figures=self.figures,
-            data={"name": Path(self.data).name},
+            data={"name": Path(self.data).name}, chosen=not self.results,
         ))  # fmt: skip
 
     def table(self) -> Grid:
@@ -81,43 +87,70 @@ class Evaluation:
 
 
 def evaluate(
-    model: str | Path | Model,
-    data: str | Path,
+    model: str | Path | Model | None = None,
+    data: str | Path | None = None,
     *,
+    predictions: str | Path | None = None,
+    compare: str | Path | None = None,
     split: str | None = None,
     network: str | nn.Module | None = None,
     batch: int = 0,
     precision: str | None = None,
     download: bool = False,
 ) -> Evaluation:
-    """Measure a model on a part of a data set: every score with its 95 % interval.
+    """Measure a model, or anyone's boxes, on a part of a data set: every score with its 95 % interval.
 
     Where the model was trained on the parts before the one that is judged, pictures that these give away are looked
     for, and the scores are given also without them, if that takes ten seconds at most, or no longer than judging did;
     not where the model was trained with ``data.leaks=false``.
 
     Args:
-        model: a model file, a run folder, or a loaded model.
-        data: as for ``train``.
+        model: a model file, a run folder, or a loaded model; None with ``predictions``.
+        data: as for ``train``; with ``predictions`` one whose pictures and classes have numbers, such as a COCO file,
+            and no picture needs to be there.
+        predictions: a COCO results file, a list of ``{"image_id", "category_id", "bbox": [x, y, width, height],
+            "score"}``, which is judged in place of a model.
+        compare: another results file; told is what makes it better or worse than ``predictions``.
         split: ``train``, ``val``, ``test`` or ``all``; what the data lacks of it is carved as for the run that trained
             the model.  By default its own test part; where it has none, what was held back from the model if it was
-            trained on this data, else all of it.
+            trained on this data, else all of it.  Of ``predictions``, the part on whose pictures they all are.
         network: ``FILE.py:Class`` or a module, when the network is the user's own.
         batch: pictures looked at at once; as trained by default.
         precision: ``float32`` or ``bfloat16``; as trained by default.
         download: allow a data set named by ``torchvision:NAME`` to be fetched.
 
     Raises:
-        UsageError: no such split, or nothing in it.
-        DataError: the data cannot be read, or shows classes that the model does not know.
+        UsageError: no such split, or nothing in it; neither model nor predictions, or both.
+        DataError: the data cannot be read, or shows classes that the model does not know; results that cannot be read,
+            or are of other data.
     """
     from visus.verbs.load import Model, load
     from visus.verbs.parts import check_split, part_for
 
     check_split(split)
+    if data is None or (model is None) == (predictions is None) or (compare and predictions is None):
+        raise UsageError(
+            "USE-056", "evaluate takes data, and either a model or a results file, which another can be compared with",
+            fix="visus evaluate MODEL DATA, or visus evaluate --predictions results.json [--compare theirs.json] DATA",
+        )  # fmt: skip
+    if model is None:
+        return _of_results(predictions, compare, data, split, download)  # type: ignore[arg-type]  # it is there
     loaded = model if isinstance(model, Model) else load(model, model=network, precision=precision)
     part = part_for(loaded, data, split, download=download)
     return _with_leaks(measure(loaded, part, str(data), batch), loaded, part)
+
+
+def _of_results(
+    predictions: str | Path, compare: str | Path | None, data: str | Path, split: str | None, download: bool
+) -> Evaluation:
+    """Return what there is to say of a results file, and of another one."""
+    from visus.verbs.judging import explain, judge_results
+
+    found = judge_results(predictions, data, split=split, download=download)
+    if compare is None:
+        return found
+    other = judge_results(compare, data, split=found.split, download=download)
+    return replace(found, explained=explain(found, other))
 
 
 def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
