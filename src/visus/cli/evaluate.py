@@ -41,7 +41,7 @@ def evaluate(
     download: Download = False,
     json: Json = False,
 ) -> None:
-    """Measure a model, or anyone's boxes: every score with its interval."""
+    """Measure a model, or anyone's boxes: scores with intervals."""
     import visus
     from visus.cli.printing import print_evaluation, print_json
 

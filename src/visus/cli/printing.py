@@ -54,9 +54,7 @@ def print_evaluation(found: Evaluation) -> None:
     """Print every score, then the five lines that matter."""
     _print([found.table()])
     if found.results:
-        from visus.report.terminal import figure_table
-
-        _print([figure_table(figure) for figure in found.figures if isinstance(figure, Table)])
+        _print(found.tables())
     for table in found.explained.tables() if found.explained is not None else ():
         print_table(table)
     print(found.summary())

@@ -98,7 +98,7 @@ def read_results(path: Path) -> Results:
         raise DataError("DATA-323", f"{shown(path)}: it holds no detection", fix=_EXPECTED)
     box = np.frombuffer(boxes, np.float64).reshape(-1, 4).copy()
     box[:, 2:] += box[:, :2]
-    return Results(path, *(np.array(numbers, np.int64) for numbers in (images, categories)), np.array(scores), box)
+    return Results(path, np.array(images, np.int64), np.array(categories, np.int64), np.array(scores), box)
 
 
 def own_numbers(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -119,9 +119,8 @@ def own_numbers(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 
 def _number(path: Path, i: int, entry: dict[str, Any], key: str) -> int:
     value = entry.get(key)
-    whole = type(value) is int or (type(value) is float and value.is_integer())
-    if whole and abs(value) < _MOST:  # type: ignore[operator]  # which only a number reaches
-        return int(value)  # type: ignore[arg-type]
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _MOST and value == int(value):
+        return int(value)
     raise _refused(path, i, key, "is missing" if value is None else f"{told(value)} is no whole number")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ class Judged(Protocol):
 
 
 J = TypeVar("J", bound=Judged)
+M = TypeVar("M", bound="RowMetric[Any]")  # typing.Self, which checks at run time do not know in a single function
 
 
 class RowMetric(ABC, Generic[J]):
@@ -77,7 +78,7 @@ class RowMetric(ABC, Generic[J]):
         self._parts = {name: [state[name] for state in states] for name in self._empty}
         self._judged = None
 
-    def without(self, indices: Sequence[int]) -> RowMetric[J]:
+    def without(self: M, indices: Sequence[int]) -> M:
         """Return a metric of the same rows but those of some items, by their data set index."""
         columns, other = self.state(), copy(self)
         gone = torch.as_tensor(indices, dtype=torch.int64)

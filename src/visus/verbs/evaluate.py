@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import UsageError
-from visus.core.figures import Figure
+from visus.core.figures import Figure, Table
 from visus.core.scores import Score, WithoutLeaks
 
 if TYPE_CHECKING:
@@ -84,6 +84,12 @@ class Evaluation:
         from visus.report.terminal import score_table
 
         return score_table(self.scores)
+
+    def tables(self) -> list[Grid]:
+        """Return every table of the figures, for a terminal."""
+        from visus.report.terminal import figure_table
+
+        return [figure_table(figure) for figure in self.figures if isinstance(figure, Table)]
 
 
 def evaluate(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from visus.core.errors import DataError
 from visus.core.figures import Table
@@ -181,7 +182,7 @@ def _metric(dataset: Dataset, split: str, results: Results) -> Detection:
     objects = dataset.objects.take(records)  # type: ignore[union-attr]  # there are some
     held = objects.labels >= 0
     area = np.where(np.isnan(objects.area), (objects.boxes[:, 2:] - objects.boxes[:, :2]).prod(1), objects.area)
-    columns: Mapping[str, Sequence[Any]] = {
+    columns: Mapping[str, NDArray[Any]] = {
         "index": np.arange(len(records)),
         "found_index": results.records(numbers, f"{dataset.name}" if split == "all" else f"the {split} part"),
         "found_label": results.labels(dataset), "found_score": results.scores, "found_box": results.boxes,
