@@ -1,0 +1,42 @@
+"""What detection chooses: the shape of the pictures, and a size at which the smaller objects can be seen."""
+
+from __future__ import annotations
+
+import pytest
+
+from visus.core.recipe import Facts
+from visus.tasks.detect.choices import choices, picture_size
+
+
+def facts(sizes, objects, **changes):
+    return Facts(annotation="objects", classes=("cat",), counts=(10,), train=100, sizes=sizes, channels=3,
+                 objects=objects, **changes)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("picture", "across", "size"),
+    [
+        ((480, 640), 100, (256, 320)),  # no smaller than usual, however large they are
+        ((480, 640), 40, (256, 320)),
+        ((480, 640), 20, (480, 640)),
+        ((1080, 1920), 30, (704, 1280)),  # no larger than the largest, however small they are
+        ((64, 64), 12, (128, 128)),  # small pictures are enlarged, at most to twice their side
+        ((64, 64), 4, (128, 128)),
+    ],
+)
+def test_the_size_shows_nine_of_ten_objects_and_has_the_shape_of_the_pictures(picture, across, size):
+    found, why = picture_size(facts((picture,) * 5, ((across, 2.0 * across),) * 30))
+    assert found == size, why
+    assert all(side % 32 == 0 for side in found)
+
+
+@pytest.mark.parametrize("objects", [(), ((0.0, 0.0),), ((10.0, 10.0),)])
+def test_data_without_objects_to_go_by_is_read_at_a_usual_size(objects):
+    assert picture_size(facts(((480, 640),) * 5, objects))[0] == (256, 320)
+
+
+def test_a_named_backbone_whose_weights_are_here_starts_from_them_and_one_without_starts_fresh():
+    for name, weights in (("anchor_free:efficientnet_lite0", "default"), ("anchor_free", "none")):
+        known = facts(((480, 640),) * 5, ((40.0, 40.0),) * 30, wanted={"model.name": name})
+        said = {choice.key: choice.value for choice in choices(known)}
+        assert (said["model.name"], said["model.weights"]) == (name, weights)
