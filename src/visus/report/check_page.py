@@ -26,6 +26,9 @@ MOST_ROWS = 500
 SIDE = 192
 """Pixels of the longer side of a picture of the page."""
 
+STRIP = 320
+"""Pixels of the longer side of a picture under the training transforms, of which seven fill the width of the page."""
+
 _LEVELS = {"error": ("Errors", "problem"), "warning": ("Warnings", "caution"), "note": ("Notes", "note")}
 _STATUSES = {
     "ok": "fine", "warned": "with a warning", "clipped": "with labels cut at the edge",
@@ -106,7 +109,7 @@ def render(page: Page) -> str:
     view = {
         "page": page, "levels": levels, "verdict": _verdict(page), "style": style(), "total": total,
         "statuses": [(words, page.files.get(status, 0)) for status, words in _STATUSES.items() if status != "ok"],
-        "strips": [(row.file, row.why, [data_uri(pixels, longest=SIDE) for pixels in row.images],
+        "strips": [(row.file, row.why, [data_uri(pixels, longest=STRIP) for pixels in row.images],
                     max(row.images[0].shape[:2]) < 96) for row in page.augmented],
         "fine": page.files.get("ok", 0), "open": OPEN_ROWS,
     }  # fmt: skip

@@ -54,7 +54,7 @@ def paste(
         if not taken.any():
             continue
         chosen, others = donor.rows(taken.nonzero()[:, 0]), donor.rows((~taken).nonzero()[:, 0])
-        covered = _shape(chosen, (images.shape[-2], images.shape[-1]))
+        covered = shape(chosen, (images.shape[-2], images.shape[-1]))
         images[i] = torch.where(covered, donors[i], images[i])
         chosen = Boxes(chosen.xyxy, chosen.labels, None, chosen.crowd)
         after[i] = Boxes.joined(
@@ -63,7 +63,7 @@ def paste(
     return images, after
 
 
-def _shape(boxes: Boxes, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
+def shape(boxes: Boxes, size: tuple[int, int]) -> Bool[Tensor, "H W"]:
     """Return the pixels of some objects: inside an outline, else every one that a box touches."""
     from PIL import Image, ImageDraw
 

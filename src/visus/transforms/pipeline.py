@@ -22,12 +22,13 @@ from visus.transforms.occlusion import seen
 from visus.transforms.resample import sizes_of, warp
 
 
-def build(input: InputSettings, augment: AugmentSettings | None = None) -> Pipeline:
+def build(input: InputSettings, augment: AugmentSettings | None = None, *, colours: bool = True) -> Pipeline:
     """Return the transform of a recipe.
 
     Args:
         input: what the network reads.
         augment: what training does to pictures; None for judging.
+        colours: change colours; without it, pixels only move, as they would with it.
 
     Raises:
         UsageError: more or fewer means or deviations than channels.
@@ -36,7 +37,7 @@ def build(input: InputSettings, augment: AugmentSettings | None = None) -> Pipel
         if len(values) not in (1, input.channels):
             raise UsageError("USE-003", f"input.{name} = {values}: should be 1 or {input.channels} numbers",
                              fix="one for each of input.channels, or one for all")  # fmt: skip
-    return Pipeline(input, augment)
+    return Pipeline(input, augment, colours)
 
 
 class Pipeline:
@@ -51,8 +52,8 @@ class Pipeline:
     the pictures they were made of; their frame, and what is stated of them, is that of their own one.
     """
 
-    def __init__(self, input: InputSettings, augment: AugmentSettings | None) -> None:
-        self.input, self.augment = input, augment
+    def __init__(self, input: InputSettings, augment: AugmentSettings | None, colours: bool = True) -> None:
+        self.input, self.augment, self.colours = input, augment, colours
         settings = augment or AugmentSettings()
         self._tiles = mosaic.TILES - 1 if settings.mosaic else 0
         self._pastes = bool(settings.copy_paste)
@@ -219,9 +220,9 @@ class Pipeline:
     def _coloured(self, moved: Tensor, chosen: policy.Policy | None, draws: Draws) -> Tensor:
         """Return (B, C, H, W) normalised pictures from moved levels of one dtype."""
         moved = moved.contiguous()
-        if chosen is not None:
+        if chosen is not None and self.colours:
             moved = chosen.recolour(moved)
-        jitter = colour.jitter(moved, self.augment, draws) if self.augment is not None else None
+        jitter = colour.jitter(moved, self.augment, draws) if self.augment is not None and self.colours else None
         return colour.normalise(moved, self.input.mean, self.input.std, jitter)
 
     def _beyond(self, levels: Tensor) -> list[float]:

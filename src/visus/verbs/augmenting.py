@@ -3,26 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visus.core.annotations import Boxes
-from visus.core.recipe import InputSettings, Recipe
+from visus.core.annotations import Annotation, Boxes, ClassMap
+from visus.core.errors import DataError
+from visus.core.recipe import AugmentSettings, InputSettings, Recipe
 from visus.core.sample import Samples
 from visus.core.seeds import Draws
+from visus.core.task import Transform
 from visus.data.dataset import Dataset
+from visus.data.marked import columns as marked
+from visus.data.mask_door import IGNORE, read_map
 from visus.data.pixels import frames, pictures
+from visus.tasks._drawing import Drawn, colour_of, drawn
+from visus.transforms.copy_paste import shape
 from visus.transforms.pipeline import build
 
 ROWS, EPOCHS = 8, 6
 """Pictures that are shown, and as how many epochs would show each."""
 
-APART = 0.01
-"""Pixels by which a box may lie beside where the frame matrix says."""
+SIDE = 320
+"""Pixels of the longer side of pictures with boxes on the sheet, so that names can be read."""
+
+PAINTED = 3
+"""Objects of a picture that are painted for the proof, the largest first."""
+
+APART = 1.5
+"""Pixels by which a box may lie beside what was painted, in addition to one pixel of the picture as it was read."""
+
+AGREE = 0.99
+"""Share of the pixels away from edges between classes that must show the class which their map says."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +47,12 @@ class Variants:
 
     Attributes:
         file: the user's name of it; ``label``: what it shows, in words.
-        images: (H, W, 3) uint8: as it is, then as each epoch would show it.
-        boxes: (K, 4) x0, y0, x1, y1 in each of them.
+        images: (H, W, 3) uint8 with boxes or classes drawn: as it is judged, then as each epoch would show it.
     """
 
     file: str
     label: str
     images: Sequence[NDArray[np.uint8]]
-    boxes: Sequence[NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -49,64 +63,80 @@ class Sheet:
     proof: str
 
 
+def usual(dataset: Dataset) -> Recipe | None:
+    """Return settings as they are usual for boxes or class maps, for data no task learns from; None for other data."""
+    if dataset.column() not in ("objects", "class_map"):
+        return None
+    augment = AugmentSettings(flip=0.5, scale=(0.6, 1.4), rotate=0.1, brightness=0.2, contrast=0.2,
+                              mosaic=0.5 * (dataset.column() == "objects"))  # fmt: skip
+    return Recipe(input=InputSettings(size=(320, 320), fit="pad"), augment=augment)
+
+
 def sheet(dataset: Dataset, recipe: Recipe, readable: NDArray[np.int64]) -> Sheet:
     """Return some training pictures as they are and as the first epochs would show them.
 
     Args:
-        dataset: with classes, numbers or boxes.
+        dataset: with classes, numbers, boxes or class maps.
         recipe: whose ``input`` and ``augment`` settings are shown.
         readable: records that can be read.
 
     Returns:
-        The sheet; its proof says of how many pictures the label is what it was, or of how many boxes the corners lie
-        where the matrix of the picture's frame puts them, whichever way the transform came by them.
+        The sheet; its proof says of how many pictures the label is what it was.  Of boxes and class maps it says how
+        far they lie from the pixels: each object, or every class, is painted into its picture and looked for again.
     """
     train = np.intersect1d(dataset.indices("train"), readable)
     chosen = train[np.unique(np.linspace(0, len(train) - 1, min(ROWS, len(train))).astype(np.int64))]
     samples = _samples(dataset, chosen, recipe.input.channels)
-    judged = build(recipe.input)(samples, Draws(recipe.seed, np.zeros_like(chosen), chosen))
-    transform = build(recipe.input, recipe.augment)
-    shown = [judged]
-    for epoch in range(EPOCHS):
-        draws = Draws(recipe.seed, np.full_like(chosen, epoch), chosen)
-        others = np.roll(np.arange(len(chosen)), 1)
-        partners = [(samples.rows(others.tolist()), draws.rows(others))] * transform.partners
-        shown.append(transform(samples, draws, partners))
+    shown = list(_variants(samples, samples, recipe, build(recipe.input), build(recipe.input, recipe.augment)))
     rows = [
-        Variants(
-            dataset.ids[int(i)], _label(dataset, int(i)), [_pixels(one.images[row], recipe.input) for one in shown],
-            [_boxes(one, row) for one in shown],
-        )
-        for row, i in enumerate(chosen)
-    ]  # fmt: skip
-    return Sheet(rows, _proof(samples, shown, recipe.input.size))
+        Variants(dataset.ids[i], _label(dataset, i), [_picture(one, row, recipe.input, dataset) for one in shown])
+        for row, i in enumerate(samples.indices.tolist())
+    ]
+    return Sheet(rows, _proof(samples, shown, recipe))
 
 
 def _samples(dataset: Dataset, chosen: NDArray[np.int64], channels: int) -> Samples:
-    """Return pictures with what is known of them: columns as they are, boxes as annotations."""
+    """Return those of the pictures that can be read with what is known of them; without those whose map cannot be."""
+    maps: dict[int, ClassMap] = {}
+    if dataset.column() == "class_map" and dataset.maps is not None:
+        for i in chosen.tolist():
+            try:
+                maps[i] = ClassMap(torch.from_numpy(read_map(dataset.maps, i)), IGNORE)
+            except DataError:
+                continue  # what is wrong with it is a finding of its own
+        chosen = np.array([*maps], np.int64)
     taken = pictures(dataset.images, channels).take(chosen, lambda index: None)
+    chosen = chosen[~np.isin(chosen, [*taken.bad])]
     sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in taken.images]
-    columns: dict[str, Tensor | Sequence[Boxes]] = {
+    columns: dict[str, Tensor | Sequence[Annotation]] = {
         name: torch.from_numpy(np.ascontiguousarray(column[chosen])) for name, column in dataset.columns.items()
     }
-    if dataset.objects is not None:
-        bounds = [slice(int(dataset.objects.starts[i]), int(dataset.objects.starts[i + 1])) for i in chosen]
-        columns["boxes"] = [
-            Boxes(torch.from_numpy(dataset.objects.boxes[at]).float(), torch.from_numpy(dataset.objects.labels[at]))
-            for at in bounds
-        ]
+    if dataset.column() == "objects":
+        columns["boxes"] = marked(dataset.objects, chosen, taken.originals, sizes)["boxes"]
+    if maps:
+        columns["class_map"] = [maps[i] for i in chosen.tolist()]
     ids = tuple(dataset.ids[int(i)] for i in chosen)
     return Samples(ids, torch.from_numpy(chosen), taken.images, columns, frames(taken.originals, sizes))
 
 
-def _proof(samples: Samples, shown: Sequence[Samples], size: tuple[int, int]) -> str:
+def _variants(
+    samples: Samples, others: Samples, recipe: Recipe, judging: Transform, training: Transform
+) -> Iterator[Samples]:
+    """Yield samples as they are judged, then as each epoch would show them; their partners are neighbours in others."""
+    at = samples.indices.numpy()
+    yield judging(samples, Draws(recipe.seed, np.zeros_like(at), at))
+    for epoch in range(EPOCHS):
+        draws = Draws(recipe.seed, np.full_like(at, epoch), at)
+        mates = [np.roll(np.arange(len(at)), k + 1) for k in range(training.partners)]
+        yield training(samples, draws, [(others.rows(rows.tolist()), draws.rows(rows)) for rows in mates])
+
+
+def _proof(samples: Samples, shown: Sequence[Samples], recipe: Recipe) -> str:
     """Return what was compared, and what came of it."""
     if "boxes" in samples.columns:
-        apart = [distance for one in shown for distance in _apart(samples, one, size)]
-        if max(apart, default=0.0) <= APART:
-            return (f"Labels moved with the pixels: the corners of all {len(apart):,} boxes that stay inside lie within"
-                    f" {APART:g} pixels of where the matrix of their picture's frame puts them.")  # fmt: skip
-        return f"LABELS DID NOT MOVE WITH THE PIXELS: a box lies {max(apart):.1f} pixels beside its place."
+        return _proof_of_boxes(samples, recipe)
+    if "class_map" in samples.columns:
+        return _proof_of_maps(samples, recipe)
     name = next(iter(samples.columns), "")
     if not name:
         return "These pictures have no labels that could move."
@@ -122,36 +152,108 @@ def _same(before: Tensor | Sequence[object], after: Tensor | Sequence[object]) -
     return sum(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(before, after, strict=True))
 
 
-def _apart(before: Samples, after: Samples, size: tuple[int, int]) -> Iterator[float]:
-    """Yield, of each box that stays inside, how far from where its picture's frame puts it the nearest one lies.
+def _proof_of_boxes(samples: Samples, recipe: Recipe) -> str:
+    """Paint an object white into a black picture, move both as training does, and look where the white is.
 
-    Its corners go through the inverse of the frame, which maps present pixels to original ones: a way that shares no
-    code with the one by which the transform moves annotations.
+    What hides pixels without moving any (erasing) is left out, and what changes colours.
     """
-    limits = np.array(size[::-1], np.float64)
-    for row in range(len(before)):
-        inverse = np.linalg.inv(after.frames[row].numpy())
-        moved = _boxes(after, row)
-        for x0, y0, x1, y1 in _boxes(before, row):
-            corners = inverse @ np.array([[x0, x1, x1, x0], [y0, y0, y1, y1], [1.0, 1.0, 1.0, 1.0]])
-            points = (corners[:2] / corners[2]).T
-            if (points >= 0).all() and (points <= limits).all() and x1 > x0 and y1 > y0:
-                tight = np.concatenate([points.min(0), points.max(0)])
-                yield float(np.abs(moved - tight).max(1).min(initial=np.inf))
+    distances: list[float] = []
+    for rank in range(PAINTED):
+        painted = _painted(samples, rank)
+        for one in _moved(painted, recipe):
+            frame = one.frames.numpy()
+            for row, boxes in enumerate(one.columns["boxes"]):
+                assert isinstance(boxes, Boxes)
+                pixel = float(np.abs(np.linalg.det(np.linalg.inv(frame[row])[:2, :2])) ** 0.5)  # of the picture, in new
+                distances += [max(0.0, _beside(one.images[row][0], box) - pixel) for box in boxes.xyxy]
+    if not distances:
+        return "These pictures have no boxes that could move."
+    if max(distances) <= APART:
+        return (f"Labels moved with the pixels: objects were painted white into their pictures, and every one of"
+                f" {len(distances):,} boxes lies along the white after the move, within a pixel or two.")  # fmt: skip
+    return f"LABELS DID NOT MOVE WITH THE PIXELS: a box lies {max(distances):.1f} pixels beside what was painted in it."
 
 
-def _pixels(image: Tensor, input: InputSettings) -> NDArray[np.uint8]:
-    """Return a picture as the network reads it as (H, W, 3) uint8."""
+def _painted(samples: Samples, rank: int) -> Samples:
+    """Return black pictures in each of which one object is white, the ``rank``-th by size, and that one alone."""
+    images, boxes = [], []
+    for image, held in zip(samples.images, samples.columns["boxes"], strict=True):
+        assert isinstance(held, Boxes)
+        area = (held.xyxy[:, 2:] - held.xyxy[:, :2]).prod(1).where(~held.crowd, 0)
+        one = held.rows(area.argsort(descending=True, stable=True)[rank : rank + 1])
+        one = one.rows((~one.crowd).nonzero()[:, 0])
+        size = int(image.shape[-2]), int(image.shape[-1])
+        images.append(shape(one, size)[None].float())
+        boxes.append(one)
+    return replace(samples, images=images, columns={"boxes": boxes})
+
+
+def _proof_of_maps(samples: Samples, recipe: Recipe) -> str:
+    """Paint every pixel in the level of its class, move picture and map as training does, and compare the two."""
+    maps = [one for one in samples.columns["class_map"] if isinstance(one, ClassMap)]
+    levels = [(one.classes.float()[None] + 1) / 256 for one in maps]
+    agree = counted = 0
+    for one in _moved(replace(samples, images=levels, columns={"class_map": maps}), recipe):
+        for image, moved in zip(one.images, one.columns["class_map"], strict=True):
+            assert isinstance(moved, ClassMap)
+            said = moved.classes.float()[None, None]
+            inner = (F.max_pool2d(said, 5, 1, 2) == -F.max_pool2d(-said, 5, 1, 2))[0, 0] & (moved.classes != IGNORE)
+            right = (image[0] * 256 - 1 - moved.classes).abs() < 0.5
+            agree, counted = agree + int((right & inner).sum()), counted + int(inner.sum())
+    share = agree / max(1, counted)
+    if share >= AGREE:
+        return (f"Labels moved with the pixels: every class was painted into the pictures in a level of its own, and"
+                f" {share:.2%} of {counted:,} pixels away from edges show what their map says.")  # fmt: skip
+    return f"LABELS DID NOT MOVE WITH THE PIXELS: only {share:.1%} of the pixels show what their map says."
+
+
+def _moved(painted: Samples, recipe: Recipe) -> Iterator[Samples]:
+    """Yield painted pictures as they are judged and as the first epochs would move them, in levels from 0 to 1.
+
+    The pictures they are put together with are black and have no objects.
+    """
+    input = recipe.input.model_copy(update={"channels": 1, "mean": (0.0,), "std": (1.0,)})
+    still = recipe.augment.model_copy(update={"erase": 0.0, "mixup": 0.0, "cutmix": 0.0})
+    none = [
+        replace(one, xyxy=one.xyxy[:0], labels=one.labels[:0], outlines=None, crowd=one.crowd[:0])
+        if isinstance(one, Boxes) else one
+        for name in painted.columns for one in painted.columns[name]
+    ]  # fmt: skip
+    black = replace(painted, images=[torch.zeros_like(image) for image in painted.images],
+                    columns=dict.fromkeys(painted.columns, none))  # fmt: skip
+    yield from _variants(painted, black, recipe, build(input), build(input, still, colours=False))
+
+
+def _beside(image: Tensor, box: Tensor) -> float:
+    """Return how far a box lies from the edges of what is bright, in pixels, at the side where it is farthest."""
+    y, x = (image > image.max() / 2).nonzero(as_tuple=True)
+    if not len(x):
+        return float("inf")
+    tight = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1])
+    return float((box - tight).abs().max())
+
+
+def _picture(samples: Samples, row: int, input: InputSettings, dataset: Dataset) -> NDArray[np.uint8]:
+    """Return a picture as the network reads it as (H, W, 3) uint8, with what is marked on it."""
+    image = samples.images[row]
     shape = (-1, 1, 1)
     levels = image * torch.tensor(input.std).view(shape) + torch.tensor(input.mean).view(shape)
-    shown = levels[:3] if len(levels) >= 3 else levels[:1].expand(3, -1, -1)
-    pixels: NDArray[np.uint8] = (255 * shown).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-    return pixels
+    seen = levels[:3] if len(levels) >= 3 else levels[:1].expand(3, -1, -1)
+    pixels: NDArray[np.uint8] = (255 * seen).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    held = {name: samples.columns[name][row] for name in ("boxes", "class_map") if name in samples.columns}
+    if isinstance(moved := held.get("class_map"), ClassMap):
+        from visus.report.check_page import tinted
 
-
-def _boxes(samples: Samples, row: int) -> NDArray[np.float64]:
-    held = samples.columns["boxes"][row] if "boxes" in samples.columns else None
-    return held.xyxy.double().numpy() if isinstance(held, Boxes) else np.zeros((0, 4))
+        return tinted(pixels, moved.classes.numpy(), np.arange(len(dataset.classes)))
+    boxes = held.get("boxes")
+    if not isinstance(boxes, Boxes):
+        return pixels
+    objects = []
+    for i, (box, label) in enumerate(zip(boxes.xyxy.tolist(), boxes.labels.tolist(), strict=True)):
+        name = dataset.classes[label] if label >= 0 else ""
+        parts = [part.numpy() for part in boxes.outlines[i]] if boxes.outlines is not None else []
+        objects.append(Drawn(box, name, colour_of(name, dataset.classes), bool(boxes.crowd[i]), parts))
+    return drawn(pixels, objects, SIDE)
 
 
 def _label(dataset: Dataset, i: int) -> str:

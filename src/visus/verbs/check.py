@@ -301,17 +301,15 @@ def _augmented(subject: Subject, readable: NDArray[np.int64]) -> tuple[list[Pict
     """Return pictures under the training transforms, each a row of them, and what was proved of their labels."""
     import numpy as np
 
-    from visus.report.check_page import Picture, outlined
-    from visus.verbs.augmenting import sheet
+    from visus.report.check_page import Picture
+    from visus.verbs.augmenting import sheet, usual
 
-    if subject.recipe is None or not len(np.intersect1d(subject.dataset.indices("train"), readable)):
+    recipe = subject.recipe or usual(subject.dataset)
+    if recipe is None or not len(np.intersect1d(subject.dataset.indices("train"), readable)):
         return [], "Nothing here can be trained on, so nothing is augmented."
-    made = sheet(subject.dataset, subject.recipe, readable)
-    rows = [
-        Picture(row.file, "", row.label, [outlined(*pair) for pair in zip(row.images, row.boxes, strict=True)])
-        for row in made.rows
-    ]
-    return rows, made.proof
+    made = sheet(subject.dataset, recipe, readable)
+    chosen = "" if subject.recipe else " The settings are usual ones: no task of visus learns from such data yet."
+    return [Picture(row.file, "", row.label, row.images) for row in made.rows], made.proof + chosen
 
 
 def _shown(subject: Subject, item: Item) -> Picture:
