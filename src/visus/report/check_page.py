@@ -27,7 +27,7 @@ SIDE = 192
 """Pixels of the longer side of a picture of the page."""
 
 STRIP = 320
-"""Pixels of the longer side of a picture under the training transforms, of which seven fill the width of the page."""
+"""Pixels of the longer side of a picture under the training transforms, where labels are drawn on it."""
 
 _LEVELS = {"error": ("Errors", "problem"), "warning": ("Warnings", "caution"), "note": ("Notes", "note")}
 _STATUSES = {
@@ -35,10 +35,6 @@ _STATUSES = {
     "skipped": "left out of training", "refused": "that stop training",
 }  # fmt: skip
 _LINE = (230, 60, 40)
-_TINTS = np.array(
-    [(0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 200, 40), (86, 180, 233), (120, 60, 160)],
-    np.float32,
-)
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,8 @@ class Page:
         groups: the worst first.
         notes: sentences on how the data was read.
         seconds: the check took.
-        augmented: pictures as training sees them, each beside itself as it is; ``proof``: that their labels followed.
+        augmented: pictures as training sees them, each beside itself as it is; ``proof``: that their labels followed;
+            ``placed``: labels are drawn on them, which asks for larger pictures.
     """
 
     name: str
@@ -95,6 +92,7 @@ class Page:
     seconds: float
     augmented: Sequence[Picture] = ()
     proof: str = ""
+    placed: bool = False
 
 
 def render(page: Page) -> str:
@@ -105,12 +103,12 @@ def render(page: Page) -> str:
         groups = [_group(group, budget) for group in page.groups if group.level == level]
         if groups:
             levels.append({"name": level, "title": title, "colour": colour, "groups": groups})
-    total = sum(page.files.values())
+    total, side = sum(page.files.values()), STRIP if page.placed else SIDE
     view = {
         "page": page, "levels": levels, "verdict": _verdict(page), "style": style(), "total": total,
         "statuses": [(words, page.files.get(status, 0)) for status, words in _STATUSES.items() if status != "ok"],
-        "strips": [(row.file, row.why, [data_uri(pixels, longest=STRIP) for pixels in row.images],
-                    max(row.images[0].shape[:2]) < 96) for row in page.augmented],
+        "strips": [(row.file, row.why, [data_uri(pixels, longest=side) for pixels in row.images],
+                    max(row.images[0].shape[:2]) < 96, page.placed) for row in page.augmented],
         "fine": page.files.get("ok", 0), "open": OPEN_ROWS,
     }  # fmt: skip
     return plain(template("check.html.jinja").render(view))
@@ -135,12 +133,15 @@ def tinted(pixels: NDArray[np.uint8], values: NDArray[Any], known: NDArray[np.in
         values: (h, w) as the map's file has them; what is in no class is left as it is.
         known: (K,) the value of each class.
     """
+    from visus.tasks._drawing import COLOURS
+
+    tints = np.array(COLOURS, np.float32)
     rows = np.arange(pixels.shape[0]) * values.shape[0] // pixels.shape[0]
     columns = np.arange(pixels.shape[1]) * values.shape[1] // pixels.shape[1]
     here = values[np.ix_(rows, columns)]
     drawn = pixels.astype(np.float32)
     for k, value in enumerate(known.tolist()):
-        drawn[here == value] = (drawn[here == value] + _TINTS[k % len(_TINTS)]) / 2
+        drawn[here == value] = (drawn[here == value] + tints[k % len(tints)]) / 2
     return drawn.round().astype(np.uint8)
 
 

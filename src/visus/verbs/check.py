@@ -293,7 +293,8 @@ def _write_page(result: Checked, subject: Subject, augment: bool) -> None:
     assert result.page is not None
     write_text(result.page, check_page.render(check_page.Page(
         result.name, f"{result.format}, {result.evidence}", result.splits, result.files, groups, result.notes,
-        result.seconds, *(_augmented(subject, np.flatnonzero(subject.seen.size[:, 0] > 0)) if augment else ()),
+        result.seconds, *(_augmented(subject, np.flatnonzero(subject.seen.size[:, 0] > 0)) if augment else ([], "")),
+        subject.dataset.column() in ("objects", "class_map"),
     )))  # fmt: skip
 
 
