@@ -10,7 +10,8 @@ import torch
 
 from visus.core.errors import UsageError
 from visus.models.backbones import BACKBONES
-from visus.models.origins import own, timm_zoo, torchvision_zoo
+from visus.models.detectors import DETECTORS
+from visus.models.origins import origin_of, own, timm_zoo, torchvision_zoo
 
 COUNTED = 12
 """Up to so many foreign networks are built (without memory) to count parameters; a longer list would take minutes."""
@@ -49,6 +50,7 @@ def available(pattern: str = "") -> list[Listed]:
     library's.
     """
     mine = [_own(name) for name in BACKBONES if _matches(name, pattern)]
+    mine += [_detector(name) for name in DETECTORS if _matches(name, pattern)]
     if not pattern:
         return mine
     foreign = (
@@ -69,6 +71,12 @@ def _own(name: str) -> Listed:
     return Listed(name, "visus", parameters, card.name, card.licence, card.commercial, present, backbone.summary)
 
 
+def _detector(name: str) -> Listed:
+    detector = DETECTORS[name]
+    summary = f"{detector.summary}; on {detector.backbone}, or {name}:BACKBONE"
+    return Listed(name, "visus", _parameters(name, 80), summary=summary)
+
+
 def _foreign(origin: str, names: list[str], count: bool) -> Iterator[Listed]:
     zoo = timm_zoo if origin == "timm" else torchvision_zoo
     for name in names:
@@ -83,7 +91,7 @@ def _foreign(origin: str, names: list[str], count: bool) -> Iterator[Listed]:
 
 def _parameters(name: str, outputs: int) -> int:
     """Return the number of parameters, from shapes alone."""
-    origin = own if name in BACKBONES else torchvision_zoo if name.startswith(torchvision_zoo.PREFIX) else timm_zoo
+    origin = origin_of(name)
     with torch.device("meta"):
         model = origin.network(name, outputs, 3, origin.usual(name).size, {})
     return sum(parameter.numel() for parameter in model.parameters())

@@ -12,8 +12,8 @@ def list(what: str = "", pattern: str = "") -> Table:
     """Return a table of what there is.
 
     Args:
-        what: ``formats``, ``losses``, ``models``, ``optimisers``, ``schedules``, ``settings`` or ``tasks``; empty for
-            this list.
+        what: ``formats``, ``losses``, ``models``, ``optimisers``, ``schedules``, ``settings``, ``suppressions`` or
+            ``tasks``; empty for this list.
         pattern: part of a name; for models and optimisers ``*`` also lists those of timm and torchvision.
 
     Raises:
@@ -76,6 +76,17 @@ def _schedules(pattern: str) -> Table:
     return Table("schedules", ("name", "learning rate"), [(n, what) for n, what in SHAPES.items() if pattern in n])
 
 
+def _suppressions(pattern: str) -> Table:
+    from visus.core.suppression import SUPPRESSIONS
+
+    rows = []
+    for name, method in SUPPRESSIONS.items():
+        meaning = (getattr(method, "func", method).__doc__ or "").partition("\n")[0]
+        if pattern in name:
+            rows.append((name, meaning.removeprefix("Return ").replace("``", "")))
+    return Table("suppressions", ("name", "what stays"), rows)
+
+
 def _settings(pattern: str) -> Table:
     from visus.core.recipe import explained
 
@@ -96,5 +107,6 @@ _LISTS = {
     "optimisers": (_optimisers, "--set optim=NAME"),
     "schedules": (_schedules, "--set schedule=NAME: how the learning rate goes through a run"),
     "settings": (_settings, "--set KEY=VALUE: every setting with its default and meaning"),
+    "suppressions": (_suppressions, "--set detect.suppression=NAME: which of overlapping boxes stay"),
     "tasks": (_tasks, "--task NAME: what can be learned from pictures"),
 }
