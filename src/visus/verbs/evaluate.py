@@ -169,6 +169,7 @@ def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
     from visus.engine.device import short_of_memory
     from visus.engine.evaluate import judge
     from visus.report.words import few
+    from visus.report.words import part as named
     from visus.verbs.assembly import feed
 
     dataset, split = part.dataset, part.split
@@ -182,10 +183,11 @@ def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
         with feed(dataset, indices, model.task, recipe, device, train=False) as judged:
             metric, bad = judge(model.task, model.network, judged, device)
         scores, figures = metric.compute(), metric.figures()
+    about = few(scores, split) if scores else f"{named(split)} shows nothing that a score could be made of"
     return Evaluation(
         str(model.path), data, split, model.task.score, scores, figures,
         len(indices) - len(bad), (*dataset.bad, *bad), len(bad) <= recipe.data.most_bad(len(dataset)),
-        time.perf_counter() - began, metric, (*filter(None, [few(scores, split)]), *part.notes),
+        time.perf_counter() - began, metric, (*filter(None, [about]), *part.notes),
     )  # fmt: skip
 
 

@@ -44,23 +44,23 @@ class Numbers:
         """Return the number of the picture whose name is the longest end of a path.
 
         Raises:
-            DataError: DATA-370, the data has no such picture.
+            DataError: DATA-380, the data has no such picture.
         """
         steps = Path(file).absolute().as_posix().split("/")
         for start in range(len(steps)):
             if (number := self.images.get("/".join(steps[start:]))) is not None:
                 return number
-        raise DataError("DATA-370", f"{shown(file)}: {self.data} has no picture of this name",
+        raise DataError("DATA-380", f"{shown(file)}: {self.data} has no picture of this name",
                         done="nothing was predicted", fix="--numbers takes the data of these files")  # fmt: skip
 
     def of_class(self, name: str) -> int:
         """Return the number of a class.
 
         Raises:
-            DataError: DATA-371, the data has no such class.
+            DataError: DATA-381, the data has no such class.
         """
         if name not in self.classes:
-            raise DataError("DATA-371", f"{self.data} has no class {shown(name)!r}, which the model finds",
+            raise DataError("DATA-381", f"{self.data} has no class {shown(name)!r}, which the model finds",
                             done="nothing was predicted", fix=did_you_mean(name, self.classes))  # fmt: skip
         return self.classes[name]
 
@@ -80,18 +80,18 @@ def numbers_of(data: str | Path) -> Numbers:
     """Return the numbers that pictures and classes have in a data set.
 
     Raises:
-        DataError: the data cannot be read; DATA-372, it has no numbers, or two pictures of one name.
+        DataError: the data cannot be read; DATA-382, it has no numbers, or two pictures of one name.
     """
     from visus.data.reading import open_data
 
     dataset = open_data(data, DataSettings(), carve=False)
     kept = dataset.original
     if kept is None or kept.image_ids is None or kept.class_ids is None:
-        raise DataError("DATA-372", f"{dataset.name}: its pictures and classes have no numbers",
+        raise DataError("DATA-382", f"{dataset.name}: its pictures and classes have no numbers",
                         where=f"it was read as {dataset.format}", fix="--numbers takes a COCO file")  # fmt: skip
     images = dict(zip(dataset.ids, kept.image_ids.tolist(), strict=True))
     if len(images) < len(dataset):
-        raise DataError("DATA-372", f"{dataset.name}: two of its pictures have one name",
+        raise DataError("DATA-382", f"{dataset.name}: two of its pictures have one name",
                         fix="--numbers takes one COCO file rather than a folder of them")  # fmt: skip
     return Numbers(dataset.name, images, dict(zip(dataset.classes, kept.class_ids.tolist(), strict=True)))
 
