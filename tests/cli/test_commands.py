@@ -279,3 +279,21 @@ def test_objects_are_printed_one_a_line_in_pixels(visus, tmp_path):
     written = visus("predict", tmp_path / "run", data, "--out", tmp_path / "said", "--to", "coco", "--json")
     assert written.document["predictions"][0].keys() == {"file", "boxes", "labels", "scores"}
     assert f"data      {tmp_path / 'said' / 'coco'}" in written.err
+
+
+def test_evaluate_judges_a_results_file_in_place_of_a_model(visus, tmp_path):
+    """Two files of detections, on data that is one COCO file, whose pictures are nowhere."""
+    boxes = [{"image_id": i, "category_id": 1, "bbox": [5.0, 5.0, 20.0 + i, 30.0]} for i in range(8)]
+    stated = {
+        "images": [{"id": i, "file_name": f"{i}.jpg", "height": 90, "width": 90} for i in range(8)],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{**box, "id": i + 1, "area": 600.0, "iscrowd": 0} for i, box in enumerate(boxes)],
+    }
+    data, mine, theirs = (tmp_path / name for name in ("instances_val.json", "mine.json", "theirs.json"))
+    data.write_text(json.dumps(stated))
+    mine.write_text(json.dumps([{**box, "score": 0.5} for box in boxes]))
+    theirs.write_text(json.dumps([{**box, "score": 0.5} for box in boxes[:4]]))
+    said = visus("evaluate", "--predictions", mine, "--compare", theirs, data)
+    assert said.code == 0 and "Kinds of mistakes" in said.out and "A is better" in said.out
+    told = visus("evaluate", data, "--predictions", mine, "--json").document
+    assert told["scores"]["map"]["value"] == 1 and told["n"] == 8

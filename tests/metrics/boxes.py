@@ -44,15 +44,22 @@ def columns(rows, *shapes):
 
 
 def area(box):
-    return float((box[2] - box[0]) * (box[3] - box[1]))
+    width, height = sides(box)
+    return width * height
+
+
+def sides(box):
+    """Return width and height as a file states them."""
+    x0, y0, x1, y1 = map(float, box)
+    return round(x1 - x0, 6), round(y1 - y0, 6)
 
 
 def pycocotools(pictures, n_classes):
     """Return what pycocotools says: the twelve numbers by name, and (T, R, K, A, M) precision."""
 
     def stated(box, image, label, number, **more):
-        x0, y0, x1, y1 = map(float, box)
-        return {"id": number, "image_id": image, "category_id": label, "bbox": [x0, y0, x1 - x0, y1 - y0],
+        corner_and_sides = [*map(float, box[:2]), *sides(box)]
+        return {"id": number, "image_id": image, "category_id": label, "bbox": corner_and_sides,
                 "iscrowd": 0, "area": area(box)} | more  # fmt: skip
 
     truth, found = [], []
@@ -62,15 +69,15 @@ def pycocotools(pictures, n_classes):
             truth.append(stated(box, i, label, len(truth) + 1, iscrowd=int(crowd), area=size))
         for box, score, label in boxes:
             found.append(stated(box, i, label, len(found) + 1, score=score))
-    sides = []
+    both = []
     with contextlib.redirect_stdout(io.StringIO()):
         for annotations in (truth, found):
             coco = COCO()
             images, categories = ([{"id": i} for i in range(count)] for count in (len(pictures), n_classes))
             coco.dataset = {"images": images, "categories": categories, "annotations": annotations}
             coco.createIndex()
-            sides.append(coco)
-        evaluation = COCOeval(*sides, "bbox")
+            both.append(coco)
+        evaluation = COCOeval(*both, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

@@ -91,6 +91,24 @@ def test_plausible_pictures_equal_pycocotools(seed):
     check_against_pycocotools(scattered(seed), 4)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_overlaps_of_just_a_threshold_are_settled_as_pycocotools_does(seed):
+    random = np.random.default_rng(seed)
+    pictures = []
+    for _ in range(5):
+        objects, found = [], []
+        for _ in range(random.integers(0, 7)):
+            (x, y), (w, h) = (
+                (random.integers(0, 200, 2) / 10).tolist(),
+                random.choice((8.0, 19.7, 32.0, 96.1), 2).tolist(),
+            )
+            objects.append(((x, y, round(x + w, 6), round(y + h, 6)), 0, False, 1024.0))
+            for share in random.choice(np.arange(50, 101, 5) / 100, 2):
+                found.append(((x, y, x + round(w * float(share), 6), y + h), float(random.integers(1, 6) / 5), 0))
+        pictures.append((found, objects))
+    check_against_pycocotools(pictures, 1)
+
+
 def test_more_than_a_hundred_detections_of_a_class_are_cut_as_pycocotools_does():
     random = np.random.default_rng(0)
     objects = [((30 * i, 0, 30 * i + 20, 20), 0, False, 400.0) for i in range(130)]
