@@ -8,7 +8,7 @@ import visus
 from visus.core.errors import UsageError
 from visus.core.recipe import Recipe
 
-KINDS = ["formats", "losses", "models", "optimisers", "schedules", "settings", "tasks"]
+KINDS = ["formats", "losses", "models", "optimisers", "schedules", "settings", "suppressions", "tasks"]
 
 
 def test_without_a_word_the_lists_are_listed():
@@ -21,7 +21,7 @@ def test_every_list_has_rows_of_its_columns(what):
     assert table.rows and all(len(row) == len(table.columns) for row in table.rows)
 
 
-@pytest.mark.parametrize("what", ["formats", "losses", "optimisers", "schedules", "settings", "tasks"])
+@pytest.mark.parametrize("what", ["formats", "losses", "optimisers", "schedules", "settings", "suppressions", "tasks"])
 def test_every_name_says_what_it_is(what):
     said = [row[-1] for row in visus.list(what).rows]
     assert all(len(words) > 10 for words in said) and len(set(said)) == len(said)
