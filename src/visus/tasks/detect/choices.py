@@ -79,3 +79,6 @@ def _network(facts: Facts) -> Iterator[Choice]:
     yield Choice("input.std", list(std), f"what {card.name} expects" if weights != "none" else "usual")
     if weights != "none":
         yield Choice("model.layer_decay", 0.85, "lower layers fit already and move less")
+    if (name, weights, facts.device) == (PRETRAINED, "default", "cpu"):
+        lowest = [f"backbone.body.{part}" for part in ("conv_stem", "bn1", "blocks.0", "blocks.1")]
+        yield Choice("model.freeze", lowest, "they see edges in any picture, and half the time of a step is theirs")
