@@ -114,3 +114,11 @@ def test_pictures_that_cannot_be_read_are_no_twins(tmp_path):
     for name in ("train/cat/torn.png", "test/cat/torn.png"):
         (tmp_path / name).write_bytes((tmp_path / "train/cat/1.png").read_bytes()[:60])
     assert findings(open_data(tmp_path, DataSettings(), carve=False)) == {}
+
+
+def test_a_name_of_several_lines_is_one_line_in_what_is_said():
+    pictures = scenes(60)
+    pictures[50] = pictures[3]
+    names = Strings([f"{i}\n.png" for i in range(60)])
+    (told,) = findings(made(pictures, [TRAIN] * 40 + [TEST] * 20, [0] * 60).with_(ids=names)).values()
+    assert told.items[0].why == r"the same pixels as 3\x0a.png of train" and told.items[0].other == "3\n.png"

@@ -29,7 +29,7 @@ def shaped(said):
         (["train"], "visus train --help"),
         (["train", "PHOTOS", "--steps", "many"], "steps = many: it takes a whole number above 0"),
         (["train", "PHOTOS", "--bogus"], "visus train --help"),
-        (["train", "PHOTOS", "--out", "PHOTOS/run"], "the run would be written into the data"),
+        (["train", "PHOTOS", "--out", "PHOTOS/run"], "this folder lies in the data"),
         (["train", "PHOTOS", "--set", "optim.lrr=1"], "did you mean 'optim.lr'?"),
         (["train", "PHOTOS", "--set", "batch"], "there is no '='"),
         (["train", "PHOTOS", "--set", "batch=many"], "batch = many: it takes a whole number above 0"),

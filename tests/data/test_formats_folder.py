@@ -142,6 +142,14 @@ def test_all_faults_are_gathered_and_everything_else_is_read(tmp_path: Path):
     assert [dataset.ids[i] for i in dataset.faults[2].records] == [f"test/horse/{i}.png" for i in range(3)]
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_a_folder_that_may_not_be_read_is_a_fault_and_not_left_out_silently(tmp_path: Path):
+    write_tree(tmp_path, {"cat": 1, "dog": 1, "dog/closed": 1})
+    (tmp_path / "dog/closed").chmod(0)
+    (fault,) = read(tmp_path).faults
+    assert (fault.error.code, fault.file) == ("DATA-010", "dog") and "closed" in fault.error.what
+
+
 def test_what_is_no_file_is_remarked_each_cause_by_itself(tmp_path: Path):
     write_tree(tmp_path, {"cat": 1, "dog": 1})
     (tmp_path / "cat/gone.png").symlink_to(tmp_path / "nothing.png")

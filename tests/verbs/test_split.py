@@ -257,3 +257,16 @@ def test_a_picture_that_cannot_be_read_is_divided_like_any_other_and_it_is_said(
     (data / "one" / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     done = visus.split(data, out=tmp_path / "clean")
     assert sum(done.pictures.values()) == 37 and any("1 pictures cannot be read" in note for note in done.notes)
+
+
+def test_what_only_the_old_parts_lack_is_no_fault_of_the_new_ones(tmp_path):
+    data = write_splits(tmp_path / "photos", train=40, val=0, test=20)
+    (data / "train" / "frog").mkdir()
+    Image.fromarray(scenes(1, seed=7)[0]).save(data / "test" / "six" / "more.png")
+    (data / "test" / "horse").mkdir()
+    for i, picture in enumerate(scenes(6, seed=9)):
+        Image.fromarray(picture).save(data / "test" / "horse" / f"{i}.png")
+    notes = []
+    found = visus.split(data, out=tmp_path / "new", watch=notes.append)
+    assert all(found.classes["horse"]) and "frog" not in found.classes
+    assert any("train/frog: this class folder holds no picture" in event.get("note", "") for event in notes)

@@ -11,6 +11,7 @@ from visus.checks import Check, Consequence, Finding, Item, Level, Status, Subje
 from visus.data.dataset import SPLITS, Dataset
 from visus.data.near import near_pairs, twins_of
 from visus.data.objects import Mark
+from visus.data.paths import shown
 
 APART = "visus split DATA --out DIR keeps them together"
 
@@ -101,7 +102,7 @@ def _items(
         if index in found:
             continue
         other = dataset.ids[beside]
-        told = why.format(other, split=SPLITS[dataset.split[beside]])
+        told = why.format(shown(other), split=SPLITS[dataset.split[beside]])
         told += "" if likeness is None else f", {min(100 * score[at], 99.9):.1f} % alike"
         told += ", mirrored" if symmetry is not None and symmetry[at] else ""
         found[index] = Item(dataset.ids[index], status, told, index=index, beside=beside, other=other,

@@ -11,6 +11,7 @@ from visus.checks import Check, Finding, Item, Level, Status, Subject
 from visus.core.seeds import derive
 from visus.data.dataset import SPLITS, Dataset
 from visus.data.groups import apart, guess, likeness, neighbours
+from visus.data.paths import shown
 from visus.data.splitting import torn
 
 ALIKE = 0.5
@@ -58,8 +59,8 @@ def _torn(
     order = order[np.isin(groups[order], found)]
     _, first, group = np.unique(groups[order], return_index=True, return_inverse=True)
     items = tuple(
-        Item(dataset.ids[i], status, f"of one group with {dataset.ids[beside]} of {SPLITS[dataset.split[beside]]}",
-             index=i, beside=beside, other=dataset.ids[beside])
+        Item(dataset.ids[i], status, index=i, beside=beside, other=dataset.ids[beside],
+             why=f"of one group with {shown(dataset.ids[beside])} of {SPLITS[dataset.split[beside]]}")
         for i, beside in zip(order.tolist(), order[first][group].tolist(), strict=True)
         if dataset.split[i] != dataset.split[beside]
     )  # fmt: skip
@@ -82,7 +83,7 @@ def _frames(dataset: Dataset, small: NDArray[np.uint8], label: NDArray[np.int64]
     if near > ALIKE * far:
         return
     items = tuple(
-        Item(dataset.ids[i], "warned", f"follows on {dataset.ids[beside]} of {SPLITS[dataset.split[beside]]}",
+        Item(dataset.ids[i], "warned", f"follows on {shown(dataset.ids[beside])} of {SPLITS[dataset.split[beside]]}",
              index=i, beside=beside, other=dataset.ids[beside])
         for beside, i in across[:, np.array([0, 1])].tolist()
     )  # fmt: skip

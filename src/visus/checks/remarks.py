@@ -62,7 +62,9 @@ def _stopping(dataset: Dataset) -> Iterator[Finding]:
         kinds[fault.error.code].append(fault)
     for code, faults in kinds.items():
         error, more = faults[0].error, len(faults) - 1
-        title = f"{_fault(dataset, faults[0])}: {shown(faults[0].file)}" + f", and {more:,} more" * bool(more)
+        told = _fault(dataset, faults[0])
+        title = told if told == error.what else f"{told}: {shown(faults[0].file)}"
+        title += f", and {more:,} more" * bool(more)
         why = f"training stops at it: {error.where}" if error.where else "training stops at it"
         items = tuple(item for fault in faults for item in _concerned(dataset, fault))
         yield Finding(code, "error", title, why, error.fix, items, consequence="stop")

@@ -102,9 +102,13 @@ def list_pictures(folder: Path) -> Listing:
 
 
 def has_picture(folder: Path, depth: int = 2) -> bool:
-    """Tell whether there is a picture in a folder, or up to ``depth`` folders below it."""
+    """Tell whether there is a picture in a folder, or up to ``depth`` below it; none is in one that is closed."""
     folders = []
-    for entry in _entries(os.fspath(folder)):
+    try:
+        entries = _entries(os.fspath(folder))
+    except DataError:  # whoever lists it is told
+        return False
+    for entry in entries:
         if _is_left_behind(entry.name):
             continue
         if _is_dir(entry):
@@ -181,7 +185,9 @@ def _entries(path: str) -> list[os.DirEntry[str]]:
             return list(entries)
     except OSError as error:
         raise DataError(
-            "DATA-010", f"{shown(path)}: the folder cannot be read: {os.strerror(error.errno or 0)}"
+            "DATA-010",
+            f"{shown(path)}: the folder cannot be read: {os.strerror(error.errno or 0).lower()}",
+            fix="get the right to read it, or move it out of the data",
         ) from error
 
 

@@ -83,7 +83,7 @@ class Checked:
         rows = []
         for finding in self.findings[:LISTED]:
             first = next(iter(finding.items), None)
-            place = ", ".join(filter(None, [shown(first.file), first.where])) if first else ""
+            place = _place(first) if first else ""
             told = first.why if first and first.why not in finding.title else ""
             example = ": ".join(filter(None, ["" if place in finding.title else place, told]))
             fix = f"-> {finding.fix}" if finding.fix else ""
@@ -245,6 +245,11 @@ def _order(finding: Finding) -> tuple[int, int, int, str]:
     return LEVELS.index(finding.level), CONSEQUENCES.index(finding.consequence), -count, finding.code
 
 
+def _place(item: Item) -> str:
+    """Return the file of an item and the place in it, as one line."""
+    return ", ".join(filter(None, [shown(item.file), item.where]))
+
+
 def _files(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, int]:
     """Return how many pictures there are of each status: the gravest of any finding on them."""
     worst: dict[int, Status] = dict.fromkeys(range(len(dataset)), "ok")
@@ -286,7 +291,7 @@ def _write_page(result: Checked, subject: Subject, augment: bool) -> None:
         check_page.Group(
             finding.level, finding.code, finding.title, finding.why, finding.fix,
             [_shown(subject, item) for item in finding.items[:SHOWN]],
-            [(", ".join(filter(None, [item.file, item.where])), item.status, item.why) for item in finding.items],
+            [(_place(item), item.status, item.why) for item in finding.items],
         )
         for finding in result.findings
     ]  # fmt: skip
@@ -318,7 +323,7 @@ def _shown(subject: Subject, item: Item) -> Picture:
     from visus.report.check_page import Picture
 
     drawn = [_drawn(subject, i) for i in (item.index, item.beside) if i >= 0 and i not in subject.seen.reasons]
-    return Picture(item.file, item.other, item.why, [pixels for pixels in drawn if pixels is not None])
+    return Picture(shown(item.file), shown(item.other), item.why, [pixels for pixels in drawn if pixels is not None])
 
 
 def _drawn(subject: Subject, i: int) -> NDArray[np.uint8] | None:

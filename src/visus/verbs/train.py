@@ -253,9 +253,14 @@ def check_outside(folder: Path, data: Path) -> None:
     """Refuse to write into the user's data, where the run would be read as pictures the next time."""
     if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
         raise UsageError(
-            "RUN-010", f"{folder}: the run would be written into the data", where=f"the data is {data.resolve()}",
-            fix=f"--out {data.resolve().parent / 'runs' / (data.resolve().name + '-1')}",
+            "RUN-010", f"{folder}: this folder lies in the data, which it would become a part of",
+            where=f"the data is {data.resolve()}", fix=f"--out {quoted(_beside(data, folder))}",
         )  # fmt: skip
+
+
+def _beside(data: Path, folder: Path) -> Path:
+    """Return a place beside the data for what was to lie in it."""
+    return data.resolve().parent / f"{data.resolve().name}-{folder.resolve().name}"
 
 
 @contextmanager

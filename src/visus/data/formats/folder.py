@@ -50,8 +50,9 @@ def sniff(path: Path) -> Evidence | None:
 def read(path: Path, settings: DataSettings) -> Dataset:
     """Return the pictures below each class folder, however deep, sorted by split, class and name.
 
-    Classes stand in natural order (s2 before s10).  Its faults are DATA-130, a class folder of the training part
-    without a picture, and DATA-131, a class that is in validation or test but not in training.
+    Classes stand in natural order (s2 before s10).  Its faults are DATA-010, a folder that may not be read,
+    DATA-130, a class folder of the training part without a picture, and DATA-131, a class that is in validation or test
+    but not in training.
 
     Raises:
         DataError: DATA-002 no class folder with a picture, DATA-006 parts without class folders.
@@ -72,7 +73,11 @@ def read(path: Path, settings: DataSettings) -> Dataset:
             notes.append(f"left out {loose:,} pictures that lie in no class folder ({part or 'the top folder'})")
         for name in names:
             below = f"{part}/{name}" if part else name
-            listing = list_pictures(path / below)
+            try:
+                listing = list_pictures(path / below)
+            except DataError as error:
+                faults.append(Fault(error, below))
+                continue
             listings.append((below, listing))
             if listing.pictures:
                 found.append((split, name, below, listing))
