@@ -405,7 +405,7 @@ def test_a_list_that_is_absent_is_refused(tmp_path, key):
         ({"file_name": "C:\\a.png"}, "DATA-110", "images[1].file_name"),
         ({"width": "64"}, "DATA-206", "images[1].width: '64' is no whole number"),
         ({"height": 1 << 40}, "DATA-206", "images[1].height: 1,099,511,627,776 is more"),
-        ({"note": float("1e308") * 10}, "DATA-202", "images[1]: Infinity"),
+        ({"note": float("1e308") * 10}, "DATA-202", "images[1].note: Infinity"),
     ],
 )
 def test_an_image_that_cannot_be_read_is_refused(tmp_path, changes, code, told):
