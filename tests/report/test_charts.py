@@ -57,6 +57,11 @@ def test_a_diagonal_joins_equal_values_of_both_axes():
         assert (x - x0) / (x1 - x0) == pytest.approx((y - y0) / (y1 - y0), abs=2e-3)
 
 
+def test_axes_of_shares_go_from_0_to_1_whatever_the_line():
+    drawn = chart(_curve(Line("", (0.5, 0.6), (0.9, 0.95)), unit=True))
+    assert drawn.count(">0<") == drawn.count(">1<") == 2
+
+
 def test_a_gap_of_nan_breaks_the_line():
     svg = chart(_curve(Line("", range(9), [1, 2, 3, NAN, 5, 6, INF, 8, 9])))
     assert svg.count('class="line s0"') == 3

@@ -134,6 +134,12 @@ def test_a_class_that_is_never_answered_is_named():
     assert finding and "“b”" in finding.text
 
 
+def test_nothing_found_is_no_class_that_is_never_answered():
+    matrix = Matrix("m", ("a", "b", "background"), ("a", "b", "background"), np.diag([9, 3, 0]), background=True)
+    matrix.values[2, 0] = 4  # found on nothing
+    assert rules.never_answered(Story("t", figures=[matrix])) is None
+
+
 @pytest.mark.parametrize(("low", "said"), [(0.05, True), (0.01, False)])
 def test_probabilities_that_do_not_hold_are_said(low, said):
     assert bool(rules.overconfident(Story("t", scores={"calibration_error": Score(0.06, low, 0.07, 500)}))) is said

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from visus.core.figures import Curve, Line, Matrix, Table
 from visus.core.recipe import Choice, Draft
@@ -176,6 +179,22 @@ def test_a_page_of_ten_thousand_test_pictures_and_a_thousand_classes_is_below_tw
     counts = {split: dict.fromkeys(names, 10) for split in ("train", "val", "test")}
     story = replace(digits, figures=figures, gallery=gallery, log=log, data={"counts": counts})
     assert len(render(story).encode()) < 2_000_000
+
+
+def test_what_colours_on_pictures_mean_stands_above_them(digits, read):
+    page = read(render(replace(digits, legend={"right": "found", "missed": "was <there>"})))
+    assert "found" in page.text and "was <there>" in page.text
+    assert {"right", "missed"} <= {attributes.get("class") for attributes in page.all("li")}
+
+
+def test_pictures_with_much_to_read_on_them_are_shown_larger(read):
+    pixels = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+    sides = []
+    for scale in (1, 4):
+        html = render(Story("t", gallery=[Picture("worst", "one", pixels[::scale, ::scale])]))
+        (image,) = read(html).all("img")
+        sides.append(max(Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))).size))
+    assert sides == [560, 160]
 
 
 def test_pictures_that_are_not_shown_are_counted(digits, read):

@@ -22,7 +22,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Counts by row and column, such as truth against prediction: (R, C)."""
+    """Counts by row and column, such as truth against prediction: (R, C).
+
+    ``background``: the last row and the last column are no class, but where nothing is, and where nothing was found.
+    """
 
     title: str
     rows: tuple[str, ...]
@@ -31,6 +34,7 @@ class Matrix:
     row_axis: str = "truth"
     column_axis: str = "prediction"
     note: str = ""
+    background: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Curve:
-    """Lines over one axis; ``diagonal`` adds the line of a perfect answer, ``bars`` the items behind each x."""
+    """Lines over one axis; ``diagonal`` adds the line of a perfect answer, ``bars`` the items behind each x.
+
+    ``unit``: both axes are shown from 0 to 1.
+    """
 
     title: str
     x_axis: str
     y_axis: str
     lines: Sequence[Line]
     diagonal: bool = False
+    unit: bool = False
     points: bool = False
     bars: Sequence[float] = ()
     note: str = ""

@@ -254,6 +254,7 @@ class Task(Protocol):
         scores: every name that it may have, whatever the data; of one number among several, what stands before ``/``.
         players: optimiser name -> prefix of its parameters: ``{"model": ""}``; a GAN has two, stepped in this order.
         group: smallest legal micro-batch: 1; 4 for a minibatch statistic; 0 when the loss needs the whole batch.
+        legend: what the colours of ``draw`` mean where the truth is known, by ``right``, ``wrong`` and ``missed``.
     """
 
     name: str
@@ -262,6 +263,7 @@ class Task(Protocol):
     scores: tuple[str, ...]
     players: Mapping[str, str]
     group: int
+    legend: Mapping[str, str]
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None: ...
 

@@ -70,7 +70,7 @@ def precision_recall_curves(
     """
     chosen, note = _worst(areas)
     lines = [_thinned(f"{classes[k]} ({areas[k]:.3f})", *curve(k)) for k in chosen]
-    return Curve(title, "recall", "precision", lines, note=note)
+    return Curve(title, "recall", "precision", lines, unit=True, note=note)
 
 
 def _worst(areas: Numbers) -> tuple[list[int], str]:

@@ -146,7 +146,7 @@ class Detection(RowMetric["JudgedDetections"]):
         if len(self.classes) <= MOST_CLASSES_OF_A_MATRIX:
             names = (*self.classes, "background")
             note = f"Detections of a score of at least {items.threshold:.3f}, on objects by half or more."
-            figures.append(Matrix("Confusion matrix", names, names, items.confusion(), note=note))
+            figures.append(Matrix("Confusion matrix", names, names, items.confusion(), note=note, background=True))
         return [*figures, self._mistakes(items)]
 
     def gallery(self, n: int) -> Mapping[str, Sequence[int]]:
@@ -187,7 +187,10 @@ class Detection(RowMetric["JudgedDetections"]):
         value, low, high = (np.asarray(part) for part in items.measures[_COST])
         costs = [scored({kind: (value[i], low[i], high[i])}, items.n).get(kind) for i, kind in enumerate(KINDS)]
         rows = list(zip(KINDS, items.errors.count(), costs, KINDS.values(), strict=True))
-        note = "What AP50 would gain, were all mistakes of one kind mended (TIDE); gains do not add up."
+        note = (
+            "What AP50 would gain, were all mistakes of one kind mended (TIDE); gains do not add up.  All detections"
+            " are counted, also those that are too unsure to be shown."
+        )
         return Table("Kinds of mistakes", ("kind", "count", "cost in AP50", "what it is"), rows, note)
 
 
@@ -343,8 +346,9 @@ class JudgedDetections:
 
     @cached_property
     def surest_mistakes(self) -> Indices:
-        """Pictures that show a mistake, the surest first."""
-        wrong = np.flatnonzero(self.matches.counted(0, 0) & ~self.matches.right(0, 0))
+        """Pictures that show a mistake at the threshold, the surest first."""
+        shown = self.matches.found.score >= self.threshold
+        wrong = np.flatnonzero(shown & self.matches.counted(0, 0) & ~self.matches.right(0, 0))
         image = self.matches.found.image[wrong[np.argsort(-self.matches.found.score[wrong], kind="stable")]]
         pictures, first = np.unique(image, return_index=True)
         return pictures[np.argsort(first)]

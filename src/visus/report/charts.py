@@ -90,7 +90,7 @@ def chart(curve: Curve, marks: Sequence[Mark] = (), *, log: bool = False) -> Mar
         return Markup("")
     wide = SQUARE if curve.diagonal else WIDTH
     tall = (SQUARE if curve.diagonal else HEIGHT) + (_STRIP if len(curve.bars) else 0)
-    x_low, x_high, y_low, y_high = _limits(lines, curve.diagonal, log)
+    x_low, x_high, y_low, y_high = _limits(lines, curve, log)
     bottom = tall - _BOTTOM - (_STRIP if len(curve.bars) else 0)
     y_axis = Axis(y_low, y_high, bottom, _TOP + 18, log)
     y_ticks = y_axis.ticks(5)
@@ -187,7 +187,10 @@ class _Drawn:
         )
 
 
-def _limits(lines: Sequence[_Drawn], diagonal: bool, log: bool) -> tuple[float, float, float, float]:
+def _limits(lines: Sequence[_Drawn], curve: Curve, log: bool) -> tuple[float, float, float, float]:
+    if curve.unit:
+        return 0.0, 1.0, 0.0, 1.0
+    diagonal = curve.diagonal
     x = np.concatenate([line.x for line in lines])
     y = np.concatenate([part for line in lines for part in (line.y, line.low, line.high)])
     if log:

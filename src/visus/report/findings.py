@@ -285,7 +285,8 @@ def never_answered(story: Story) -> Finding | None:
     """The model never gives a class that is there."""
     for matrix in _confusions(story):
         there, said = matrix.values.sum(1), matrix.values.sum(0)
-        silent = [name for i, name in enumerate(matrix.rows) if there[i] and not said[i]]
+        classes = matrix.rows[: len(matrix.rows) - matrix.background]
+        silent = [name for i, name in enumerate(classes) if there[i] and not said[i]]
         if silent:
             return Finding("caution", f"The model never answers {_names(silent)}, though it should have.",
                            "--set loss.class_weights=balanced, or more pictures of it")  # fmt: skip

@@ -28,6 +28,9 @@ MOST_PICTURES = 24
 MOST_BYTES = 900_000
 """Of all pictures of a page together."""
 
+NARROW, WIDE, LARGE = 256, 560, 320
+"""Pixels of the longer side of a picture on the page, and of one drawn larger than ``LARGE``: there is much on it."""
+
 FOLDED = 40
 """Rows beyond which a table is folded away behind its first ten."""
 
@@ -260,16 +263,18 @@ def _galleries(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
     shown = []
     for title, group in groups.items():
         left, uris = MOST_BYTES // len(groups), []
+        longest = max(max(picture.pixels.shape[:2]) for picture in group)
+        wide = longest > LARGE
         for picture in group[:MOST_PICTURES]:
-            uri = data_uri(picture.pixels)
+            uri = data_uri(picture.pixels, WIDE if wide else NARROW)
             if len(uri) > left:
                 break
             left -= len(uri)
             uris.append({"uri": uri, "caption": picture.caption, "small": max(picture.pixels.shape[:2]) < 128})
         shape = min(picture.pixels.shape[1] / picture.pixels.shape[0] for picture in group)
-        shown.append(
-            {"title": title, "pictures": uris, "more": len(group) - len(uris), "shape": min(max(shape, 0.6), 1.5)}
-        )
+        column = min(4 * longest // 5, 384) if wide else 0
+        shown.append({"title": title, "pictures": uris, "more": len(group) - len(uris), "column": column,
+                      "shape": min(max(shape, 0.6), 1.5)})  # fmt: skip
     return shown
 
 

@@ -66,6 +66,7 @@ class Story:
         log: rows of log.jsonl, oldest first.  A training row has ``step``, ``epoch``, ``loss``, ``loss/TERM``, ``lr``
             and ``gradient_norm``; a validation row has ``step`` and ``validation``, a mapping of quick scores.
         gallery: pictures; those with the same title stand together.
+        legend: what colours on them mean, in words by ``right``, ``wrong`` and ``missed``.
         recipe: every setting with its origin.
         card: what the model file says of itself.
         data: ``name``, ``format``, ``evidence``, ``notes`` (sentences), ``items`` ({split: n}), ``counts``
@@ -87,6 +88,7 @@ class Story:
     figures: Sequence[Figure] = ()
     log: Sequence[Mapping[str, Any]] = ()
     gallery: Sequence[Picture] = ()
+    legend: Mapping[str, str] = field(default_factory=dict)
     recipe: Recipe | None = None
     card: Card | None = None
     data: Mapping[str, Any] = field(default_factory=dict)

@@ -120,7 +120,7 @@ def drawn(pixels: NDArray[np.uint8], objects: Sequence[Drawn], side: int = 0) ->
         size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
         picture = picture.resize(size, Image.Resampling.NEAREST if scale >= 3 else Image.Resampling.LANCZOS)
     pen = ImageDraw.Draw(picture)
-    wide = max(1, round(max(picture.size) / 300))
+    wide = max(1, round(max(picture.size) / 220))
     for one in reversed(objects):  # the first ones lie on top
         box = np.asarray(one.box, np.float64) * scale
         _frame(pen, box.tolist(), one.colour, wide, one.dashed)

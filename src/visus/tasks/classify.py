@@ -79,6 +79,7 @@ class Classify:
     scores = (*SCORES, *Multilabel.SCORES)
     players: Mapping[str, str] = {"model": ""}
     group = 1
+    legend: Mapping[str, str] = {"right": "right", "wrong": "wrong"}
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
         self.recipe, self.classes = recipe, tuple(classes)

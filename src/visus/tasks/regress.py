@@ -68,6 +68,7 @@ class Regress:
     scores = SCORES
     players: Mapping[str, str] = {"model": ""}
     group = 1
+    legend: Mapping[str, str] = {}
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
         self.recipe, self.classes = recipe, tuple(classes)

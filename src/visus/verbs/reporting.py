@@ -48,6 +48,7 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
         figures=metric.figures(),
         log=run.folder.rows(),
         gallery=_gallery(run, dataset, metric),
+        legend=run.task.legend,
         recipe=run.recipe,
         card=card,
         data=_data(dataset, result),

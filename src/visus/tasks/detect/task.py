@@ -99,6 +99,11 @@ class Detect:
     scores = Detection.SCORES
     players: Mapping[str, str] = {"model": ""}
     group = 1
+    legend: Mapping[str, str] = {
+        "right": "found: class and place are right",
+        "wrong": "wrong: another class, another place, or nothing there",
+        "missed": "missed: an object that was not found",
+    }
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
         self.recipe, self.classes = recipe, tuple(classes)
