@@ -304,11 +304,13 @@ class DetectSettings(Settings):
     """How objects are learned and found.
 
     Attributes:
-        box_loss: name of the loss of a box: ``iou``, ``giou``, ``diou`` or ``ciou``.
+        box_loss: name of the loss of a box: ``iou``, ``giou``, ``diou`` or ``ciou``; of networks of anchors and
+            proposals also ``huber`` or ``absolute_error``, of the offsets from these to the object.
         box_gain: factor of that loss beside the one of the classes.
         places: how many places learn an object, at most.
         alpha: power of the score of an object's class, in choosing the places that learn it.
         beta: power of the overlap with the object, in choosing the places that learn it.
+        drawn: proposals of a picture that learn, at most, and twice the anchors that do (``faster_rcnn``).
         candidates: pairs of place and class, those of the highest scores, that go on to suppression.
         least: score below which nothing is found; what is shown has the score of the best F1 on the validation part.
         suppression: of boxes of the same object: a name of ``visus list suppressions``.
@@ -321,6 +323,7 @@ class DetectSettings(Settings):
     places: Annotated[int, Field(ge=1)] = 13
     alpha: Annotated[float, Field(ge=0)] = 1.0
     beta: Annotated[float, Field(ge=0)] = 6.0
+    drawn: Annotated[int, Field(ge=2)] = 512
     candidates: Annotated[int, Field(ge=1)] = 1000
     least: Annotated[float, Field(ge=0, lt=1)] = 0.01
     suppression: str = "nms"

@@ -20,8 +20,8 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str, *, whole: 
     """Load weights into the network.
 
     The trunk must be there in full and of the right shapes.  A head of another shape, or none, leaves the network's
-    fresh one; a first convolution for another number of channels is adapted by ``heads.for_channels``.  Each is
-    logged.
+    fresh one, and of a head in several parts those that fit are taken; a first convolution for another number of
+    channels is adapted by ``heads.for_channels``.  Each is logged.
 
     Args:
         model: built with fresh weights.
@@ -60,7 +60,10 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str, *, whole: 
             raise UsageError(
                 "MODEL-015", f"{source}: {name} holds a number that is not finite", fix="take another copy"
             )
-    if fresh:
+    if fresh and any(below(name, head) for name in taken for head in heads):
+        why = ", ".join(f"{name} {_shape(own[name])}{_other_shape(name, given)}" for name in fresh)
+        LOG.warning("%s: %d of %d tensors are taken as they are; fresh: %s", source, len(taken), len(own), why)
+    elif fresh:
         LOG.warning("%s: the head %s starts fresh%s", source, heads[0], _why_fresh(heads[0], own, given))
     if left:
         some = ", ".join(left[:3]) + (" ..." if len(left) > 3 else "")
@@ -91,6 +94,10 @@ def _why_fresh(head: str, own: Mapping[str, Tensor], given: Mapping[str, Tensor]
     if theirs is None:
         return f" ({here.shape[0]} outputs)"
     return f" (the weights have {theirs.shape[0]} outputs, here are {here.shape[0]})"
+
+
+def _other_shape(name: str, given: Mapping[str, Tensor]) -> str:
+    return f", not {_shape(given[name])}" if name in given else ""
 
 
 def _unfit(

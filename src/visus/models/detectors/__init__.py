@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from visus.core.catalog import Catalog
@@ -24,6 +24,8 @@ class Detector:
         summary: one line for a listing.
         reading: how its answer is learned from and read: the name of a file of ``tasks/detect``.
         licence: of the code.
+        published: by backbone, the name of ``torchvision.models.detection`` whose weights fit the whole network.
+        renamed: tensors as they were published -> the same by the network's own names.
     """
 
     build: Callable[..., Any]
@@ -31,6 +33,8 @@ class Detector:
     summary: str
     reading: str
     licence: str = "Apache-2.0"
+    published: Mapping[str, str] = field(default_factory=dict)
+    renamed: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
 
 
 DETECTORS: Catalog[Detector] = Catalog("visus.models.detectors", "DETECTOR")

@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from visus.models import trunks
+from visus.core.errors import UsageError
+from visus.models import torchvision_parts, trunks
 from visus.models.detectors import DETECTORS
 from visus.models.heads import below, head_prefixes
 from visus.models.origins import backbone_of, origin_of, own
-from visus.models.weights import WeightCard
+from visus.models.reading import read_tensors
+from visus.models.weights import WeightCard, missing
 
 BODY = "backbone.body."
 
@@ -34,29 +36,49 @@ def usual(name: str) -> WeightCard:
 
 
 def card(name: str) -> WeightCard:
-    """Return the card of the backbone's default weights.
+    """Return the card of the default weights: the whole network's if they are on this machine, or the backbone's.
 
     Raises:
-        UsageError: it has none.
+        UsageError: there are neither.
     """
     backbone = backbone_of(name)[1]
-    return origin_of(backbone).card(backbone)
+    whole = _published(name)
+    if whole is not None and whole.file is not None:
+        return whole
+    try:
+        lower = origin_of(backbone).card(backbone)
+    except UsageError:
+        if whole is None:
+            raise
+        return whole
+    return whole if whole is not None and lower.file is None else lower
 
 
 def read(name: str, card: WeightCard) -> dict[str, Tensor]:
-    """Return the backbone's default weights as their publisher named them."""
-    backbone = backbone_of(name)[1]
-    return origin_of(backbone).read(backbone, card)
+    """Return the default weights as their publisher named them.
+
+    Raises:
+        UsageError: they are not on this machine.
+    """
+    whole = _published(name)
+    if whole is None or card.name != whole.name:
+        backbone = backbone_of(name)[1]
+        return origin_of(backbone).read(backbone, card)
+    if card.file is None:
+        raise missing(card, torchvision_parts.place(card.source))
+    return read_tensors(card.file)
 
 
 def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights by the network's own names: those of a detector as they are, those of a backbone alone below it.
+    """Return weights by the network's own names: those of a detector, or those of a backbone alone below it.
 
     What the backbone needs for whole pictures only, its last layers, is left out without a word.
     """
+    detector, backbone = backbone_of(name)
+    if torchvision_parts.is_theirs(tensors):
+        return DETECTORS[detector].renamed(tensors)
     if any(key.startswith(BODY) for key in tensors):
         return dict(tensors)
-    backbone = backbone_of(name)[1]
     body = trunks.whole(backbone)
     named = origin_of(backbone).renamed(backbone, body, tensors)
     needed = set(model.state_dict())
@@ -65,3 +87,10 @@ def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[
         key for key in named if any(below(key, head) for head in heads)
     }
     return {BODY + key: tensor for key, tensor in named.items() if key not in spare}
+
+
+def _published(name: str) -> WeightCard | None:
+    """Return the card of weights that torchvision published for the whole network, or None."""
+    detector, backbone = backbone_of(name)
+    published = DETECTORS[detector].published.get(backbone)
+    return torchvision_parts.card(published) if published else None

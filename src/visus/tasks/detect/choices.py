@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median, quantiles
 
+from visus.core.boxes import OVERLAPS
 from visus.core.recipe import Choice, Facts, ModelSettings
 from visus.models.detectors import DETECTORS
+from visus.models.origins import backbone_of
 from visus.models.weights import card_of
 from visus.tasks._choices import CHANNELS, batch, mirroring, optimiser, weights_at_hand
 
@@ -16,6 +18,24 @@ USUAL = 320
 """Pixels of the longer side that larger pictures have at least."""
 SEEN = 20.0
 """Pixels that the smaller objects should have across when the network reads them."""
+PROPOSED_BY_A_PROCESSOR = 128
+"""Proposals of a picture that learn where there is no graphics card: each costs as much as a small picture."""
+FOCAL = (
+    Choice("loss.name", "binary_focal", "nearly all places are background, and most of it is easy"),
+    Choice("loss.alpha", 0.25, "found for it by its authors"),
+    Choice("detect.box_gain", 1.0, "a box counts as much as its class"),
+)
+LOSSES = {
+    "places": (Choice("loss.name", "varifocal", "learns from every place, and dwells on those that matter"),),
+    "anchors": FOCAL,
+    "centres": FOCAL,
+    "proposals": (
+        Choice("loss.name", "cross_entropy", "the proposals have sorted out most of the background"),
+        Choice("detect.box_loss", "huber", "proposals are near already, and corrected by small offsets"),
+        Choice("detect.box_gain", 1.0, "found for it by its authors"),
+    ),
+}
+"""Losses by how a network's answer is read, each with its reason."""
 STEP = 32
 """Pixels that divide both sides of what the network reads: the stride of its coarsest map."""
 
@@ -26,7 +46,7 @@ def choices(facts: Facts) -> Iterator[Choice]:
     yield Choice("input.channels", facts.channels, CHANNELS.get(facts.channels, f"the pictures have {facts.channels}"))
     yield Choice("input.size", list(size), why)
     yield Choice("input.fit", "pad", "nothing of a picture is cut away, and objects keep their shape")
-    yield Choice("loss.name", "varifocal", "learns from every place, and dwells on those that matter")
+    yield from losses(facts)
     yield from _network(facts)
     yield batch(facts, 16 if facts.train >= 1000 else 8)
     yield from optimiser(
@@ -46,6 +66,28 @@ def choices(facts: Facts) -> Iterator[Choice]:
     yield from mirroring(facts)
     if facts.minutes is None:
         yield Choice("epochs", 100.0, "a detector needs many looks at each picture")
+
+
+def losses(facts: Facts) -> Iterator[Choice]:
+    """Yield the losses that the network learns by, without numbers that another loss, which the user named, lacks."""
+    detector = backbone_of(network_name(facts))[0]
+    reading = DETECTORS[detector].reading if detector else "places"
+    usual, *numbers = LOSSES[reading]
+    of_overlap = facts.wanted.get("detect.box_loss") in OVERLAPS
+    yield usual
+    for choice in numbers:
+        if choice.key == "loss.alpha" and facts.wanted.get("loss.name", usual.value) != usual.value:
+            continue
+        if choice.key == "detect.box_gain" and reading == "proposals" and of_overlap:
+            choice = Choice(choice.key, 10.0, "few boxes learn, and their sum is divided by all proposals drawn")
+        yield choice
+    if reading == "proposals" and facts.device == "cpu":
+        yield Choice("detect.drawn", PROPOSED_BY_A_PROCESSOR, "a processor judges few proposals a second")
+
+
+def network_name(facts: Facts) -> str:
+    """Return the network that the user named, or ours."""
+    return str(facts.wanted.get("model.name", "")) or PRETRAINED
 
 
 def picture_size(facts: Facts) -> tuple[tuple[int, int], str]:
@@ -68,7 +110,7 @@ def picture_size(facts: Facts) -> tuple[tuple[int, int], str]:
 def _network(facts: Facts) -> Iterator[Choice]:
     """Yield the network and what its weights expect of a picture."""
     wanted = facts.wanted.get("model.weights")
-    name = str(facts.wanted.get("model.name", "")) or PRETRAINED
+    name = network_name(facts)
     at_hand = weights_at_hand(name) is not None if name.partition(":")[0] in DETECTORS else False
     weights = str(wanted) if wanted is not None else "default" if at_hand else "none"
     card = card_of(ModelSettings(name=name, weights=weights))

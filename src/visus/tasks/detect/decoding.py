@@ -20,7 +20,7 @@ Found = tuple[Tensor, Tensor, Tensor]
 
 
 def candidates(
-    boxes: Float[Tensor, "B A 4"],
+    boxes: Float[Tensor, "B A 4"] | Float[Tensor, "B A K 4"],
     scores: Float[Tensor, "B A K"],
     limits: Float[Tensor, "B 4"],
     settings: DetectSettings,
@@ -28,7 +28,7 @@ def candidates(
     """Return the pairs of place and class of the highest scores, cut at the picture's edges.
 
     Args:
-        boxes: xyxy in pixels.
+        boxes: xyxy in pixels, one a place or one a class of it.
         scores: in [0, 1]; one that is not finite counts as zero.
         limits: xyxy of what of each frame is picture, the rest being padding.
         settings: how many, and from which score on.
@@ -39,7 +39,9 @@ def candidates(
     classes = scores.shape[2]
     flat = scores.flatten(1).nan_to_num(0)
     top, at = flat.topk(min(settings.candidates, flat.shape[1]), dim=1)
-    chosen = boxes.gather(1, (at // classes)[..., None].expand(-1, -1, 4)).nan_to_num(0)
+    by_class = boxes.dim() == 4
+    rows = at if by_class else at // classes
+    chosen = (boxes.flatten(1, 2) if by_class else boxes).gather(1, rows[..., None].expand(-1, -1, 4)).nan_to_num(0)
     low, high = limits[:, None, :2], limits[:, None, 2:]
     chosen = torch.cat([chosen[..., :2].maximum(low).minimum(high), chosen[..., 2:].maximum(low).minimum(high)], -1)
     has_area = (chosen[..., 2:] > chosen[..., :2]).all(2)

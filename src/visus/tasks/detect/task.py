@@ -38,7 +38,7 @@ class Reading(Protocol):
         ...
 
     def answer(self, model: nn.Module, images: Float[Tensor, "B C H W"]) -> tuple[Tensor, Tensor]:
-        """Return boxes (B, A, 4) xyxy in pixels, and the score of each class there (B, A, K)."""
+        """Return boxes (B, A, 4) xyxy in pixels, or (B, A, K, 4), and the score of each class there (B, A, K)."""
         ...
 
 

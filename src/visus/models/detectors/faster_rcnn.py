@@ -1,0 +1,209 @@
+"""Faster R-CNN: one network proposes where something is, a second says what each proposal shows; torchvision's."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from torchvision import ops
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
+
+from visus.core.boxes import clip
+from visus.models import torchvision_parts as parts
+from visus.models.detectors import Detector
+from visus.models.trunks import Trunk
+
+STRIDES = (4, 8, 16, 32)
+CROP = 7
+"""Places a side at which the map is read within a proposal."""
+
+ALIKE = 0.7
+"""Overlap above which two proposals of a map are one."""
+
+CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
+"""Of offsets from anchors to objects."""
+
+
+def build(
+    outputs: int,
+    channels: int,
+    size: tuple[int, int],
+    backbone: str,
+    *,
+    width: Annotated[int, Field(gt=0)] = 256,
+    hidden: Annotated[int, Field(gt=0)] = 1024,
+    smallest: Annotated[float, Field(gt=0)] = 32.0,
+    proposals: Annotated[int, Field(gt=0)] = 1000,
+    version: Literal[1, 2] = 1,
+) -> FasterRCNN:
+    """Return the network.
+
+    Args:
+        outputs: classes.
+        channels: of the pictures.
+        size: (height, width) of the pictures; any, best a multiple of 32 each.
+        backbone: any network, ours or timm's, that has maps of strides 4, 8, 16, 32.
+        width: channels of the pyramid.
+        hidden: numbers by which a proposal is judged.
+        smallest: side of the smallest anchors, pixels; those of each further map are twice as large.
+        proposals: of a picture, and of each map before those of the same thing are reduced to one.
+        version: of torchvision's; 2 normalises in the pyramid and judges proposals by four convolutions.
+
+    Raises:
+        UsageError: a backbone that does not exist, or has no such maps.
+
+    Source:
+        Ren et al., Faster R-CNN, NeurIPS 2015; Lin et al., Feature pyramid networks, CVPR 2017, sections 4 and 5;
+        version 2: Li et al., Benchmarking detection transfer learning with vision transformers, 2021.
+    """
+    trunk = Trunk(backbone, channels, size, {}, STRIDES)
+    return FasterRCNN(trunk, outputs, width, hidden, smallest, proposals, version)
+
+
+def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return torchvision's tensors by this network's names."""
+    return parts.renamed(parts.exact(tensors))
+
+
+class Proposed(NamedTuple):
+    """What the first network says.
+
+    Attributes:
+        objectness: (B, A) logits of each anchor holding something.
+        offsets: (B, A, 4) from each anchor to what it holds: of the middle in sides of the anchor, and of the
+            logarithm of width and height.
+        anchors: (A, 4) xyxy in pixels, the finest map first.
+        proposals: (B, P, 4) xyxy in pixels within the picture, the likeliest first; zeros where there are no more.
+    """
+
+    objectness: Float[Tensor, "B A"]
+    offsets: Float[Tensor, "B A 4"]
+    anchors: Float[Tensor, "A 4"]
+    proposals: Float[Tensor, "B P 4"]
+
+
+class FasterRCNN(nn.Module):
+    """See ``build``.  Its three steps are ``maps``, ``propose`` and ``judge``; ``forward`` is all of them.
+
+    Attributes:
+        heads: prefixes of what starts fresh on a pretrained backbone.
+    """
+
+    heads = ("head", "proposals", "pyramid")
+
+    def __init__(
+        self, trunk: Trunk, outputs: int, width: int, hidden: int, smallest: float, proposals: int, version: int
+    ) -> None:
+        super().__init__()
+        self.backbone, self.most = trunk, proposals
+        norm = nn.BatchNorm2d if version == 2 else None
+        self.pyramid = FeaturePyramidNetwork(list(trunk.widths), width, LastLevelMaxPool(), norm)
+        sides = tuple((smallest * 2**i,) for i in range(len(STRIDES) + 1))
+        self.anchors = AnchorGenerator(sides, (parts.RATIOS,) * len(sides))
+        self.proposals = RPNHead(width, len(parts.RATIOS), version)
+        self.crop = ops.MultiScaleRoIAlign([str(i) for i in range(len(STRIDES))], CROP, 2)
+        self.head = nn.ModuleDict({
+            "box_head": TwoMLPHead(width * CROP**2, hidden) if version == 1 else
+                FastRCNNConvFCHead((width, CROP, CROP), [width] * 4, [hidden], norm),
+            "box_predictor": FastRCNNPredictor(hidden, outputs + 1),
+        })  # fmt: skip
+
+    def forward(
+        self, images: Float[Tensor, "B C H W"]
+    ) -> tuple[
+        Float[Tensor, "B A"], Float[Tensor, "B A 4"], Float[Tensor, "B P 4"], Float[Tensor, "B P L"],
+        Float[Tensor, "B P L 4"],
+    ]:  # fmt: skip
+        """Return objectness, offsets and proposals (see ``Proposed``), and logits and corrections of each proposal."""
+        maps = self.maps(images)
+        said = self.propose(images, maps)
+        logits, corrections = self.judge(images, maps, list(said.proposals))
+        b, p = said.proposals.shape[:2]
+        return *said[:2], said.proposals, logits.reshape(b, p, -1), corrections.reshape(b, p, -1, 4)
+
+    def maps(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B D _ _"]]:
+        """Return the maps of strides 4 to 64."""
+        return parts.told(self.pyramid, self.backbone(images))
+
+    def propose(self, images: Float[Tensor, "B C H W"], maps: Sequence[Float[Tensor, "B D _ _"]]) -> Proposed:
+        """Return what the first network says; no gradient passes through its proposals."""
+        scores, moves = self.proposals(list(maps))
+        count = len(parts.RATIOS)
+        objectness = torch.cat([_by_anchor(each, count) for each in scores], 1).squeeze(2)
+        offsets = torch.cat([_by_anchor(each, count) for each in moves], 1)
+        anchors = parts.anchors(self.anchors, images, maps)
+        lengths = [each.shape[2] * each.shape[3] * count for each in maps]
+        with torch.no_grad():
+            boxes = CODER.decode_single(_precise(offsets).flatten(0, 1), anchors.repeat(len(images), 1))
+            boxes = clip(boxes.reshape(offsets.shape), (images.shape[2], images.shape[3]))
+            proposals = _proposals(_precise(objectness), boxes, lengths, self.most)
+        return Proposed(objectness, offsets, anchors, proposals)
+
+    def judge(
+        self, images: Float[Tensor, "B C H W"], maps: Sequence[Float[Tensor, "B D _ _"]], boxes: list[Tensor]
+    ) -> tuple[Float[Tensor, "R L"], Float[Tensor, "R L 4"]]:
+        """Return what the second network says of some boxes.
+
+        Args:
+            images: the pictures.
+            maps: theirs.
+            boxes: (N, 4) xyxy in pixels, of each picture any number.
+
+        Returns:
+            Logits of the background and each class, and for each of these the offsets from box to object, of one
+            picture after the other.
+        """
+        read = OrderedDict((str(i), _precise(each)) for i, each in enumerate(maps[: len(STRIDES)]))
+        crops = self.crop(read, [each.to(read["0"]) for each in boxes], [tuple(images.shape[2:])])
+        logits, corrections = self.head["box_predictor"](self.head["box_head"](crops))
+        return logits, corrections.reshape(*logits.shape, 4)
+
+
+def _proposals(
+    objectness: Float[Tensor, "B A"], boxes: Float[Tensor, "B A 4"], lengths: Sequence[int], most: int
+) -> Float[Tensor, "B P 4"]:
+    """Return the likeliest boxes of each picture, at most ``most`` of each map, those of the same thing reduced to one.
+
+    Args:
+        objectness: logits.
+        boxes: xyxy, cut at the picture's edges.
+        lengths: anchors of each map.
+        most: rows of the answer, where there are as many anchors.
+    """
+    starts = [sum(lengths[:i]) for i in range(len(lengths))]
+    kept = boxes.new_zeros(len(boxes), min(most, boxes.shape[1]), 4)
+    for row, (logits, mine) in enumerate(zip(objectness, boxes, strict=True)):
+        best = [each.topk(min(most, len(each)))[1] + start
+                for each, start in zip(logits.split(list(lengths)), starts, strict=True)]  # fmt: skip
+        maps = torch.cat([torch.full_like(each, i) for i, each in enumerate(best)])
+        at = torch.cat(best)
+        real = (mine[at, 2:] - mine[at, :2] >= 1e-3).all(1) & logits[at].isfinite()
+        at, maps = at[real], maps[real]
+        chosen = at[ops.batched_nms(mine[at], logits[at].sigmoid(), maps, ALIKE)][:most]
+        kept[row, : len(chosen)] = mine[chosen]
+    return kept
+
+
+def _by_anchor(said: Float[Tensor, "B _ h w"], count: int) -> Float[Tensor, "B A _"]:
+    """Return what is said of each anchor: of the ``count`` of a place one after the other, place by place."""
+    b, _, h, w = said.shape
+    return said.reshape(b, count, -1, h, w).permute(0, 3, 4, 1, 2).flatten(1, 3)
+
+
+def _precise(said: Tensor) -> Tensor:
+    return said.to(torch.promote_types(said.dtype, torch.float32))
+
+
+DETECTOR = Detector(
+    build, "efficientnet_lite0", "Faster R-CNN: proposals and what they show, torchvision's parts", "proposals",
+    published={"resnet50": "fasterrcnn_resnet50_fpn"}, renamed=renamed,
+)  # fmt: skip

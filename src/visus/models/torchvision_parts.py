@@ -1,0 +1,106 @@
+"""torchvision's detectors taken apart: what ours share of them, and the weights that it published for them.
+
+Lin et al., Feature pyramid networks, CVPR 2017; the code and weights are torchvision's, BSD-3-Clause.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from visus.models.weights import WeightCard
+
+RATIOS = (0.5, 1.0, 2.0)
+"""Height over width of the anchors of each size."""
+
+PRECISION = 1e-5
+"""What batch normalisation adds to a variance."""
+
+
+def told(pyramid: Any, maps: Sequence[Float[Tensor, "B _ _ _"]]) -> list[Float[Tensor, "B D _ _"]]:
+    """Return the maps of torchvision's feature pyramid, the finest first, the ones that it adds last."""
+    return list(pyramid(OrderedDict((str(i), each) for i, each in enumerate(maps))).values())
+
+
+def anchors(
+    generator: Any, images: Float[Tensor, "B C H W"], maps: Sequence[Float[Tensor, "B _ _ _"]]
+) -> Float[Tensor, "A 4"]:
+    """Return the boxes that torchvision's generator lays over each place: map by map, row by row, at least float32.
+
+    They are xyxy in pixels of the pictures and may reach beyond them.
+    """
+    height, width = images.shape[2:]
+    sizes = [list(each.shape[2:]) for each in maps]
+    strides = [[torch.tensor(height // rows), torch.tensor(width // columns)] for rows, columns in sizes]
+    generator.set_cell_anchors(torch.promote_types(images.dtype, torch.float32), torch.device("cpu"))
+    return torch.cat(generator.grid_anchors(sizes, strides)).to(images.device)
+
+
+def card(name: str, file: Path | None = None) -> WeightCard:
+    """Return what is known of the weights that torchvision published under a name of its ``models.detection``.
+
+    Args:
+        name: ``fasterrcnn_resnet50_fpn``.
+        file: they lie in; None for where torch.hub keeps what it once fetched, if it is there.
+    """
+    from torchvision.models import get_model_weights
+
+    best: Any = get_model_weights(name)["DEFAULT"]
+    here = file or place(best.url)
+    return WeightCard(
+        name=f"{name}.{best.name}",
+        licence="bsd-3-clause",
+        commercial=True,
+        source=best.url,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        size=(800, 800),
+        outputs=len(best.meta["categories"]),
+        trained_on="COCO",
+        parameters=best.meta["num_params"],
+        file=here if here.is_file() else None,
+        bytes=int(best.meta["_file_size"] * 1e6),
+    )
+
+
+def place(address: str) -> Path:
+    """Return where torch.hub keeps a file of this address on this machine."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(address).name
+
+
+def is_theirs(tensors: Mapping[str, Tensor]) -> bool:
+    """Tell whether tensors have the names of one of torchvision's detectors with a feature pyramid."""
+    return any(key.startswith("backbone.fpn.") for key in tensors)
+
+
+def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of torchvision's detectors by the names that our detectors and timm's networks have for them.
+
+    Files of its first releases name the layers of pyramid and heads without their place in a sequence.
+    """
+    named = dict[str, Tensor]()
+    for key, tensor in tensors.items():
+        key = re.sub(r"((?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", key)
+        key = re.sub(r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", key)
+        for theirs, ours in (("backbone.fpn.", "pyramid."), ("rpn.head.", "proposals."), ("roi_heads.", "head.")):
+            key = ours + key.removeprefix(theirs) if key.startswith(theirs) else key
+        named[key] = tensor
+    return named
+
+
+def exact(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors that answer as torchvision's first detectors do, which add nothing to a variance.
+
+    Those were trained with normalisations that were held still, and kept no count of batches.  Ours add ``PRECISION``,
+    so it is taken off what they add it to.
+    """
+    if any(key.endswith("num_batches_tracked") for key in tensors):
+        return dict(tensors)
+    return {key: tensor - PRECISION if key.endswith("running_var") else tensor for key, tensor in tensors.items()}
