@@ -11,6 +11,7 @@ from visus.models.building import build
 from visus.models.detectors import DETECTORS
 from visus.models.freezing import frozen, layers
 from visus.models.heads import below, head_prefixes
+from visus.models.origins import detector
 from visus.tasks.detect.choices import losses
 from visus.tasks.detect.task import Detect
 
@@ -103,3 +104,10 @@ def test_every_detector_has_a_reading_whose_usual_losses_fit_it(name: str) -> No
         task="detect", model=ModelSettings(name=name), loss=LossSettings(**loss), detect=DetectSettings(**detect)
     )
     assert Detect(recipe, ("a", "b")).model() is not None
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_parameters_that_are_stated_are_those_that_there_are(name: str) -> None:
+    with torch.device("meta"):
+        model = detector.network(name, 80, 3, (320, 320), {})
+    assert DETECTORS[name].parameters in (0, sum(parameter.numel() for parameter in model.parameters()))

@@ -74,7 +74,7 @@ def _own(name: str) -> Listed:
 def _detector(name: str) -> Listed:
     detector = DETECTORS[name]
     summary = f"{detector.summary}; on {detector.backbone}, or {name}:BACKBONE"
-    return Listed(name, "visus", _parameters(name, 80), summary=summary)
+    return Listed(name, "visus", detector.parameters or _parameters(name, 80), summary=summary)
 
 
 def _foreign(origin: str, names: list[str], count: bool) -> Iterator[Listed]:

@@ -24,6 +24,7 @@ class Detector:
         summary: one line for a listing.
         reading: how its answer is learned from and read: the name of a file of ``tasks/detect``.
         licence: of the code.
+        parameters: with the default options and 80 classes, where counting them would load other libraries; else 0.
         published: by backbone, the name of ``torchvision.models.detection`` whose weights fit the whole network.
         renamed: tensors as they were published -> the same by the network's own names.
     """
@@ -33,6 +34,7 @@ class Detector:
     summary: str
     reading: str
     licence: str = "Apache-2.0"
+    parameters: int = 0
     published: Mapping[str, str] = field(default_factory=dict)
     renamed: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
 

@@ -10,12 +10,6 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision import ops
-from torchvision.models.detection._utils import BoxCoder
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from visus.core.boxes import clip
 from visus.models import torchvision_parts as parts
@@ -28,9 +22,6 @@ CROP = 7
 
 ALIKE = 0.7
 """Overlap above which two proposals of a map are one."""
-
-CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
-"""Of offsets from anchors to objects."""
 
 
 def build(
@@ -103,18 +94,23 @@ class FasterRCNN(nn.Module):
     def __init__(
         self, trunk: Trunk, outputs: int, width: int, hidden: int, smallest: float, proposals: int, version: int
     ) -> None:
+        from torchvision.models.detection import _utils, anchor_utils, faster_rcnn, rpn
+        from torchvision.ops import MultiScaleRoIAlign
+        from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
+
         super().__init__()
         self.backbone, self.most = trunk, proposals
         norm = nn.BatchNorm2d if version == 2 else None
         self.pyramid = FeaturePyramidNetwork(list(trunk.widths), width, LastLevelMaxPool(), norm)
         sides = tuple((smallest * 2**i,) for i in range(len(STRIDES) + 1))
-        self.anchors = AnchorGenerator(sides, (parts.RATIOS,) * len(sides))
-        self.proposals = RPNHead(width, len(parts.RATIOS), version)
-        self.crop = ops.MultiScaleRoIAlign([str(i) for i in range(len(STRIDES))], CROP, 2)
+        self.anchors = anchor_utils.AnchorGenerator(sides, (parts.RATIOS,) * len(sides))
+        self.coder = _utils.BoxCoder((1.0, 1.0, 1.0, 1.0))
+        self.proposals = rpn.RPNHead(width, len(parts.RATIOS), version)
+        self.crop = MultiScaleRoIAlign([str(i) for i in range(len(STRIDES))], CROP, 2)
         self.head = nn.ModuleDict({
-            "box_head": TwoMLPHead(width * CROP**2, hidden) if version == 1 else
-                FastRCNNConvFCHead((width, CROP, CROP), [width] * 4, [hidden], norm),
-            "box_predictor": FastRCNNPredictor(hidden, outputs + 1),
+            "box_head": faster_rcnn.TwoMLPHead(width * CROP**2, hidden) if version == 1 else
+                faster_rcnn.FastRCNNConvFCHead((width, CROP, CROP), [width] * 4, [hidden], norm),
+            "box_predictor": faster_rcnn.FastRCNNPredictor(hidden, outputs + 1),
         })  # fmt: skip
 
     def forward(
@@ -143,7 +139,7 @@ class FasterRCNN(nn.Module):
         anchors = parts.anchors(self.anchors, images, maps)
         lengths = [each.shape[2] * each.shape[3] * count for each in maps]
         with torch.no_grad():
-            boxes = CODER.decode_single(_precise(offsets).flatten(0, 1), anchors.repeat(len(images), 1))
+            boxes = self.coder.decode_single(_precise(offsets).flatten(0, 1), anchors.repeat(len(images), 1))
             boxes = clip(boxes.reshape(offsets.shape), (images.shape[2], images.shape[3]))
             proposals = _proposals(_precise(objectness), boxes, lengths, self.most)
         return Proposed(objectness, offsets, anchors, proposals)
@@ -179,6 +175,8 @@ def _proposals(
         lengths: anchors of each map.
         most: rows of the answer, where there are as many anchors.
     """
+    from torchvision.ops import batched_nms
+
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
     kept = boxes.new_zeros(len(boxes), min(most, boxes.shape[1]), 4)
     for row, (logits, mine) in enumerate(zip(objectness, boxes, strict=True)):
@@ -188,7 +186,7 @@ def _proposals(
         at = torch.cat(best)
         real = (mine[at, 2:] - mine[at, :2] >= 1e-3).all(1) & logits[at].isfinite()
         at, maps = at[real], maps[real]
-        chosen = at[ops.batched_nms(mine[at], logits[at].sigmoid(), maps, ALIKE)][:most]
+        chosen = at[batched_nms(mine[at], logits[at].sigmoid(), maps, ALIKE)][:most]
         kept[row, : len(chosen)] = mine[chosen]
     return kept
 
@@ -205,5 +203,5 @@ def _precise(said: Tensor) -> Tensor:
 
 DETECTOR = Detector(
     build, "efficientnet_lite0", "Faster R-CNN: proposals and what they show, torchvision's parts", "proposals",
-    published={"resnet50": "fasterrcnn_resnet50_fpn"}, renamed=renamed,
+    parameters=20_351_908, published={"resnet50": "fasterrcnn_resnet50_fpn"}, renamed=renamed,
 )  # fmt: skip

@@ -7,9 +7,6 @@ from typing import Annotated
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.fcos import FCOSHead
-from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from visus.models import torchvision_parts as parts
 from visus.models.detectors import Detector
@@ -57,6 +54,10 @@ class FCOS(nn.Module):
     heads = ("head", "pyramid")
 
     def __init__(self, trunk: Trunk, outputs: int, width: int, layers: int) -> None:
+        from torchvision.models.detection.anchor_utils import AnchorGenerator
+        from torchvision.models.detection.fcos import FCOSHead
+        from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
+
         super().__init__()
         self.backbone = trunk
         self.pyramid = FeaturePyramidNetwork(list(trunk.widths), width, LastLevelP6P7(width, width))
@@ -79,5 +80,5 @@ class FCOS(nn.Module):
 
 DETECTOR = Detector(
     build, "efficientnet_lite0", "FCOS: places, sides and centrality, torchvision's head and pyramid", "centres",
-    published={"resnet50": "fcos_resnet50_fpn"}, renamed=parts.renamed,
+    parameters=10_951_509, published={"resnet50": "fcos_resnet50_fpn"}, renamed=parts.renamed,
 )  # fmt: skip

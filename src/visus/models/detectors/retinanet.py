@@ -10,9 +10,6 @@ from typing import Annotated, Literal
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.retinanet import RetinaNetHead
-from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
 
 from visus.models import torchvision_parts as parts
 from visus.models.detectors import Detector
@@ -74,6 +71,10 @@ class RetinaNet(nn.Module):
     heads = ("head", "pyramid")
 
     def __init__(self, trunk: Trunk, outputs: int, width: int, smallest: float, version: int) -> None:
+        from torchvision.models.detection.anchor_utils import AnchorGenerator
+        from torchvision.models.detection.retinanet import RetinaNetHead
+        from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelP6P7
+
         super().__init__()
         self.backbone = trunk
         coarse = trunk.widths[-1] if version == 2 else width
@@ -99,5 +100,5 @@ class RetinaNet(nn.Module):
 
 DETECTOR = Detector(
     build, "efficientnet_lite0", "RetinaNet: anchors and focal loss, torchvision's head and pyramid", "anchors",
-    published={"resnet50": "retinanet_resnet50_fpn"}, renamed=renamed,
+    parameters=12_494_068, published={"resnet50": "retinanet_resnet50_fpn"}, renamed=renamed,
 )  # fmt: skip

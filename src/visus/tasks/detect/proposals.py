@@ -13,13 +13,15 @@ from torchvision.models.detection._utils import BoxCoder
 
 from visus.core.recipe import Recipe
 from visus.core.task import Batch, Term
-from visus.models.detectors.faster_rcnn import CODER, FasterRCNN
+from visus.models.detectors.faster_rcnn import FasterRCNN
 from visus.tasks.detect.matching import BACKGROUND, drawn, matched, objects_of, outside_regions
 from visus.tasks.detect.places import UNIT
 from visus.tasks.detect.terms import box_loss, class_loss, precise, weights
 
+OFFSETS = BoxCoder((1.0, 1.0, 1.0, 1.0))
+"""From anchors to objects."""
 CORRECTIONS = BoxCoder((10.0, 10.0, 5.0, 5.0))
-"""Of offsets from proposals to objects: larger numbers, as the proposals are near already."""
+"""From proposals to objects: larger numbers, as the proposals are near already."""
 ANCHOR_LOW, ANCHOR_HIGH, ANCHOR_SHARE = 0.3, 0.7, 0.5
 """Overlaps below which an anchor is background and from which on it learns an object, and the share of these drawn."""
 PROPOSAL_HIGH, PROPOSAL_SHARE = 0.5, 0.25
@@ -43,7 +45,7 @@ class Proposals:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.detect = recipe, recipe.detect
         self.class_loss = class_loss(recipe, ("label",))
-        self.first_loss = box_loss("huber", CODER)
+        self.first_loss = box_loss("huber", OFFSETS)
         self.box_loss = box_loss(recipe.detect.box_loss, CORRECTIONS)
 
     def losses(self, model: nn.Module, batch: Batch) -> dict[str, Term]:
