@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
@@ -105,6 +106,32 @@ def test_brightness_and_contrast_do_not_matter():
     paled = np.rint(picture * 0.6 + 30).astype(np.uint8)
     likeness, rest = laid_over(picture, paled)
     assert likeness[0] == pytest.approx(1, abs=1e-3) and np.abs(rest).max() < 2
+
+
+def test_what_brightness_made_white_is_hardly_a_difference():
+    pictures = small(scenes(6, seed=4))
+    _, rest = laid_over(pictures, np.rint(pictures * 1.3).clip(0, 255).astype(np.uint8))
+    assert np.sqrt((rest**2).mean(1)).mean() < 1.5  # grey levels; over 2 where whatever became white counts in full
+
+
+def test_pictures_that_differ_much_in_contrast_are_not_the_same():
+    pictures = small(scenes(120))
+    middle = pictures[:20].mean((1, 2), keepdims=True)
+    pale = np.rint(middle + 0.35 * (pictures[:20] - middle)).astype(np.uint8)
+    assert not len(near_pairs(np.concatenate([pictures, pale])))
+
+
+def test_the_pairs_do_not_depend_on_the_number_of_threads():
+    pictures = small(np.concatenate([scenes(80), [cut(picture) for picture in scenes(10)]]))
+    before, pairs = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            pairs.append(near_pairs(pictures))
+    finally:
+        torch.set_num_threads(before)
+    assert found(pairs[0]) == found(pairs[1])
+    np.testing.assert_array_equal(pairs[0].likeness, pairs[1].likeness)
 
 
 def test_asked_about_some_only_pairs_of_these_and_others_are_found():

@@ -5,25 +5,31 @@ how different pictures differ, is learned from the data at hand: what all shirts
 shirts.  Each time, directions are sought in which different pictures lie far apart and changed ones close together
 (Fisher's linear discriminant), and a radius that nearly all changed ones keep.
 
-1. Pictures within the radius are found by products of blocks of matrices, in bounded memory.
+1. Pictures within the radius are found by products of blocks of matrices, in bounded memory; those stay whose
+   brightness and contrast differ no more than changes make them.
 2. Of these, pairs stay that are near but for a move and a scale along each side, to first order (tangent distance).
-3. The nearest two of each picture are laid over it, moved and scaled until they fit best (Lucas and Kanade), and what
-   then remains different decides.  Where both are the same picture there may be more of them, and more are compared.
+3. The nearest two of each picture are laid over it, moved and scaled until they fit best (Lucas and Kanade), and made
+   as bright and as rich in contrast, white and black being the ends; what then remains different
+   decides.  Where both are the same picture there may be more of them, and more are compared.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from visus.core.seeds import derive
+from visus.data.workers import Threads
 
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 Floats: TypeAlias = NDArray[np.float32]
 _Found: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], Floats]  # pairs and their distances
 
@@ -44,8 +50,9 @@ CUT = 0.05
 
 _SAMPLE, _COPIES = 3000, 4000  # pictures that are changed, and how often in all
 _FOUND, _SLACK = 0.99, 1.15  # share of changed pictures that the first two steps keep, and the play beyond that radius
-_SAME, _SURELY = 0.9, 0.99  # shares that the last one keeps, where look-alikes are near and where they are far
-_DIRECTIONS = 32
+_NEAR = 0.97  # share that the second keeps where look-alikes are near
+_SAME, _SURELY = 0.88, 0.99  # shares that the last one keeps, where look-alikes are near and where they are far
+_DIRECTIONS, _FINE = 32, 48  # in which different pictures lie far apart, and in which the nearest ones do
 _PLAY = 0.05  # how far pictures may be moved, and scaled, in half their side: the standard deviation
 _ROWS, _COLUMNS = 2048, 8192  # of a block of products: 64 MiB
 _MOST = 32  # pairs of one picture in one block that are looked at, where there are very many
@@ -129,7 +136,8 @@ def turned(small: NDArray[np.uint8], symmetry: int) -> NDArray[np.uint8]:
 def laid_over(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[Floats, Floats]:
     """Return how alike pairs of pictures are when each second one is moved and scaled until it fits best.
 
-    The edges, which may be cut away in one of the two, are left out.  Brightness and contrast do not matter.
+    The edges, which may be cut away in one of the two, are left out.  Brightness and contrast do not matter, nor what
+    they made white or black: it is asked what either leaves unexplained of the other, and the less is taken.
 
     Args:
         first, second: (P, S, S) grey levels.
@@ -138,15 +146,27 @@ def laid_over(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[Floa
         (P,) correlations in [-1, 1], and (P, R) what remains different, in grey levels of the paler one, by means of
         2 x 2 pixels.
     """
-    still, moving = _smooth(first), _smooth(second)
-    move, scale = _fitted(still, moving)
+    move, scale = _fitted(_smooth(first), _smooth(second))
     inner = _inner(first.shape[1])
-    one, other = still[:, inner, inner], _sampled(moving, move, scale)[:, inner, inner]
-    contrast = np.minimum(_spread(one), _spread(other))
-    one, other = _standard(one), _standard(other)
-    side = (inner.stop - inner.start) // 2
-    rest = ((other - one) * contrast[:, None]).reshape(-1, side, 2, side, 2).mean((2, 4)).reshape(len(first), -1)
-    return (one * other).mean(1), rest
+    wide = slice(inner.start - 1, inner.stop + 1)  # blurred, it is the inner part
+    one = first[:, wide, wide].astype(np.float32)
+    other = _sampled(second.astype(np.float32), move, scale)[:, wide, wide]
+    likeness = (_standard(_smooth(one)[:, 1:-1, 1:-1]) * _standard(_smooth(other)[:, 1:-1, 1:-1])).mean(1)
+    rest, back = _unexplained(one, other), _unexplained(other, one)
+    return likeness, np.where((_lengths(rest) < _lengths(back))[:, None], rest, back)
+
+
+def _unexplained(one: Floats, other: Floats) -> Floats:
+    """Return what differs when each first picture is given the brightness and contrast of the second, (P, R).
+
+    What becomes brighter than white or darker than black by this is clipped, as it is in files.
+    """
+    gain = (_spread(other) / _spread(one))[:, None, None]
+    shifted = (one - one.mean((1, 2), keepdims=True)) * gain + other.mean((1, 2), keepdims=True)
+    rest = _smooth(shifted.clip(0, 255) - other)[:, 1:-1, 1:-1] / np.maximum(gain, 1)
+    side = rest.shape[1] // 2
+    unexplained: Floats = rest.reshape(-1, side, 2, side, 2).mean((2, 4)).reshape(len(rest), -1)
+    return unexplained
 
 
 def _fitted(still: Floats, moving: Floats) -> tuple[Floats, Floats]:
@@ -192,6 +212,10 @@ def _inner(side: int) -> slice:
 def _same(pictures: NDArray[np.uint8], rules: _Rules, symmetry: int, names: NDArray[np.int64], ahead: int) -> Pairs:
     """Return the pairs that are nearly the same where the second is turned in one way, under other indices."""
     first, second, distance = _candidates(pictures, rules, symmetry, ahead)
+
+    def laid(at: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        return laid_over(pictures[first[at]], turned(pictures[second[at]], symmetry))
+
     ends = (first, second)
     ranks = [_ranks(end, distance) for end in ends]
     likeness = np.zeros(len(first), np.float32)
@@ -200,10 +224,10 @@ def _same(pictures: NDArray[np.uint8], rules: _Rules, symmetry: int, names: NDAr
     for deep in (_FIRST, _EACH):
         wanted = [(rank < deep) & dense[end] for rank, end in zip(ranks, ends, strict=True)]
         new = np.flatnonzero((wanted[0] | wanted[1]) & ~seen)
-        for start in range(0, len(new), _TOGETHER):
-            at = new[start : start + _TOGETHER]
-            likeness[at], rest = laid_over(pictures[first[at]], turned(pictures[second[at]], symmetry))
-            same[at] = (likeness[at] >= ALIKE) & (_lengths(_along(rest, rules.rest)) <= rules.same)
+        parts = [new[start : start + _TOGETHER] for start in range(0, len(new), _TOGETHER)]
+        for at, (alike, rest) in zip(parts, _computed(laid, parts), strict=True):
+            likeness[at] = alike
+            same[at] = (alike >= ALIKE) & (_lengths(_along(rest, rules.rest)) <= rules.same)
         seen[new] = True
         for asked, end in zip(wanted, ends, strict=True):
             dense[end[asked & ~same]] = False
@@ -221,6 +245,7 @@ class _Rules:
         mean: (F,) of the features.
         free: (F, D) for features as they are; ``found``: the radius.
         tied: (F, D) for features that were moved and scaled to fit; ``near``: the radius.
+        tone: (2,) how far logarithms of brightness and of contrast may be apart, see ``_tones``.
         rest: (R, D) for what remains different when pictures lie over each other; ``same``: the radius.
     """
 
@@ -229,6 +254,7 @@ class _Rules:
     found: float
     tied: Floats
     near: float
+    tone: Floats
     rest: Floats
     same: float
 
@@ -241,14 +267,22 @@ class _Rules:
         features = _features(sample)
         moved, slopes = _features(changed) - features, _slopes(features)
         free = _discriminant(apart, moved[::2])  # one half to learn from, the other to measure the radius by
-        tied = _discriminant(apart, (moved - _explained(moved, slopes))[::2])
-        near = _tied_lengths(_along(moved[1::2], tied), _along(slopes[1::2], tied))
-        _, rest = laid_over(sample, changed)
-        _, other = laid_over(pictures[at], pictures[at[_nearest(_along(apart[: len(at)], tied))]])
-        last = _discriminant(other, rest[::2])
-        same = _between(_lengths(_along(rest[1::2], last)), _lengths(_along(other, last)))
         found = _SLACK * _quantile(_lengths(_along(moved[1::2], free)), _FOUND)
-        return _Rules(apart.mean(0), free, found, tied, _SLACK * _quantile(near, _FOUND), last, same)
+
+        tied = _discriminant(apart, (moved - _explained(moved, slopes))[::2])
+        kept = _tied_lengths(_along(moved[1::2], tied), _along(slopes[1::2], tied))
+        upright = apart[: len(at)]
+        alike = _nearest(_along(upright, tied))
+        others = _tied_lengths(_along(upright[alike] - upright, tied), _along(_slopes(upright), tied))
+        near = _between(others, 0.5, _quantile(kept, _NEAR), _SLACK * _quantile(kept, _FOUND))
+
+        _, rest = laid_over(sample, changed)
+        _, other = laid_over(pictures[at], pictures[at[alike]])
+        last = _discriminant(other, rest[::2], _FINE, 0.1)
+        kept = _lengths(_along(rest[1::2], last))
+        same = _between(_lengths(_along(other, last)), 0.02, _quantile(kept, _SAME), _quantile(kept, _SURELY))
+        tone = (_SLACK * np.quantile(np.abs(_tones(changed) - _tones(sample)), _FOUND, axis=0)).astype(np.float32)
+        return _Rules(apart.mean(0), free, found, tied, near, tone, last, same)
 
     def codes(self, pictures: NDArray[np.uint8], directions: Floats) -> Floats:
         """Return (N, D) codes."""
@@ -261,16 +295,16 @@ class _Rules:
         return np.concatenate([_along(_slopes(_features(pictures[at : at + _ROWS])), self.tied) for at in blocks])
 
 
-def _between(changed: Floats, others: Floats) -> float:
-    """Return a radius that keeps most of what was changed, or nearly all of it where look-alikes are twice as far.
+def _between(others: Floats, share: float, least: float, most: float) -> float:
+    """Return a radius: half as far as look-alikes are, within bounds.
 
     Args:
-        changed: how far changed pictures are.
         others: how far the nearest other picture of each is; some of these may be changed ones themselves.
+        share: of these that may be nearer than twice the radius.
+        least, most: radii that keep most of what was changed, and nearly all of it.
     """
-    least, most = _quantile(changed, _SAME), _quantile(changed, _SURELY)
     different = others[others > least]
-    return float(np.clip(_quantile(different, 0.05) / 2 if len(different) else least, least, most))
+    return float(np.clip(_quantile(different, share) / 2 if len(different) else least, least, most))
 
 
 def _nearest(codes: Floats) -> NDArray[np.int64]:
@@ -281,16 +315,20 @@ def _nearest(codes: Floats) -> NDArray[np.int64]:
     return nearest
 
 
-def _discriminant(apart: Floats, together: Floats) -> Floats:
+def _discriminant(apart: Floats, together: Floats, count: int = _DIRECTIONS, least: float = 1e-3) -> Floats:
     """Return (F, D) directions along which ``together`` has variance 1 about 0, and ``apart`` as much as can be.
+
+    Args:
+        count: D, at most.
+        least: share of the mean variance that is added to ``together`` in every direction, as unseen changes have some.
 
     Source:
         Fisher, The use of multiple measurements in taxonomic problems, Annals of Eugenics 1936.
     """
     within = together.T @ together / len(together)
-    within += np.eye(len(within), dtype=np.float32) * (1e-3 * np.trace(within) / len(within))
+    within += np.eye(len(within), dtype=np.float32) * (least * np.trace(within) / len(within))
     last = len(within) - 1
-    _, directions = eigh(np.cov(apart.T), within, subset_by_index=[max(0, last + 1 - _DIRECTIONS), last])
+    _, directions = eigh(np.cov(apart.T), within, subset_by_index=[max(0, last + 1 - count), last])
     return np.ascontiguousarray(directions[:, ::-1], np.float32)
 
 
@@ -308,17 +346,22 @@ def _candidates(pictures: NDArray[np.uint8], rules: _Rules, symmetry: int, ahead
     slopes, other_slopes = rules.slopes(one), rules.slopes(other)
     rows, columns = np.argsort(codes[:, 0], kind="stable"), np.argsort(others[:, 0], kind="stable")
     left, right, along = _lifted(codes[rows], 1), _lifted(others[columns], -1), others[columns, 0]
-    found: list[_Found] = []
-    for start in range(0, len(rows), _ROWS):
+    tones = _tones(pictures)
+
+    def near(start: int) -> _Found:
+        """Return the pairs of one block of rows."""
         block = left[start : start + _ROWS]
         begin, end = np.searchsorted(along, (block[0, 0] - rules.found, block[-1, 0] + rules.found))
+        found: list[_Found] = []
         for low in range(int(begin) if symmetry or ahead else start, int(end), _COLUMNS):
-            close = block @ right[low : min(low + _COLUMNS, int(end))].T  # minus half the square of the distance
+            high = min(low + _COLUMNS, int(end))
+            close = (torch.from_numpy(block) @ torch.from_numpy(right[low:high]).T).numpy()  # - squared distance / 2
             i, j = _above(close, -(rules.found**2) / 2)
             a, b = rows[start + i], columns[low + j]
+            kept = (np.abs(tones[a] - tones[ahead + b]) <= rules.tone).all(1)
             if not ahead:
-                once = a < b if symmetry else start + i < low + j  # rows are columns where none is turned
-                a, b = a[once], b[once]
+                kept &= a < b if symmetry else start + i < low + j  # rows are columns where none is turned
+            a, b = a[kept], b[kept]
             distance = np.zeros(len(a), np.float32)
             for at in range(0, len(a), _TIED):
                 i, j = a[at : at + _TIED], b[at : at + _TIED]
@@ -328,9 +371,26 @@ def _candidates(pictures: NDArray[np.uint8], rules: _Rules, symmetry: int, ahead
             near = distance <= rules.near
             ends = np.sort(np.stack([a[near], ahead + b[near]]), axis=0)
             found.append(_nearest_pairs((ends[0], ends[1], distance[near])))
+        return _all_of(found)
+
+    found: list[_Found] = []
+    for pairs in _computed(near, range(0, len(rows), _ROWS)):
+        found.append(pairs)
         if sum(len(pairs[0]) for pairs in found) > _HELD:
             found = [_nearest_pairs(_all_of(found))]
     return _nearest_pairs(_all_of(found))
+
+
+def _computed(work: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
+    """Yield what a function gives for each job, in order, by as many threads as PyTorch computes with."""
+    pool: Threads[int, Result] = Threads(lambda at, beat: work(jobs[at]), torch.get_num_threads())
+    try:
+        for at in range(len(jobs)):
+            for ahead in range(at, min(at + 1 + pool.ahead, len(jobs))):
+                pool.submit(ahead)
+            yield pool.result(at)
+    finally:
+        pool.close()
 
 
 def _above(close: Floats, bound: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -439,6 +499,12 @@ def _features(pictures: NDArray[np.uint8]) -> Floats:
     return result
 
 
+def _tones(pictures: NDArray[np.uint8]) -> Floats:
+    """Return (N, 2) logarithms of brightness, and of contrast beside it, where four grey levels more are black."""
+    bright = np.log(pictures.mean((1, 2), dtype=np.float32) + 4)
+    return np.stack([bright, np.log(pictures.std((1, 2), dtype=np.float32) + 1) - bright], 1)
+
+
 def _changed(pictures: NDArray[np.uint8], numbers: np.random.Generator) -> NDArray[np.uint8]:
     """Return pictures cut at every edge, made brighter and paler, and with the noise of saving."""
     n, side, _ = pictures.shape
@@ -448,7 +514,7 @@ def _changed(pictures: NDArray[np.uint8], numbers: np.random.Generator) -> NDArr
     changed = _sampled(pictures.astype(np.float32), move, scale)
     contrast, brightness = numbers.uniform(0.7, 1.4, (n, 1, 1)), numbers.uniform(0.7, 1.3, (n, 1, 1))
     middle = changed.mean((1, 2), keepdims=True)
-    changed = ((changed - middle) * contrast + middle) * brightness + numbers.normal(0, 4, changed.shape)
+    changed = ((changed - middle) * contrast + middle).clip(0, 255) * brightness + numbers.normal(0, 4, changed.shape)
     clipped: NDArray[np.uint8] = np.rint(changed).clip(0, 255).astype(np.uint8)
     return clipped
 
@@ -472,9 +538,9 @@ def _sampled_rows(pictures: Floats, move: Floats, scale: Floats) -> Floats:
     return sampled
 
 
-def _smooth(pictures: NDArray[np.uint8]) -> Floats:
+def _smooth(pictures: NDArray[np.uint8] | Floats) -> Floats:
     """Return pictures blurred by the binomial (1, 2, 1) / 4 along both sides."""
-    wide = np.pad(pictures.astype(np.float32), ((0, 0), (1, 1), (1, 1)), mode="edge")
+    wide = np.pad(pictures.astype(np.float32, copy=False), ((0, 0), (1, 1), (1, 1)), mode="edge")
     rows = wide[:, :-2] + 2 * wide[:, 1:-1] + wide[:, 2:]
     smooth: Floats = (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16
     return smooth
