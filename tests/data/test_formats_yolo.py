@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,12 @@ def test_labels_without_a_picture_are_told(tmp_path: Path):
 def test_a_line_that_cannot_be_one_is_told_with_file_and_line(lines: str, told: str, tmp_path: Path):
     error = refused(lambda: read(described(tmp_path, lines)))
     assert error.code == "DATA-252" and told in error.what and "labels/train/a.txt" in error.what
+
+
+def test_a_number_of_a_million_digits_is_told_at_once(tmp_path: Path):
+    began = time.perf_counter()
+    error = refused(lambda: read(described(tmp_path, f"0 0.5 0.5 0.2 {'1' * 1_000_000}x\n")))
+    assert error.code == "DATA-252" and "is not a number" in error.what and time.perf_counter() - began < 2
 
 
 def test_a_class_without_a_name_is_refused(tmp_path: Path):

@@ -31,7 +31,7 @@ ROLES = {header: role for role, headers in HEADERS.items() for header in headers
 CORNERS = ("xmin ymin xmax ymax", "x1 y1 x2 y2", "x0 y0 x1 y1", "left top right bottom")
 EXTENTS = ("x y width height", "x y w h", "left top width height", "xmin ymin width height")
 DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
-MEASURED = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)  # "nan" and "inf" name classes
+MEASURED = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)  # nan and inf are names
 WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
 COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
