@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from hashlib import sha256
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tests.data.examples import write_picture
 from tests.data.test_near import saved, scenes
 from tests.data.test_splitting import by_class, made
 from tests.verbs.examples import TINY, write_classes, write_splits
@@ -270,3 +272,30 @@ def test_what_only_the_old_parts_lack_is_no_fault_of_the_new_ones(tmp_path):
     found = visus.split(data, out=tmp_path / "new", watch=notes.append)
     assert all(found.classes["horse"]) and "frog" not in found.classes
     assert any("train/frog: this class folder holds no picture" in event.get("note", "") for event in notes)
+
+
+def test_pictures_whose_names_have_no_ending_are_divided(tmp_path):
+    (tmp_path / "boxes").mkdir()
+    for i in range(12):
+        write_picture(tmp_path / f"boxes/{i}.png", i).rename(tmp_path / f"boxes/{i}")
+    (tmp_path / "boxes/instances_train.json").write_text(json.dumps({
+        "images": [{"id": i, "file_name": str(i)} for i in range(12)], "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 1, 4, 4]} for i in range(12)],
+    }))  # fmt: skip
+    done = visus.split(tmp_path / "boxes", out=tmp_path / "clean", group="none", validation=0.2, test=0.3)
+    new = open_data(tmp_path / "clean", DataSettings(), carve=False)
+    assert sum(done.pictures.values()) == 12 and sorted(new.ids, key=int) == [str(i) for i in range(12)]
+
+
+def test_what_is_listed_but_not_there_and_what_reading_cut_is_said(tmp_path):
+    rows = ["path,label,xmin,ymin,xmax,ymax"]
+    for i in range(12):
+        write_picture(tmp_path / f"boxes/{i}.png", i)
+        rows.append(f"{i}.png,cat,1,1,{4 + 10 * (i == 5)},4")
+    (tmp_path / "boxes/labels.csv").write_text("\n".join([*rows, "gone.png,cat,1,1,4,4"]))
+    done = visus.split(tmp_path / "boxes", out=tmp_path / "clean", group="none", validation=0.2, test=0.3)
+    assert done.notes == (
+        "the new folder does not hold 1 picture listed that cannot be read (gone.png)",
+        "the new folder does not hold what reading clipped or left out, in 1 places (labels.csv: the box reaches 6 "
+        "pixels beyond the picture (8 x 8))",
+    )

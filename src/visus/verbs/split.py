@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -146,9 +146,7 @@ def split(
     links = np.concatenate([twins, np.stack([firsts[near.first], firsts[near.second]], 1)])
     groups, by = _groups(dataset, Path(data), group, seen.small)
     divided = divide(dataset, links, groups, validation=validation, test=test, seed=seed)
-    divided = _of_new_parts(divided).with_(
-        groups=divided.groups if to == "csv" else None, bad=(), remarks=(), faults=()
-    )
+    divided = _of_new_parts(divided).with_(groups=divided.groups if to == "csv" else None, faults=())
     names = _names(divided, to)
     lost = convert(divided, to, out, lossy=True, link=not copy, names=names)
     notes = [note for note in divided.notes if not note.startswith("carved")]
@@ -242,7 +240,7 @@ def _names(dataset: Dataset, to: str) -> Strings:
 
     def key(part: str, name: str) -> str:
         where = FORMATS[to].place(part, name).casefold()
-        return where if to == "csv" else where.rpartition(".")[0]
+        return where if to == "csv" else str(PurePosixPath(where).with_suffix(""))
 
     for i, id in enumerate(dataset.ids):
         part = SPLITS[int(dataset.split[i])]
