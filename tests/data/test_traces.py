@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from tests.data.plain import in_folder, odd_sizes, of_array, of_files
 
-from visus.data.dataset import ArrayImages
+from visus.data.dataset import ArrayImages, Strings
+from visus.data.fetched import FetchedImages
 from visus.data.traces import KEPT, recognised, trace
 
 
@@ -51,6 +52,16 @@ def test_a_file_that_cannot_be_read_is_neither_remembered_nor_recognised(tmp_pat
     marks = trace(data)
     (tmp_path / "002.png").unlink()
     assert len(trace(data)) == 3 == recognised(data, everything(data), marks)
+
+
+def test_a_picture_that_cannot_be_fetched_is_neither_remembered_nor_recognised(tmp_path):
+    data = of_files(tmp_path, odd_sizes(4))
+    lengths = np.array([(tmp_path / name).stat().st_size for name in data.ids], np.int64)
+    places = Strings([str(tmp_path / name) for name in data.ids])
+    fetched = data.with_(images=FetchedImages(places, np.arange(4), np.zeros(4, np.int64), lengths, data.ids))
+    marks = trace(fetched)
+    (tmp_path / "002.png").unlink()
+    assert len(marks) == 4 and len(trace(fetched)) == 3 == recognised(fetched, everything(fetched), marks)
 
 
 def test_pictures_of_an_array_are_known_by_their_pixels_alone():

@@ -56,11 +56,12 @@ def _keys(dataset: Dataset, indices: NDArray[np.int64]) -> Iterator[tuple[int, s
 
 def _content(dataset: Dataset, i: int) -> str | None:
     """Return the hash of a file's bytes, None where it cannot be read; an array's key is its pixels: nothing more."""
-    if isinstance(dataset.images, FetchedImages):
-        return _hash(dataset.images.source(i))
-    if not isinstance(dataset.images, FileImages):
+    if isinstance(dataset.images, ArrayImages):
         return ""
     try:
+        if isinstance(dataset.images, FetchedImages):
+            return _hash(dataset.images.source(i))
+        assert isinstance(dataset.images, FileImages)  # ``_keys`` yields no others
         with open_regular(dataset.images.root / dataset.images.paths[i]) as file:
             return _hash(file.read())
     except (DataError, OSError):
