@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
-from tests.data.examples import write_mask
+from tests.data.examples import EXAMPLES, write_mask
 
 from visus.core.errors import DataError
+from visus.core.recipe import DataSettings
 from visus.data.dataset import Strings
 from visus.data.decode import Peek
 from visus.data.mask_door import IGNORE, fitted, read_map, read_stored, undecided, values_of
 from visus.data.objects import ClassMaps
+from visus.data.reading import open_data
 
 EDITS = 300
 
@@ -126,6 +129,18 @@ def test_a_mask_too_large_to_decode_is_refused_by_its_header(tmp_path: Path):
     with pytest.raises(DataError) as caught:
         read_stored(tmp_path / "a.png", max_pixels=1_000_000)
     assert caught.value.code == "DATA-013"
+
+
+def test_the_limit_on_pixels_is_that_of_the_data_set(tmp_path: Path):
+    for name in ("a.png", "m.png"):
+        write_mask(tmp_path / name, np.zeros((2, 3), np.uint8))
+    both = maps(tmp_path, "m.png", pictures=Strings(["a.png"]), max_pixels=6)
+    assert read_map(both, 0).shape == (2, 3)
+    with pytest.raises(DataError) as caught:
+        read_map(replace(both, max_pixels=5), 0)
+    assert caught.value.code == "DATA-013"
+    stated = open_data(EXAMPLES["masks"](tmp_path / "data"), DataSettings(max_pixels=123_456_789), carve=False)
+    assert stated.maps is not None and stated.maps.max_pixels == 123_456_789
 
 
 def turned(root: Path, orientation: int, drawn: str, size: tuple[int, int] = (6, 9)) -> tuple[ClassMaps, np.ndarray]:

@@ -74,7 +74,7 @@ def values_of(maps: ClassMaps, i: int) -> Values:
             neither upright nor as stored.
     """
     path = maps.root / maps.paths[i]
-    values = read_stored(path).values
+    values = read_stored(path, max_pixels=maps.max_pixels).values
     return values if maps.pictures is None else fitted(values, _picture(maps, i), path)
 
 
@@ -175,7 +175,7 @@ def _raw_mode(args: object) -> str:
 def _picture(maps: ClassMaps, i: int) -> Peek:
     if maps.pictures is None:
         raise ValueError(f"map {i} has no file, and the size of its picture is not known")
-    return peek(maps.root / maps.pictures[i])
+    return peek(maps.root / maps.pictures[i], max_pixels=maps.max_pixels)
 
 
 def _ranges(numbers: Iterable[int]) -> str:

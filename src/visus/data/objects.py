@@ -186,6 +186,7 @@ class ClassMaps:
         palette: (K, 3) uint8 colours of the classes, where the data states them.
         pictures: (N,) of the pictures below it, whose size and EXIF turn the maps must fit; None where they are taken
             as they are.
+        max_pixels: largest map that is decoded.
     """
 
     root: Path
@@ -194,6 +195,7 @@ class ClassMaps:
     ignore: tuple[int, ...] = (255,)
     palette: NDArray[np.uint8] | None = None
     pictures: Strings | None = None
+    max_pixels: int = 100_000_000
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -111,7 +111,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
         classes=settled.names,
         maps=ClassMaps(
             path, Strings([pair.mask for pair in pairs]), np.array(settled.values, np.int64), settled.ignore,
-            settled.palette, pictures,
+            settled.palette, pictures, settings.max_pixels,
         ),
         notes=(*found.notes, *notes, *settled.notes),
         bad=bad,
