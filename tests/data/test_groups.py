@@ -147,6 +147,12 @@ def test_a_column_that_is_not_there_or_not_filled_is_told(tmp_path, name, told):
     assert caught.value.code == "USE-045"
 
 
+def test_a_column_of_a_table_of_boxes_names_the_groups_of_pictures_without_objects_too(tmp_path):
+    data = table(tmp_path, "path,label,x1,y1,x2,y2,camera", ["a,0,0,4,4,x", ",,,,,y", "b,1,1,5,5,x"])
+    dataset = open_data(data, DataSettings(), carve=False)
+    assert dataset.format == "boxes_csv" and stated(dataset, data, "camera") == ["x", "y", "x"]
+
+
 def test_a_key_of_the_annotations_can_name_the_groups(tmp_path):
     data = table(tmp_path, "path,label", ["a", "b"])
     records = Strings(['{"video_id": 7}', '{"video_id": 8}'])

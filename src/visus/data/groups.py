@@ -136,7 +136,7 @@ def stated(dataset: Dataset, source: Path, name: str) -> list[str]:
             told = json.loads(text or "{}")
             names |= told.keys()
             found |= {id: str(told[name])} if name in told else {}
-    for table, _ in tables_of(source) if not names else []:
+    for table, _ in tables_of(source) if not names or dataset.format in ("csv", "boxes_csv") else []:
         header, rows, _ = parse(table)
         names |= {*header}
         at, path = columns_of(table, header), {plain_name(column): i for i, column in enumerate(header)}
