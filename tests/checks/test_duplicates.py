@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.data.examples import write_mask
 from tests.data.test_near import cut, scenes
 
 from visus.checks import CHECKS, Finding, Subject
 from visus.data.dataset import ArrayImages, Dataset, Strings
 from visus.data.looking import look
-from visus.data.objects import Mark, Objects
+from visus.data.objects import ClassMaps, Mark, Objects
 
 TRAIN, VAL, TEST = range(3)
 
@@ -100,6 +101,30 @@ def test_objects_are_compared_to_the_pixel_in_any_order():
     records: list[list[Mark]] = [[] for _ in range(30)]
     records[3], records[20], records[4], records[21] = [one, other], [other, one], [one], [other]
     told = findings(made(pictures, [TRAIN] * 30, objects=Objects.of(records)))
+    assert [item.index for item in told["CHECK-031"].items] == [21]
+    assert [item.index for item in told["CHECK-032"].items] == [20]
+
+
+def test_objects_of_nearly_the_same_pictures_are_compared_by_their_classes():
+    box, mirrored, other = Mark((1.0, 1.0, 9.0, 9.0), 0), Mark((23.0, 1.0, 31.0, 9.0), 0), Mark((1.0, 1.0, 9.0, 9.0), 1)
+    pictures = scenes(90)
+    pictures[80], pictures[81] = pictures[3, :, ::-1], cut(pictures[4])
+    records: list[list[Mark]] = [[] for _ in range(90)]
+    records[3], records[80], records[4], records[81] = [box], [mirrored], [box], [other]
+    told = findings(made(pictures, [TRAIN] * 90, objects=Objects.of(records)))
+    assert {code: [item.index for item in one.items] for code, one in told.items()} == {
+        "CHECK-034": [81], "CHECK-035": [80],
+    }  # fmt: skip
+
+
+def test_the_same_pixels_with_two_class_maps_contradict_each_other(tmp_path):
+    pictures = scenes(30)
+    pictures[[20, 21]] = pictures[[3, 4]]
+    for name, value in (("a.png", 0), ("b.png", 1)):
+        write_mask(tmp_path / name, np.full((32, 32), value, np.uint8))
+    names = ["a.png"] * 30
+    names[21] = "b.png"
+    told = findings(made(pictures, [TRAIN] * 30, maps=ClassMaps(tmp_path, Strings(names), np.array([0, 1]))))
     assert [item.index for item in told["CHECK-031"].items] == [21]
     assert [item.index for item in told["CHECK-032"].items] == [20]
 

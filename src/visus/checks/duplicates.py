@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visus.checks import Check, Consequence, Finding, Item, Level, Status, Subject
+from visus.core.errors import DataError
 from visus.data.dataset import SPLITS, Dataset
+from visus.data.mask_door import read_map
 from visus.data.near import near_pairs, twins_of
-from visus.data.objects import Mark
+from visus.data.objects import ClassMaps, Mark
 from visus.data.paths import shown
 
 APART = "visus split DATA --out DIR keeps them together"
@@ -29,8 +31,15 @@ def look(subject: Subject) -> Iterator[Finding]:
     yield from _near(dataset, pairs, near.likeness, near.symmetry)
 
 
-def same_told(dataset: Dataset, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return whether the same is known of both records of each pair: classes, numbers, or objects to the pixel."""
+def same_told(dataset: Dataset, pairs: NDArray[np.int64], *, placed: bool = True) -> NDArray[np.bool_]:
+    """Return whether the same is known of both records of each pair: classes, numbers, objects and class maps.
+
+    Args:
+        dataset: whose records they are.
+        pairs: (P, 2) records.
+        placed: objects and maps are compared to the pixel; else the classes of objects alone, for pictures of which one
+            is mirrored or cut, and maps not at all.
+    """
     same = np.ones(len(pairs), np.bool_)
     for column in dataset.columns.values():
         a, b = (column[pairs[:, side]].reshape(len(pairs), int(np.prod(column.shape[1:]))) for side in (0, 1))
@@ -38,7 +47,10 @@ def same_told(dataset: Dataset, pairs: NDArray[np.int64]) -> NDArray[np.bool_]:
         same &= ((a == b) | unknown).all(1)
     if dataset.objects is not None:
         marked = dataset.objects
-        same &= np.array([_marks(marked[int(i)]) == _marks(marked[int(j)]) for i, j in pairs], np.bool_)
+        told = _marks if placed else _classes
+        same &= np.array([told(marked[int(i)]) == told(marked[int(j)]) for i, j in pairs], np.bool_)
+    if dataset.maps is not None and placed:
+        same &= np.array([_same_map(dataset.maps, int(i), int(j)) for i, j in pairs], np.bool_)
     return same
 
 
@@ -74,7 +86,7 @@ def _near(
     dataset: Dataset, pairs: NDArray[np.int64], likeness: NDArray[np.float32], symmetry: NDArray[np.uint8]
 ) -> Iterator[Finding]:
     across = dataset.split[pairs[:, 0]] != dataset.split[pairs[:, 1]]
-    same = same_told(dataset, pairs)
+    same = same_told(dataset, pairs, placed=False)
     kinds: tuple[tuple[str, Level, Consequence, NDArray[np.bool_], str, str, str], ...] = (
         ("CHECK-033", "warning", "leak", across, "nearly the same as one of another part",
          "they are hardly new to a model that learned the other one, so scores are too good", APART),
@@ -112,6 +124,17 @@ def _items(
 
 def _marks(marks: Sequence[Mark]) -> list[tuple[int, tuple[int, ...]]]:
     return sorted((mark.label, tuple(round(edge) for edge in mark.box)) for mark in marks)
+
+
+def _classes(marks: Sequence[Mark]) -> list[int]:
+    return sorted(mark.label for mark in marks)
+
+
+def _same_map(maps: ClassMaps, i: int, j: int) -> bool:
+    try:
+        return np.array_equal(read_map(maps, i), read_map(maps, j))
+    except DataError:
+        return True  # a map that cannot be read is a finding of its own
 
 
 def _pictures(count: int) -> str:
