@@ -13,7 +13,7 @@ from visus.checks import Finding, Item
 from visus.core.errors import UsageError
 from visus.core.recipe import DataSettings
 from visus.data.reading import open_data
-from visus.verbs.fix import write_fixes
+from visus.verbs.fix import free_list, write_fixes
 
 
 @pytest.fixture
@@ -59,6 +59,15 @@ def test_fixes_are_applied_to_a_copy_and_taken_back(photos, fixes, tmp_path):
     assert sorted(p.relative_to(tmp_path / "copy") for p in (tmp_path / "copy").rglob("*")) == sorted(
         p.relative_to(photos) for p in photos.rglob("*")
     )
+
+
+def test_a_list_that_somebody_works_on_is_never_written_over(fixes, tmp_path):
+    assert free_list(tmp_path / "new") == tmp_path / "new/fixes.json"
+    assert free_list(tmp_path) == tmp_path / "fixes-2.json"  # one of its fixes is meant
+    (tmp_path / "fixes-2.json").write_text('{"visus": "fixes", "ver')
+    assert free_list(tmp_path) == tmp_path / "fixes-3.json"
+    fixes.write_text(fixes.read_text().replace("true", "false"))
+    assert free_list(tmp_path) == fixes
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,8 @@ def check(
         data: a folder, a file or a name, as for ``train``.
         labels: also train small models, and point at classes that they think are wrong.
         augment: also show, on the page, what training does to pictures, with proof that labels follow.
-        out: folder for ``check.html``, a page with the pictures, ``check.json``, and ``fixes.json`` for ``fix``.
+        out: folder for ``check.html``, a page with the pictures, ``check.json``, and ``fixes.json`` for ``fix``;
+            one in which fixes are meant already stays, and the new one is ``fixes-2.json``.
         set: settings by dotted key, as for ``train``: ``{"data.format": "csv"}``.
         download: allow a data set named by ``torchvision:NAME`` to be fetched.
         watch: told what happens: notes.
@@ -129,7 +130,7 @@ def check(
     """
     from visus.checks.broken import beyond_limit
     from visus.core.files import write_json
-    from visus.verbs.fix import write_fixes
+    from visus.verbs.fix import free_list, write_fixes
     from visus.verbs.train import check_outside
 
     started, tell = time.perf_counter(), watch or silent
@@ -151,7 +152,7 @@ def check(
         notes=dataset.notes,
         exit=BAD_DATA if beyond_limit(subject) else MISSED if findings and findings[0].level == "error" else OK,
         seconds=time.perf_counter() - started, page=folder / "check.html" if folder is not None else None,
-        fixes=folder / "fixes.json" if folder is not None and doubted is not None else None,
+        fixes=free_list(folder) if folder is not None and doubted is not None else None,
     )  # fmt: skip
     if result.fixes is not None and doubted is not None:
         write_fixes(dataset, doubted, result.fixes)

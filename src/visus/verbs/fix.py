@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visus.core.errors import UsageError
+from visus.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from visus.checks import Finding
@@ -97,6 +97,25 @@ def fix(
     left = amending.amended(Path(data), dataset, changes, Path(out), {"data": dict(listed.data), "items": meant})
     copy = Path(out) if Path(data).is_dir() else Path(out) / Path(data).name
     return Fixed(Path(out), copy, tuple(meant), len(listed.items), left=tuple(left))
+
+
+def free_list(folder: Path) -> Path:
+    """Return where a list of fixes may be written in a folder: fixes.json, unless a person has worked on that one.
+
+    They have where a fix is meant, or where it cannot be read, as in the middle of an edit.
+    """
+    from visus.data import fixes as lists
+
+    path, number = folder / "fixes.json", 1
+    while path.exists():
+        try:
+            if not any(item.apply for item in lists.read(path).items):
+                break
+        except DataError:
+            pass  # whoever wrote it mends it
+        number += 1
+        path = folder / f"fixes-{number}.json"
+    return path
 
 
 def write_fixes(dataset: Dataset, finding: Finding, path: Path) -> None:
