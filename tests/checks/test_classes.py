@@ -9,6 +9,7 @@ from tests.checks.examples import codes, dataset, only, subject
 from visus.checks.classes import look, needed
 from visus.core.errors import DataError
 from visus.data.dataset import Fault
+from visus.data.objects import Mark, Objects
 
 
 def found(train, val=(1000, 1000), test=(1000, 1000), **more):
@@ -86,3 +87,16 @@ def test_several_classes_a_picture_are_counted_each():
 
 def test_data_without_classes_is_no_finding():
     assert list(look(subject(dataset(count=3, classes=())))) == []
+
+
+def test_classes_of_boxes_are_counted_by_the_pictures_that_show_them():
+    cat, dog, owl = (Mark((0, 0, 9, 9), k) for k in range(3))
+    marks = [[cat, cat]] * 500 + [[cat, dog]] * 20 + [[dog]] + [[cat]] * 50 + [[]]
+    data = dataset(marks=marks, split=[0] * 521 + [1] * 51, classes=("cat", "dog", "owl", "ape"))
+    data = data.with_(objects=Objects.of([*marks[:-1], [owl]]))
+    found = list(look(subject(data)))
+    told = {(one.code, one.level): [item.file for item in one.items] for one in found if one.code != "CHECK-016"}
+    assert told == {("CHECK-014", "warning"): ["dog"]} and "'cat' has 25 times" in only(found[2:], "CHECK-014").title
+    assert [(one.level, [item.file for item in one.items]) for one in found if one.code == "CHECK-016"] == [
+        ("warning", ["owl", "ape"]), ("warning", ["dog", "ape"]),
+    ]  # fmt: skip

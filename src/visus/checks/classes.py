@@ -30,11 +30,13 @@ _SPOKEN = {"train": "training", "val": "validation", "test": "test"}
 def look(subject: Subject) -> Iterator[Finding]:
     """Yield what is wrong with the counts of classes, and with the sizes of the parts that judge."""
     dataset = subject.dataset
-    if dataset.classes and dataset.column() in ("label", "labels"):
-        counts = {split: shown_in(dataset, split) for split in SPLITS}
-        yield from _missing(dataset, counts)
-        yield from _rare(dataset, counts["train"])
-        yield from _lopsided(dataset, counts["train"])
+    if not dataset.classes or dataset.column() not in ("label", "labels", "objects"):
+        return
+    counts = {split: shown_in(dataset, split) for split in SPLITS}
+    yield from _missing(dataset, counts)
+    yield from _rare(dataset, counts["train"])
+    yield from _lopsided(dataset, counts["train"])
+    if dataset.objects is None:  # a share of right answers, of which the interval is reckoned, is no score of boxes
         yield from _unknown(dataset)
         yield from _few_judged(dataset)
 
@@ -42,6 +44,10 @@ def look(subject: Subject) -> Iterator[Finding]:
 def shown_in(dataset: Dataset, split: str) -> NDArray[np.int64]:
     """Return how many pictures of a split show each class, (K,)."""
     at = dataset.indices(split)
+    if dataset.objects is not None:
+        here = np.isin(dataset.objects.records, at) & (dataset.objects.labels >= 0)
+        shown = np.unique(np.stack([dataset.objects.records[here], dataset.objects.labels[here]]), axis=1)[1]
+        return np.bincount(shown, minlength=len(dataset.classes))
     if dataset.column() == "labels":
         return np.asarray((dataset.columns["labels"][at] == 1).sum(0), np.int64)
     labels = dataset.columns["label"][at].astype(np.int64)
@@ -58,7 +64,10 @@ def needed(half_width: float, score: float = SCORE) -> int:
 
 
 def _missing(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Iterator[Finding]:
-    """Yield the classes without a picture in a part that has others."""
+    """Yield the classes without a picture in a part that has others.
+
+    In training that is an error, but of boxes a warning: their lists of classes are often longer than what is drawn.
+    """
     for split, shown in counts.items():
         learned = split == "train"
         absent = [k for k in np.flatnonzero(shown == 0).tolist() if not (learned and k in _stopped_at(dataset))]
@@ -66,7 +75,7 @@ def _missing(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Itera
             continue
         named = ", ".join(dataset.classes[k] for k in absent[:3]) + " ..." * (len(absent) > 3)
         yield Finding(
-            "CHECK-016", "error" if learned else "warning",
+            "CHECK-016", "error" if learned and dataset.objects is None else "warning",
             f"the {_SPOKEN[split]} part has no picture of {len(absent):,} of {len(shown):,} classes: {named}",
             "what is never shown cannot be learned" if learned
             else "how well a model recognises them cannot be measured",
@@ -74,7 +83,7 @@ def _missing(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Itera
                 not learned and split not in dataset.carved
             ),
             tuple(Item(dataset.classes[k], "warned", f"no {_SPOKEN[split]} picture") for k in absent),
-            consequence="mislead" if learned else "weak",
+            consequence="mislead" if learned and dataset.objects is None else "weak",
         )  # fmt: skip
 
 
@@ -91,7 +100,8 @@ def _rare(dataset: Dataset, shown: NDArray[np.int64]) -> Iterator[Finding]:
             "CHECK-015", "warning",
             f"{len(rare):,} of {len(shown):,} classes {are(len(rare), 'has', 'have')} fewer than {FEW} training"
             " pictures", "too few to learn reliably what the class looks like",
-            "collect more; --set augment.policy=trivialaugment makes the most of what is there",
+            "collect more" + "; --set augment.policy=trivialaugment makes the most of what is there"
+            * (dataset.objects is None),
             tuple(Item(dataset.classes[k], "warned", _pictures(shown[k]), score=-float(shown[k])) for k in rare),
             consequence="weak",
         )  # fmt: skip
@@ -107,8 +117,10 @@ def _lopsided(dataset: Dataset, shown: NDArray[np.int64]) -> Iterator[Finding]:
             "CHECK-014", "warning",
             f"the classes are uneven: {common!r} has {times:,.0f} times as many training pictures as"
             f" {dataset.classes[small[0]]!r}",
-            "a model that always answers the commonest class looks good by accuracy",
-            "--set loss.class_weights=balanced --set score=f1_macro, or more pictures of the rare ones",
+            "a model that always answers the commonest class looks good by accuracy" if dataset.objects is None
+            else "what is rarely shown is rarely found",
+            "--set loss.class_weights=balanced --set score=f1_macro, or " * (dataset.objects is None)
+            + "more pictures of the rare ones",
             tuple(Item(dataset.classes[k], "warned", _pictures(shown[k]), score=-float(shown[k])) for k in small),
             consequence="weak",
         )  # fmt: skip
