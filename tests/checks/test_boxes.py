@@ -50,6 +50,15 @@ def test_the_same_object_drawn_twice_is_found_by_class_and_place():
     assert found(Mark(GOOD, 0), Mark(near, 0, crowd=True)) == []
 
 
+def test_among_thousands_of_boxes_each_later_one_is_told_beside_its_first():
+    side = np.arange(3000) % 60, np.arange(3000) // 60
+    marks = [Mark((8.0 * x, 8.0 * y, 8.0 * x + 6, 8.0 * y + 6), 0) for x, y in zip(*side, strict=True)]
+    marks[2000], marks[2999] = marks[5], marks[5]
+    finding = only(found(*marks, size=(480, 480), trained=480), "CHECK-023")
+    told = [(item.where, item.why.removesuffix(" again, of the same class")) for item in finding.items]
+    assert told == [("box 2001", "nearly box 6"), ("box 3000", "nearly box 6")]
+
+
 def test_the_same_box_in_two_pictures_is_two_objects():
     assert list(look(subject(dataset(marks=[[Mark(GOOD, 0)], [Mark(GOOD, 0)]])))) == []
 
@@ -60,7 +69,7 @@ def test_overlap_is_that_of_torchvision():
 
     boxes = np.random.Generator(np.random.Philox(0)).uniform(0, 50, (30, 4))
     boxes[:, 2:] += boxes[:, :2]
-    assert np.allclose(_overlap(boxes), box_iou(from_numpy(boxes), from_numpy(boxes)).numpy(), atol=1e-9)
+    assert np.allclose(_overlap(boxes, boxes), box_iou(from_numpy(boxes), from_numpy(boxes)).numpy(), atol=1e-9)
 
 
 def test_an_object_of_less_than_eight_pixels_at_the_training_size_is_tiny():

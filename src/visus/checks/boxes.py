@@ -23,6 +23,8 @@ SAME = 0.95
 TINY = 8.0
 """Pixels of an object's side (the root of its area) at the training size below which networks hardly find it."""
 
+_ROWS = 256  # boxes that are compared with all of their picture at once, which bounds the memory
+
 USUAL, LARGEST = 640, 1536
 """Pixels of the longer side detectors are usually trained at, where no recipe says it; and beyond which tiles help."""
 
@@ -109,12 +111,16 @@ def _twice(known: _Known) -> Iterator[Finding]:
     for first, stop in zip(objects.starts[:-1].tolist(), objects.starts[1:].tolist(), strict=True):
         if stop - first < 2:
             continue
-        boxes, labels = objects.boxes[first:stop], objects.labels[first:stop]
-        again = np.triu(_overlap(boxes) >= SAME, 1) & (labels[:, None] == labels)
-        again &= ~(objects.crowd[first:stop, None] | objects.crowd[first:stop])
-        for k in np.flatnonzero(again.any(0)):
-            other = int(again[:, k].argmax())
-            found.append((first + int(k), f"nearly box {other + 1} again, of the same class", 0.0))
+        boxes, labels, crowd = objects.boxes[first:stop], objects.labels[first:stop], objects.crowd[first:stop]
+        before = np.full(len(boxes), -1)
+        for low in range(0, len(boxes), _ROWS):
+            rows = np.arange(low, min(low + _ROWS, len(boxes)))
+            again = (_overlap(boxes[rows], boxes) >= SAME) & (labels[rows, None] == labels)
+            again &= ~(crowd[rows, None] | crowd) & (rows[:, None] < np.arange(len(boxes)))
+            new = (before < 0) & again.any(0)
+            before[new] = rows[again[:, new].argmax(0)]
+        for k in np.flatnonzero(before >= 0).tolist():
+            found.append((first + k, f"nearly box {before[k] + 1} again, of the same class", 0.0))
     if found:
         yield known.finding(
             "CHECK-023", f"{are(len(found), 'is another one', 'are other ones')} drawn twice",
@@ -152,14 +158,14 @@ def _remedy(trained: int, needed: NDArray[np.float64], longer: NDArray[np.int64]
     return "pictures of more pixels, or from nearer by: enlarging these adds nothing"
 
 
-def _overlap(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (K, K) overlap over union of boxes; 1 for a pair of equal ones, whatever their area."""
-    low = np.maximum(boxes[:, None, :2], boxes[:, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[:, 2:])
+def _overlap(some: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return (L, K) overlap over union of boxes; 1 for a pair of equal ones, whatever their area."""
+    low = np.maximum(some[:, None, :2], boxes[:, :2])
+    high = np.minimum(some[:, None, 2:], boxes[:, 2:])
     shared = np.clip(high - low, 0, None).prod(2)
-    area = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(1)
-    union = area[:, None] + area - shared
-    equal = (boxes[:, None] == boxes).all(2)
+    mine, theirs = (np.clip(of[:, 2:] - of[:, :2], 0, None).prod(1) for of in (some, boxes))
+    union = mine[:, None] + theirs - shared
+    equal = (some[:, None] == boxes).all(2)
     return np.where(equal, 1.0, shared / np.maximum(union, 1e-12))
 
 
