@@ -35,6 +35,13 @@ def test_the_command_prints_one_document_and_the_losses(tmp_path, capsys):
     assert json.loads(said.out)["to"] == "csv"
 
 
+def test_what_reading_left_out_is_said(tmp_path, capsys):
+    data = EXAMPLES["folder"](tmp_path / "data")
+    (data / "train/cat/words.txt").write_text("mine")
+    assert give(["convert", str(data), "--to", "csv", str(tmp_path / "out")]) == 0
+    assert "left out 1 file that is no picture (.txt 1): train/cat/words.txt" in capsys.readouterr().err
+
+
 def test_without_a_format_or_a_place_nothing_is_done(tmp_path, capsys):
     EXAMPLES["folder"](tmp_path / "data")
     assert give(["convert", str(tmp_path / "data"), str(tmp_path / "out")]) == 2

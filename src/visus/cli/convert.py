@@ -44,3 +44,5 @@ def convert(
             print("read back, everything is there")
     for lost in done.lost:
         print_aside("lost", lost)
+    for note in done.notes:
+        print_aside("note", note)

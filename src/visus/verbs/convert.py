@@ -18,6 +18,7 @@ class Converted:
         format: what it was read as; ``to``: what it was written as.
         pictures, objects: how many of them there are.
         lost: what the new format could not hold, a phrase each; empty unless that was allowed.
+        notes: what was guessed or left out while reading, and so is not in the new folder, a sentence each.
     """
 
     out: Path
@@ -26,11 +27,12 @@ class Converted:
     pictures: int
     objects: int
     lost: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """Return plain values."""
         return {"out": str(self.out), "format": self.format, "to": self.to, "pictures": self.pictures,
-                "objects": self.objects, "lost": list(self.lost)}  # fmt: skip
+                "objects": self.objects, "lost": list(self.lost), "notes": list(self.notes)}  # fmt: skip
 
 
 def convert(
@@ -61,4 +63,4 @@ def convert(
     dataset = open_data(data, DataSettings(format=format), download=download, carve=False)
     lost = written(dataset, to, Path(out), lossy=lossy)
     objects = len(dataset.objects.labels) if dataset.objects is not None else 0
-    return Converted(Path(out), dataset.format, to, len(dataset), objects, tuple(lost))
+    return Converted(Path(out), dataset.format, to, len(dataset), objects, tuple(lost), dataset.notes)
