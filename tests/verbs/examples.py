@@ -103,7 +103,7 @@ def write_boxes(root, *, splits=("train",) * 8 + ("val",) * 3 + ("test",) * 3, s
     for i, split in enumerate(splits):
         pixels = draw.integers(110, 140, (height, width, 3), dtype=np.uint8)
         for k in range(each):
-            side = int(draw.integers(8, width // each))
+            side = int(draw.integers(min(8, width // each - 1), width // each))
             x, y = k * width // each, int(draw.integers(0, height - side))
             bright = bool(draw.integers(2))
             pixels[y : y + side, x : x + side] = 250 if bright else 5

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tests.verbs.examples import train_detector, write_boxes
 
 import visus
 from visus.core.errors import DataError, UsageError
@@ -150,3 +151,17 @@ def test_files_of_one_name_in_two_folders_are_both_there(model, squares, tmp_pat
         Image.open(squares / "000.png").save(tmp_path / folder / "same.png")
     found = visus.predict(model, str(tmp_path / "*" / "same.png"), out=tmp_path / "said", to="yolo")
     assert sorted(open_data(found.data, DataSettings(), carve=False).ids) == ["a/same.png", "b/same.png"]
+
+
+def test_large_pictures_with_tiny_objects_go_the_whole_way_in_tiles(tmp_path):
+    data = write_boxes(tmp_path / "large", splits=("train",) * 4 + ("val", "test"), size=(300, 400), each=40)
+    run = train_detector(data, tmp_path / "run", settings={"detect.tiles": "auto", "input.size": [64, 64]})
+    assert run.recipe.detect.tiles == 32  # objects of 8 pixels, twice enlarged
+    model = visus.load(run.best)
+    assert model.recipe.detect.tiles == run.recipe.detect.tiles
+    assert "tiles 32 pixels wide" in str(visus.info(run.best).json())
+    again = visus.evaluate(model, data, split="test")
+    assert again.scores["map50"].value == pytest.approx(run.scores["map50"].value, abs=1e-9)
+    ((_, said),) = visus.predict(model, data / "005.png", least=0.0)
+    x0, y0, x1, y1 = said.boxes.T.numpy()
+    assert x0.max() > 300 and y0.max() > 200 and x1.max() <= 400.001 and y1.max() <= 300.001

@@ -37,7 +37,13 @@ def Number(help: str, metavar: str = "NUMBER") -> Any:  # noqa: N802  # reads as
     return typer.Option(metavar=metavar, help=help)
 
 
-SHORT = {"lr": "optim.lr", "size": "input.size", "cache": "data.cache", "workers": "data.workers"}
+SHORT = {
+    "lr": "optim.lr",
+    "size": "input.size",
+    "tiles": "detect.tiles",
+    "cache": "data.cache",
+    "workers": "data.workers",
+}
 """Option -> the setting it is short for, where that has another name."""
 
 

@@ -39,6 +39,10 @@ def train(
     lr: Annotated[str | None, Number("Learning rate, or auto for a range test.", "RATE")] = None,
     batch: Annotated[str | None, Number("Images a step.")] = None,
     size: Annotated[str | None, Number("Of the network's input: 96, or 224x320 (height x width).", "SIZE")] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(help="Read large pictures in overlapping tiles of so many pixels; auto where objects are tiny."),
+    ] = None,
     cache: Annotated[str | None, typer.Option(help="Of decoded pictures: auto, off, memory or disk.")] = None,
     workers: Annotated[str | None, Number("Processes that read; the result does not depend on it.")] = None,
     tensorboard: Annotated[bool | None, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = None,
@@ -63,8 +67,8 @@ def train(
     from visus.verbs.train import plan
 
     chosen = settings(
-        set, minutes=minutes, epochs=epochs, steps=steps, seed=seed, lr=lr, batch=batch, size=size, cache=cache,
-        workers=workers, tensorboard=tensorboard,
+        set, minutes=minutes, epochs=epochs, steps=steps, seed=seed, lr=lr, batch=batch, size=size, tiles=tiles,
+        cache=cache, workers=workers, tensorboard=tensorboard,
     )  # fmt: skip
     if print_recipe:
         settled = plan(data, task=task, model=model, set=chosen, recipe=recipe, download=download)

@@ -32,6 +32,7 @@ from visus.core.wording import accepted, described
 Scalar: TypeAlias = bool | int | float | str | None
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OPTIONS = "model.options"
+TILES = "detect.tiles"
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -316,6 +317,9 @@ class DetectSettings(Settings):
         suppression: of boxes of the same object: a name of ``visus list suppressions``.
         overlap: from which on two boxes are taken for one object.
         most: objects in a picture.
+        tiles: pixels of a picture that a tile is wide, where pictures are read in overlapping tiles at one scale, in
+            training and in judging; 0 reads whole pictures, ``auto`` decides by the size of the objects.
+        seam: share of a tile's sides that its neighbour sees too; an object up to that size is never cut in both.
     """
 
     box_loss: str = "giou"
@@ -329,6 +333,8 @@ class DetectSettings(Settings):
     suppression: str = "nms"
     overlap: Annotated[float, Field(gt=0, le=1)] = 0.6
     most: Annotated[int, Field(ge=1)] = 300
+    tiles: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    seam: Annotated[float, Field(ge=0, le=0.5)] = 0.25
 
 
 class Recipe(Settings):
@@ -512,6 +518,8 @@ class Draft:
             elif key == OPTIONS:  # option by option: the user may have settled one of several
                 settled = self._chosen[key]
                 self._chosen[key] = Choice(key, {**value, **settled.value}, f"{settled.why}; {choice.why}")
+            elif key == TILES and self._chosen[key].value == "auto":  # which leaves it to the task
+                self._chosen[key] = Choice(key, value, f"{self._chosen[key].why}: {choice.why}")
 
     def wanted(self) -> dict[str, Any]:
         """Return what the user fixed, as the recipe holds it: numbers as numbers, however they were written."""

@@ -57,9 +57,11 @@ def _input(card: Card) -> Rows:
     read = card.input
     channels = _CHANNELS.get(read.channels, plural(read.channels, "channel"))
     kept = f", {read.margin:.3g} of the shorter side kept" if read.fit == "crop" and read.margin < 1 else ""
+    across = card.recipe.get("detect.tiles")
+    fit = f"tiles {across:,} pixels wide, scaled" if across else f"{_FITS[read.fit]}{kept}"
     return [
         ("pictures", f"{read.size[1]} × {read.size[0]} pixels, {channels}"),
-        ("other sizes", f"{_FITS[read.fit]}{kept}, {read.interpolation}"),
+        ("other sizes", f"{fit}, {read.interpolation}"),
         ("normalised by", f"mean {_value(read.mean)}, standard deviation {_value(read.std)} of pixels in [0, 1]"),
     ]
 

@@ -36,6 +36,7 @@ def training(
     augment: AugmentSettings,
     draws: Draws,
     before: Float64[Array, "B 3 3"] | None = None,
+    tiles: Int64[Array, "B 4"] | None = None,
 ) -> Float64[Array, "B 3 3"]:
     """Return the matrices of training: ``before``, then crop and resize, zoom, shear, rotation, perspective and flips.
 
@@ -49,8 +50,9 @@ def training(
         augment: the ranges to draw from.
         draws: the random numbers of each sample.
         before: what a policy did to the picture in its own pixels.
+        tiles: what is kept of each picture where that is settled already.
     """
-    boxes = kept_boxes(sizes, input, augment, draws)
+    boxes = kept_boxes(sizes, input, augment, draws) if tiles is None else tiles
     matrices = onto(boxes, input.size, keep_shape=input.fit == "pad")
     return moved(matrices if before is None else matrices @ before, input.size, augment, draws)
 

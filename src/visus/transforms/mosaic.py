@@ -75,6 +75,7 @@ def layout(
     augment: AugmentSettings,
     draws: Sequence[Draws],
     before: Sequence[Float64[Array, "B 3 3"] | None],
+    kept: Sequence[Int64[Array, "B 4"] | None] = (None,) * TILES,
 ) -> Layout:
     """Return where four pictures go, each brought to the network's size as it would be alone, and moved as one.
 
@@ -86,6 +87,7 @@ def layout(
         augment: the ranges to draw from.
         draws: the random numbers of the pictures; the first ones say where they meet and how the whole is moved.
         before: what a policy did to each in its own pixels.
+        kept: what is kept of each, where that is settled already.
 
     Source:
         Bochkovskiy et al., YOLOv4, 2020, section 3.3; the meeting point is drawn as in Ultralytics' YOLOv5.
@@ -97,9 +99,10 @@ def layout(
     quarters = (first + np.arange(TILES)[:, None]) % TILES  # (4, B)
     matrices = []
     for tile in range(TILES):
-        kept = geometry.kept_boxes(sizes[tile], input, augment, draws[tile])
-        placed = geometry.onto(kept, input.size, keep_shape=input.fit == "pad")
-        low, high = (placed[:, [0, 1], [0, 1]] * kept[:, i : i + 2] + placed[:, :2, 2] for i in (0, 2))
+        settled = kept[tile]
+        boxes = geometry.kept_boxes(sizes[tile], input, augment, draws[tile]) if settled is None else settled
+        placed = geometry.onto(boxes, input.size, keep_shape=input.fit == "pad")
+        low, high = (placed[:, [0, 1], [0, 1]] * boxes[:, i : i + 2] + placed[:, :2, 2] for i in (0, 2))
         is_low = np.stack([quarters[tile] % 2 == 0, quarters[tile] < 2], 1)
         by = meeting - np.where(is_low, high, low)  # the corner towards the middle goes there
         placed = geometry.translations(by[:, 0], by[:, 1]) @ placed

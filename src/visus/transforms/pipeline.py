@@ -20,14 +20,22 @@ from visus.transforms import colour, copy_paste, erasing, geometry, mosaic, poli
 from visus.transforms.mixing import mix
 from visus.transforms.occlusion import seen
 from visus.transforms.resample import sizes_of, warp
+from visus.transforms.tiles import Tiling
 
 
-def build(input: InputSettings, augment: AugmentSettings | None = None, *, colours: bool = True) -> Pipeline:
+def build(
+    input: InputSettings,
+    augment: AugmentSettings | None = None,
+    tiling: Tiling | None = None,
+    *,
+    colours: bool = True,
+) -> Pipeline:
     """Return the transform of a recipe.
 
     Args:
         input: what the network reads.
         augment: what training does to pictures; None for judging.
+        tiling: pictures are read in tiles: training shows a random one of each, judging whole pictures at their scale.
         colours: change colours; without it, pixels only move, as they would with it.
 
     Raises:
@@ -37,13 +45,14 @@ def build(input: InputSettings, augment: AugmentSettings | None = None, *, colou
         if len(values) not in (1, input.channels):
             raise UsageError("USE-003", f"input.{name} = {values}: should be 1 or {input.channels} numbers",
                              fix="one for each of input.channels, or one for all")  # fmt: skip
-    return Pipeline(input, augment, colours)
+    return Pipeline(input, augment, tiling, colours)
 
 
 class Pipeline:
     """A ``Transform``: moves, recolours, normalises, erases, pastes and mixes, in this order; holds only settings.
 
-    The result has images (B, channels, height, width) float32 and frames, both in the pixels of the network's picture.
+    The result has images (B, channels, height, width) float32 and frames, both in the pixels of the network's picture;
+    to be judged in tiles, a list of whole pictures, each of its own size.
     Columns that are tensors stay as they are; annotations are moved by the matrix of their picture.  An object of which
     less is left than the share ``visible``, when training has moved, cut, covered or mixed its picture, is dropped.
 
@@ -52,8 +61,14 @@ class Pipeline:
     the pictures they were made of; their frame, and what is stated of them, is that of their own one.
     """
 
-    def __init__(self, input: InputSettings, augment: AugmentSettings | None, colours: bool = True) -> None:
-        self.input, self.augment, self.colours = input, augment, colours
+    def __init__(
+        self,
+        input: InputSettings,
+        augment: AugmentSettings | None,
+        tiling: Tiling | None = None,
+        colours: bool = True,
+    ) -> None:
+        self.input, self.augment, self.tiling, self.colours = input, augment, tiling, colours
         settings = augment or AugmentSettings()
         self._tiles = mosaic.TILES - 1 if settings.mosaic else 0
         self._pastes = bool(settings.copy_paste)
@@ -129,13 +144,16 @@ class Pipeline:
 
     def _alone(self, samples: Samples, draws: Draws) -> Samples:
         """Return the samples moved, recoloured and normalised, each by itself."""
+        if self.augment is None and self.tiling is not None:
+            return self._whole(samples, self.tiling, draws)
         sizes, drawn, matrices = sizes_of(samples.images), None, None
         if self.augment is None:
             matrices = geometry.judging(sizes, self.input)
         else:
             drawn = policy.draw(self.augment, draws)
             before = drawn.matrices(sizes) if drawn is not None else None
-            matrices = geometry.training(sizes, self.input, self.augment, draws, before)
+            tiles = self._tile_boxes(samples, sizes, draws)
+            matrices = geometry.training(sizes, self.input, self.augment, draws, before, tiles)
         images = torch.empty(len(samples), self.input.channels, *self.input.size)
         for rows, levels in self._levels(samples):
             moved = warp(levels, matrices[rows], self.input.size, interpolation=self.input.interpolation,
@@ -146,13 +164,33 @@ class Pipeline:
             else:
                 images[torch.from_numpy(rows)] = ready
         least = self.augment.visible if self.augment is not None else 0.0
-        columns: dict[str, Tensor | Sequence[Annotation]] = {}
-        for name, column in samples.columns.items():
-            columns[name] = column if isinstance(column, Tensor) else [
-                _warped(value, torch.from_numpy(matrix), self.input.size, least)
-                for value, matrix in zip(column, matrices, strict=True)
-            ]  # fmt: skip
+        columns = _moved(samples, matrices, [self.input.size] * len(samples), least)
         return replace(samples, images=images, columns=columns, frames=_frames(samples, matrices))
+
+    def _whole(self, samples: Samples, tiling: Tiling, draws: Draws) -> Samples:
+        """Return whole pictures at the scale of their tiles, a list of (C, H, W)."""
+        matrices, frames = tiling.whole(sizes_of(samples.images))
+        images = []
+        for row, (image, id) in enumerate(zip(samples.images, samples.ids, strict=True)):
+            level = self._level(image, id)
+            moved = warp([level], matrices[row : row + 1], frames[row], interpolation=self.input.interpolation,
+                         fill=self._beyond(level))  # fmt: skip
+            images.append(self._coloured(moved, None, draws.rows(np.array([row])))[0])
+        columns = _moved(samples, matrices, frames, 0.0)
+        return replace(samples, images=images, columns=columns, frames=_frames(samples, matrices))
+
+    def _tile_boxes(self, samples: Samples, sizes: Int64[Array, "B 2"], draws: Draws) -> Int64[Array, "B 4"] | None:
+        """Return a tile of each picture, every other one so that it holds an object; None without tiles."""
+        if self.tiling is None:
+            return None
+        aims = np.full((len(samples), 2), np.nan)
+        if "boxes" in samples.columns:
+            aimed, which = draws.chance("tile_aim", AIMED), draws.uniform("tile_object")[:, 0]
+            for row, boxes in enumerate(_boxes(samples)):
+                if aimed[row] and len(boxes):
+                    x0, y0, x1, y1 = boxes.xyxy[int(which[row] * len(boxes))].tolist()
+                    aims[row] = (x0 + x1) / 2, (y0 + y1) / 2
+        return self.tiling.drawn(sizes, draws, aims)
 
     def _mosaics(self, four: Sequence[tuple[Samples, Draws]]) -> Samples:
         """Return mosaics of the rows of four samples, recoloured and normalised; they bear the names of the first."""
@@ -160,7 +198,8 @@ class Pipeline:
         sizes = [sizes_of(samples.images) for samples, _ in four]
         drawn = [policy.draw(self.augment, draws) for _, draws in four]
         before = [one.matrices(size) if one is not None else None for one, size in zip(drawn, sizes, strict=True)]
-        plan = mosaic.layout(sizes, self.input, self.augment, [draws for _, draws in four], before)
+        kept = [self._tile_boxes(samples, size, draws) for (samples, draws), size in zip(four, sizes, strict=True)]
+        plan = mosaic.layout(sizes, self.input, self.augment, [draws for _, draws in four], before, kept)
         own, draws = four[0]
         images = torch.empty(len(own), self.input.channels, *self.input.size)
         boxes = []
@@ -266,7 +305,23 @@ class Pipeline:
         )
 
 
+AIMED = 0.5
+"""Share of the training tiles that are drawn about an object, where pictures show some: most of a picture is empty."""
+
 _MIXES = ("mixup", "cutmix", "mosaic", "copy_paste")
+
+
+def _moved(
+    samples: Samples, matrices: Float64[Array, "B 3 3"], sizes: Sequence[tuple[int, int]], least: float
+) -> dict[str, Tensor | Sequence[Annotation]]:
+    """Return the columns of pictures that are moved into sizes of their own."""
+    return {
+        name: column if isinstance(column, Tensor) else [
+            _warped(value, torch.from_numpy(matrix), size, least)
+            for value, matrix, size in zip(column, matrices, sizes, strict=True)
+        ]
+        for name, column in samples.columns.items()
+    }  # fmt: skip
 
 
 def _warped(value: Annotation, matrix: Tensor, size: tuple[int, int], least: float) -> Annotation:

@@ -115,9 +115,13 @@ def feed(
     train: bool,
     cache: Cache | None = None,
 ) -> Feed:
-    """Return the feed of some records as the recipe reads them."""
+    """Return the feed of some records as the recipe reads them.
+
+    What is judged in tiles comes picture by picture: each is there whole, and may be large.
+    """
+    batch = recipe.batch if train or not recipe.detect.tiles else 1
     return Feed(
-        dataset, indices, task.transforms(train), task.collate, batch=recipe.batch, seed=recipe.seed, train=train,
+        dataset, indices, task.transforms(train), task.collate, batch=batch, seed=recipe.seed, train=train,
         channels=recipe.input.channels, workers=recipe.data.workers, cache=cache, rank=device.rank, world=device.world,
         stored=recipe.data.stored,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median, quantiles
 
 from visus.core.boxes import OVERLAPS
@@ -11,6 +11,7 @@ from visus.models.detectors import DETECTORS
 from visus.models.origins import backbone_of
 from visus.models.weights import card_of
 from visus.tasks._choices import CHANNELS, batch, mirroring, optimiser, weights_at_hand
+from visus.transforms.tiles import Tiling
 
 PRETRAINED = "anchor_free:efficientnet_lite0"
 SIDES = (64, 96, 128, 160, 192, 224, 256, 320, 416, 512, 640, 768, 896, 1024, 1280)
@@ -36,6 +37,14 @@ LOSSES = {
     ),
 }
 """Losses by how a network's answer is read, each with its reason."""
+TINY = 12.0
+"""Pixels across below which they are better read in tiles."""
+TILE = (320, 416, 512, 640)
+"""Sides of a tile, as the network reads it."""
+WITHIN = 3.0
+"""How often the larger objects should fit into a side of a tile."""
+ENLARGED = 2.0
+"""Scale beyond which a picture shows nothing more."""
 STEP = 32
 """Pixels that divide both sides of what the network reads: the stride of its coarsest map."""
 
@@ -43,6 +52,15 @@ STEP = 32
 def choices(facts: Facts) -> Iterator[Choice]:
     """Yield the settings for a network that finds objects."""
     size, why = picture_size(facts)
+    tiles, why_tiles = tiling(facts, size)
+    if facts.wanted.get("detect.tiles") == "auto":
+        yield Choice("detect.tiles", tiles.across, why_tiles)
+    if across := facts.wanted.get("detect.tiles"):
+        if across != "auto":
+            size, why = (_multiple(min(across, TILE[-1])),) * 2, f"a tile is {across} pixels wide"
+        elif tiles.across:
+            size, why = tiles.size, "the larger objects fit into a tile several times"
+            yield Choice("detect.seam", tiles.seam, "two tiles have the larger objects in common")
     yield Choice("input.channels", facts.channels, CHANNELS.get(facts.channels, f"the pictures have {facts.channels}"))
     yield Choice("input.size", list(size), why)
     yield Choice("input.fit", "pad", "nothing of a picture is cut away, and objects keep their shape")
@@ -103,8 +121,45 @@ def picture_size(facts: Facts) -> tuple[tuple[int, int], str]:
     small = quantiles(across, n=10)[0] if len(across) > 1 else SEEN * longer / USUAL
     affordable = [side for side in SIDES if min(USUAL, longer) <= side <= 2 * longer] or [SIDES[0]]
     side = next((side for side in affordable if small * side / longer >= SEEN), affordable[-1])
-    high, wide = (max(STEP, STEP * round(side * part / longer / STEP)) for part in (height, width))
+    high, wide = (_multiple(side * part / longer) for part in (height, width))
     return (high, wide), f"nine of ten objects are {small * side / longer:.0f} pixels across or more"
+
+
+def tiling(facts: Facts, size: tuple[int, int]) -> tuple[Tiling, str]:
+    """Return how pictures would be read in tiles, a width of 0 for not at all, and why.
+
+    They are where less than nine of ten objects are 12 pixels across when whole pictures of ``size`` are read: then at
+    the scale that makes them 20, at most twice enlarged, in tiles of which each side holds the larger objects three
+    times, and which have as much in common as the larger objects are long.
+    """
+    if not facts.sizes or not facts.objects:
+        return Tiling(size, 0, 0.0), "no object is known"
+    height, width = (median(each[i] for each in facts.sizes) for i in (0, 1))
+    across = [min(each) for each in facts.objects]
+    small, large = _decile(across, 1), _decile([max(each) for each in facts.objects], 9)
+    wished = facts.wanted.get("input.size")
+    size = (wished[0], wished[1]) if wished else size
+    whole = min(size[0] / height, size[1] / width)
+    if small * whole >= TINY:
+        return Tiling(size, 0, 0.0), f"nine of ten objects are {small * whole:.0f} pixels across or more without"
+    scale = min(SEEN / small, ENLARGED)
+    side = next((side for side in TILE if side >= WITHIN * large * scale), TILE[-1])
+    shape = size if wished else (side, side)
+    if max(height * scale / shape[0], width * scale / shape[1]) <= 1:
+        return Tiling(size, 0, 0.0), "one tile would hold a whole picture"
+    seam = min(max(round(large * scale / min(shape), 2), 0.1), 0.5)
+    told = f"nine of ten objects are {small * whole:.0f} pixels across or more when whole pictures are read"
+    return Tiling(shape, round(shape[1] / scale), seam), f"{told}, {small * scale:.0f} in tiles"
+
+
+def _decile(values: Sequence[float], which: int) -> float:
+    """Return the first to ninth decile of numbers that are not 0."""
+    real = sorted(value for value in values if value > 0)
+    return quantiles(real, n=10)[which - 1] if len(real) > 1 else real[0] if real else 1.0
+
+
+def _multiple(side: float) -> int:
+    return max(STEP, STEP * round(side / STEP))
 
 
 def _network(facts: Facts) -> Iterator[Choice]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visus.core.annotations import Annotation, Boxes, Stated
+from visus.core.errors import UsageError
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.task import Batch, Prediction, Raw, Term, Transform
@@ -25,6 +26,8 @@ from visus.tasks._scores import chosen
 from visus.tasks.detect.choices import choices
 from visus.tasks.detect.decoding import Found, candidates, finish, joined, mirrored
 from visus.tasks.detect.places import IGNORED, UNIT
+from visus.tasks.detect.tiling import framed, tiled
+from visus.transforms.tiles import Tiling
 
 NOTHING = -1
 """Label of a row of the targets that is there only because another picture has more objects."""
@@ -132,7 +135,7 @@ class Detect:
         """Return what prepares pictures for training or for judging."""
         from visus.transforms.pipeline import build
 
-        return build(self.recipe.input, self.recipe.augment if train else None)
+        return build(self.recipe.input, self.recipe.augment if train else None, self._tiling)
 
     def collate(self, samples: Samples) -> Batch:
         """Return images (B, C, H, W) and, where they are known, ``boxes`` (B, M, 4), ``labels`` (B, M) and ``stated``.
@@ -140,7 +143,7 @@ class Detect:
         Rows beyond a picture's objects have the label -1; regions in which nothing is counted, and objects of unknown
         class, -2.
         """
-        assert isinstance(samples.images, Tensor), "the transform of this task makes all pictures one size"
+        images = samples.images if isinstance(samples.images, Tensor) else framed(samples.images)
         targets: dict[str, Any] = {}
         if "boxes" in samples.columns:
             marked = [each for each in samples.columns["boxes"] if isinstance(each, Boxes)]
@@ -151,9 +154,7 @@ class Detect:
                 boxes[row, : len(each.labels)] = each.xyxy
                 labels[row, : len(each.labels)] = each.labels.where((each.labels >= 0) & ~each.crowd, IGNORED)
             targets = {"boxes": boxes, "labels": labels, "stated": list(samples.columns["stated"])}
-        return Batch(
-            (samples.images,), targets, samples.ids, samples.indices, samples.frames, originals=samples.originals
-        )
+        return Batch((images,), targets, samples.ids, samples.indices, samples.frames, originals=samples.originals)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Return how many objects there are, each picture counting as one more."""
@@ -166,10 +167,20 @@ class Detect:
     def raw(self, model: nn.Module, batch: Batch) -> Raw:
         """Return candidates in present pixels: ``boxes`` (B, T, 4), ``scores`` (B, T) and ``labels`` (B, T).
 
-        With ``flips`` those of the mirrored pictures are among them.
+        With ``flips`` those of the mirrored pictures are among them.  With ``tiles`` present pixels are those of whole
+        pictures at the tiles' scale, and as many tiles are looked at at once as training shows pictures.
         """
         (images,) = batch.inputs
         limits = _limits(batch, images)
+        if self._tiling is None:
+            return self._seen(model, images, limits)
+        return tiled(
+            images, limits, self._tiling, self.recipe.batch, self.recipe.detect.candidates,
+            lambda tiles, limits: self._seen(model, tiles, limits),
+        )  # fmt: skip
+
+    def _seen(self, model: nn.Module, images: Float[Tensor, "B C H W"], limits: Float[Tensor, "B 4"]) -> Raw:
+        """Return the candidates of pictures or tiles of the network's size, as they are and mirrored."""
         raws = [candidates(*self._reading.answer(model, images), limits, self.recipe.detect)]
         if self.recipe.flips:
             width = images.shape[-1]
@@ -215,6 +226,13 @@ class Detect:
 
     def _finish(self, raw: Raw) -> list[Found]:
         return finish(raw, self.recipe.detect)
+
+    @cached_property
+    def _tiling(self) -> Tiling | None:
+        detect = self.recipe.detect
+        if detect.tiles == "auto":
+            raise UsageError("USE-064", "detect.tiles = auto is decided by data", fix="--set detect.tiles=640")
+        return Tiling(self.recipe.input.size, detect.tiles, detect.seam) if detect.tiles else None
 
     @cached_property
     def _reading(self) -> Reading:
