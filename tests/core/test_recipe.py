@@ -44,7 +44,7 @@ OTHER = {
     "augment.mix": 0.5, "augment.mosaic": 0.5, "augment.mosaic_epochs": 8.0, "augment.copy_paste": 0.25,
     "augment.visible": 0.2, "detect.box_loss": "ciou", "detect.box_gain": 1.5, "detect.places": 9, "detect.alpha": 0.5,
     "detect.beta": 4.0, "detect.candidates": 500, "detect.least": 0.05, "detect.suppression": "soft_nms",
-    "detect.overlap": 0.5, "detect.most": 50,
+    "detect.overlap": 0.5, "detect.most": 50, "detect.tiles": 700, "detect.seam": 0.3, "detect.drawn": 64,
     "data.format": "folder", "data.validation": 0.2, "data.test": 0.1, "data.cache": "off", "data.workers": 2,
     "data.stored": 256, "data.max_bad": 0.0, "data.max_pixels": 1000, "data.accept": ["nc"],
     "data.trace": False, "data.leaks": False,
