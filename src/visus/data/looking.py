@@ -201,8 +201,8 @@ class _Look:
 
     def _add(self, part: _Part, here: range, pictures: Mapping[int, NDArray[np.generic]]) -> None:
         """Look at pictures of one size and depth, which are given by their rows."""
-        rows = list(pictures)
-        pixels = np.stack(list(pictures.values()))
+        rows, held = list(pictures), list(pictures.values())
+        pixels = np.stack(held) if len(held) > 1 else held[0][None]  # a large one comes alone, and is not copied
         try:
             found = _looked(pixels if pixels.ndim == 4 else pixels[..., None])
         except DataError as error:
