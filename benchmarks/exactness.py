@@ -6,7 +6,9 @@ of both model files' tensors, and the list of losses) and the next one begins, u
 reached.  Runs take turns with 0 and 2 worker processes; all of them must end like the one that was left alone with
 the first of these numbers.
 
-    python benchmarks/exactness.py [DATA] [--kills 50] [--steps 400] [--workers 0 2]
+    python benchmarks/exactness.py [DATA] [--kills 50] [--steps 400] [--workers 0 2] [--set KEY=VALUE ...]
+
+A detector: ``exactness.py BOXES --steps 60 --set model=anchor_free size=128 augment.mosaic=0.5``.
 """
 
 from __future__ import annotations
@@ -24,11 +26,11 @@ from pathlib import Path
 from visus.core.modelfile import checksum, read_model
 
 
-def command(verb: str, data: str, folder: Path, steps: int, workers: int) -> list[str]:
+def command(verb: str, data: str, folder: Path, steps: int, workers: int, settings: list[str]) -> list[str]:
     visus = [sys.executable, "-m", "visus"]
     if verb == "resume":
         return [*visus, "resume", str(folder), "--quiet"]
-    sets = ["--set", "save_every=0.3", "--set", "data.validation=0.2"]
+    sets = [word for setting in ("save_every=0.3", "data.validation=0.2", *settings) for word in ("--set", setting)]
     lengths = ["--steps", str(steps), "--workers", str(workers)]
     return [*visus, "train", data, "--out", str(folder), *lengths, "--quiet", *sets]
 
@@ -51,6 +53,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="worker processes, taken in turn")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of visus train")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     chance = random.Random(given.seed)
@@ -60,7 +63,7 @@ def main() -> int:
         for workers in reversed(given.workers):
             whole = Path(base) / f"whole-{workers}"
             began = time.perf_counter()
-            words = command("train", given.data, whole, given.steps, workers)
+            words = command("train", given.data, whole, given.steps, workers, given.set)
             subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
             alone[workers] = time.perf_counter() - began
         expected = outcome(whole)
@@ -69,7 +72,7 @@ def main() -> int:
             while not (folder / "result.json").exists():
                 verb = "resume" if (folder / "recipe.yaml").exists() else "train"
                 had = complete_states(folder)
-                words = command(verb, given.data, folder, given.steps, workers)
+                words = command(verb, given.data, folder, given.steps, workers, given.set)
                 child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
                 moment = chance.uniform(0.2, 1.1) * alone[workers]
                 try:
