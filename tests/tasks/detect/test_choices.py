@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from visus.core.recipe import Facts
-from visus.tasks.detect.choices import choices, picture_size
+from visus.tasks.detect.choices import choices, losses, picture_size
 
 
-def facts(sizes, objects, **changes):
+def facts(sizes, objects=(), **changes):
     return Facts(annotation="objects", classes=("cat",), counts=(10,), train=100, sizes=sizes, channels=3,
                  objects=objects, **changes)  # fmt: skip
 
@@ -40,3 +42,34 @@ def test_a_named_backbone_whose_weights_are_here_starts_from_them_and_one_withou
         known = facts(((480, 640),) * 5, ((40.0, 40.0),) * 30, wanted={"model.name": name})
         said = {choice.key: choice.value for choice in choices(known)}
         assert (said["model.name"], said["model.weights"]) == (name, weights)
+
+
+def learns(name, **wanted):
+    """Return what a network learns by, for what the user named, on a processor."""
+    known = facts(((480, 640),) * 5, wanted={"model.name": name, **wanted})
+    return {choice.key: choice.value for choice in losses(known)}
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [("anchor_free", "varifocal"), ("retinanet:resnet18", "binary_focal"), ("fcos", "binary_focal"),
+     ("faster_rcnn", "cross_entropy"), ("", "varifocal")],
+)  # fmt: skip
+def test_the_usual_loss_follows_the_network(name, loss):
+    assert learns(name)["loss.name"] == loss
+
+
+def test_numbers_of_the_usual_loss_are_left_out_with_another():
+    assert learns("fcos")["loss.alpha"] == 0.25
+    assert "loss.alpha" not in learns("fcos", **{"loss.name": "quality_focal"})
+
+
+def test_boxes_of_proposals_weigh_more_where_they_are_learned_by_overlap():
+    assert learns("faster_rcnn")["detect.box_loss"] == "huber" and learns("faster_rcnn")["detect.box_gain"] == 1
+    assert learns("faster_rcnn", **{"detect.box_loss": "giou"})["detect.box_gain"] == 10
+
+
+def test_few_proposals_are_judged_where_there_is_no_graphics_card():
+    assert learns("faster_rcnn")["model.options"] == {"proposals": 300}
+    known = replace(facts(((480, 640),) * 5, wanted={"model.name": "faster_rcnn"}), device="cuda")
+    assert not {"detect.drawn", "model.options"} & {choice.key for choice in losses(known)}

@@ -19,8 +19,8 @@ USUAL = 320
 """Pixels of the longer side that larger pictures have at least."""
 SEEN = 20.0
 """Pixels that the smaller objects should have across when the network reads them."""
-PROPOSED_BY_A_PROCESSOR = 128
-"""Proposals of a picture that learn where there is no graphics card: each costs as much as a small picture."""
+FEW_DRAWN, FEW_PROPOSED = 128, 300
+"""Proposals of a picture that learn, and that are judged, where there is no graphics card: each costs a network."""
 FOCAL = (
     Choice("loss.name", "binary_focal", "nearly all places are background, and most of it is easy"),
     Choice("loss.alpha", 0.25, "found for it by its authors"),
@@ -100,7 +100,8 @@ def losses(facts: Facts) -> Iterator[Choice]:
             choice = Choice(choice.key, 10.0, "few boxes learn, and their sum is divided by all proposals drawn")
         yield choice
     if reading == "proposals" and facts.device == "cpu":
-        yield Choice("detect.drawn", PROPOSED_BY_A_PROCESSOR, "a processor judges few proposals a second")
+        yield Choice("detect.drawn", FEW_DRAWN, "a processor judges few proposals a second")
+        yield Choice("model.options", {"proposals": FEW_PROPOSED}, "a processor judges few proposals a second")
 
 
 def network_name(facts: Facts) -> str:
