@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from visus.core.errors import DataError
+from visus.data.decode import decode
 from visus.data.headers import check_png, exif_orientation, is_profile, jpeg_header, recognise, sniff_format
 
 
@@ -82,3 +84,14 @@ def test_a_profile_is_known_by_its_signature_and_length():
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     assert is_profile(profile) and is_profile(profile[:200])  # a JPEG may hold it in pieces
     assert not is_profile(b"garbage" * 50) and not is_profile(b"")
+
+
+@pytest.mark.parametrize("data", [
+    b"\xff\xd8" + b"\xff" * 20_000_000, b"\xff\xd8\xff" + b"\xe0\0\2\xff" * 5_000_000,
+    b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0teXt\0\0\0\0" * 2_000_000,
+], ids=["fill bytes", "segments", "chunks"])  # fmt: skip
+def test_a_header_without_end_is_refused_at_once(data: bytes):
+    began = time.process_time()
+    with pytest.raises(DataError, match="more than 200,000 segments") as caught:
+        decode(data)
+    assert caught.value.code == "DATA-015" and time.process_time() - began < 2

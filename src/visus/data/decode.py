@@ -252,13 +252,16 @@ def _too_long(subject: str, length: int, limit: int) -> DataError:
 
 def _header(file: IO[bytes], format: str, subject: str, max_pixels: int) -> _Header:
     """Read sizes and orientation, and refuse what must not be decoded, before any pixel is."""
-    jpeg = jpeg_header(file) if format == "jpeg" else None
+    try:
+        jpeg = jpeg_header(file) if format == "jpeg" else None
+        exif = png_exif(file) if format == "png" else b""
+    except ValueError as error:
+        raise _damaged(subject, error, file) from error
     if jpeg is not None:
         _check_size(jpeg.height, jpeg.width, subject, max_pixels)
         if jpeg.components in {1, 3} and jpeg.bits == 8:
             turn, notes = _metadata(jpeg.exif, jpeg.profile)
             return _Header(jpeg.height, jpeg.width, jpeg.components, format, turn, turn, tuple(notes), None)
-    exif = png_exif(file) if format == "png" else b""
     file.seek(0)
     try:
         opened, told = _open_with_pillow(file, format)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from collections.abc import Iterator
 from typing import IO, NamedTuple
 
 from visus.core.errors import DataError
@@ -68,14 +69,19 @@ class JpegHeader(NamedTuple):
 def jpeg_header(file: IO[bytes]) -> JpegHeader | None:
     """Walk a JPEG's segments up to its first scan; None where they do not make sense.
 
+    Raises:
+        ValueError: there are more of them than any camera or program writes.
+
     Source:
         ITU-T T.81, annex B.
     """
     file.seek(2)
     frame = exif = profile = b""
-    while True:
+    steps = _steps()
+    for _ in steps:
         marker = file.read(2)
         while marker[1:] == b"\xff":  # fill bytes
+            next(steps)
             marker = marker[1:] + file.read(1)
         if len(marker) < 2 or marker[0] != 0xFF or marker[1] in {0xD8, 0xD9}:
             return None
@@ -143,11 +149,16 @@ def is_profile(profile: bytes) -> bool:
 def png_exif(file: IO[bytes]) -> bytes:
     """Return the EXIF block of a PNG, which may stand behind the pixels, or nothing.
 
+    Raises:
+        ValueError: it has more chunks than any program writes.
+
     Source:
         W3C PNG specification (third edition), section 11.3.4.
     """
     file.seek(8)
-    while len(start := file.read(8)) == 8 and start[4:] != b"IEND":
+    for _ in _steps():
+        if len(start := file.read(8)) < 8 or start[4:] == b"IEND":
+            break
         size = int.from_bytes(start[:4], "big")
         if start[4:] == b"eXIf":
             return file.read(size)
@@ -183,6 +194,14 @@ def check_png(data: bytearray) -> list[str]:
             return []
         at = end
     return ["it has no end mark (IEND)"]
+
+
+_MOST_STEPS = 200_000  # segments, fill bytes or chunks: half a gigabyte of the usual 8 KiB is a third of it
+
+
+def _steps() -> Iterator[int]:
+    yield from range(_MOST_STEPS)
+    raise ValueError(f"it has more than {_MOST_STEPS:,} segments")
 
 
 _FORMATS = {
