@@ -93,6 +93,16 @@ def test_every_loss_of_boxes_that_fits_reaches_every_parameter(name, box_loss):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+def test_half_precision_is_left_before_boxes_are_made_of_what_is_said(name):
+    ours, model = task(name), network(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = ours.losses(model, batch(*FOUR), "model", 0)
+        raw = ours.raw(model, batch(*FOUR))
+    assert all(term.sum.dtype == torch.float32 and term.sum.isfinite() for term in losses.values())
+    assert raw["boxes"].dtype == raw["scores"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_batch_without_any_object_is_learned_from(name):
     ours, model = task(name), network(name)
     empty = batch(([], []), ([], []))

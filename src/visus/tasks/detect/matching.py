@@ -12,12 +12,10 @@ from torchvision.models.detection._utils import Matcher
 
 from visus.core.boxes import pairwise_iou
 from visus.core.task import Batch
+from visus.tasks.detect.places import IGNORED
 
 BACKGROUND, BETWEEN = -1, -2
 """Instead of an object: none is near, and none is near enough to tell."""
-
-IGNORED = -2
-"""Label of a region in which nothing is counted."""
 
 
 def objects_of(batch: Batch, row: int) -> tuple[Float[Tensor, "M 4"], Int[Tensor, "M"]]:
