@@ -10,6 +10,7 @@ import pytest
 from visus.core.figures import Matrix, Table
 from visus.core.scores import Score
 from visus.report.page import render
+from visus.report.story import Picture
 
 HOSTILE = "<img src=http://example.invalid/x onerror=alert(1)>\"'"
 
@@ -25,6 +26,8 @@ def pages(digits, tmp_path_factory):
         digits, title=HOSTILE + "x" * 200, figures=[Table("Classes", ("class", "n", "a", "b", "c"), rows),
                                                     Matrix("Confusion", names, names, values)],
         data={"counts": {"train": dict.fromkeys(names, 3)}, "bad": [("y" * 300, "z" * 300)]},
+        gallery=[Picture("worst", HOSTILE + "x" * 200, np.zeros((480, 640, 3), np.uint8))] * 3,
+        legend={"right": "found " * 30, "missed": HOSTILE},
     )  # fmt: skip
     for name, story in (("usual", digits), ("many", many)):
         (folder / f"{name}.html").write_bytes(render(story).encode())

@@ -68,3 +68,10 @@ def test_a_single_class_is_no_confusion():
 
 def test_rare_mistakes_are_seen():
     assert shade(0.02, right=False) > 0.14 and shade(0.02, right=True) == 0.02
+
+
+def test_what_was_found_where_nothing_is_has_no_share():
+    matrix = Matrix("m", ("a", "background"), ("a", "background"), np.array([[6, 2], [4, 0]]), background=True)
+    found, missed = confused(matrix)
+    assert (found.truth, found.count) == ("background", 4) and np.isnan(found.share)
+    assert (missed.said, missed.share) == ("background", 0.25)

@@ -171,6 +171,8 @@ def test_a_loss_that_is_no_number_names_its_term_and_its_picture_which_is_then_l
     skipped = [d for d in told if d["kind"] == "skipped"]
     assert [(d["term"], d["ids"]) for d in skipped] == [("giou", ["train/train_05.png"])] * 2
     assert [d["id"] for d in told if d["kind"] == "quarantined"] == ["train/train_05.png"]
+    again = dict(dict(visus.info(run.folder / skipped[0]["bundle"], replay=True).sections)["replayed here"])
+    assert again["result"] == "the same" and again["samples"] == "train/train_05.png"
     assert all(bool(tensor.isfinite().all()) for tensor in tensors(run.best).values())
     assert len(losses(run.folder)) == 10
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,10 @@ _MAP, _FINEST, _SHADES, _LABELS = 640, 200, 6, 34
 
 @dataclass(frozen=True)
 class Pair:
-    """One kind of mistake: ``count`` items of class ``truth``, a ``share`` of that class, were called ``said``."""
+    """One kind of mistake: ``count`` items of class ``truth``, a ``share`` of that class, were called ``said``.
+
+    What was found where nothing is has no share: nobody counts how often nothing is there.
+    """
 
     truth: str
     said: str
@@ -42,8 +46,14 @@ def confused(matrix: Matrix, most: int = 12) -> list[Pair]:
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:most]
     places = [divmod(int(i), counts.shape[1]) for i in order]
+    nothing = len(matrix.rows) - 1 if matrix.background else -1
     return [
-        Pair(matrix.rows[r], matrix.columns[c], int(counts[r, c]), float(counts[r, c] / items[r]))
+        Pair(
+            matrix.rows[r],
+            matrix.columns[c],
+            int(counts[r, c]),
+            math.nan if r == nothing else float(counts[r, c] / items[r]),
+        )
         for r, c in places
         if counts[r, c] > 0
     ]
