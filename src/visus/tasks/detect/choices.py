@@ -17,6 +17,8 @@ PRETRAINED = "anchor_free:efficientnet_lite0"
 SIDES = (64, 96, 128, 160, 192, 224, 256, 320, 416, 512, 640, 768, 896, 1024, 1280)
 USUAL = 320
 """Pixels of the longer side that larger pictures have at least."""
+CLEAR = 24.0
+"""Pixels that nearly all objects should have across when whole pictures are read."""
 SEEN = 20.0
 """Pixels that the smaller objects should have across when the network reads them."""
 FEW_DRAWN, FEW_PROPOSED = 128, 300
@@ -112,18 +114,18 @@ def network_name(facts: Facts) -> str:
 def picture_size(facts: Facts) -> tuple[tuple[int, int], str]:
     """Return (height, width) at which pictures are read, with the reason.
 
-    The shape is that of the median picture, and the longer side the smallest at which nine of ten objects are at least
-    20 pixels across, at most twice that of the pictures themselves.
+    The shape is that of the median picture, and the longer side the smallest at which nineteen of twenty objects are at
+    least 24 pixels across, at most twice that of the pictures themselves.
     """
     height = median(size[0] for size in facts.sizes) if facts.sizes else 320.0
     width = median(size[1] for size in facts.sizes) if facts.sizes else 320.0
     longer = max(height, width)
     across = sorted(min(size) for size in facts.objects if min(size) > 0)
-    small = quantiles(across, n=10)[0] if len(across) > 1 else SEEN * longer / USUAL
+    small = quantiles(across, n=20)[0] if len(across) > 1 else CLEAR * longer / USUAL
     affordable = [side for side in SIDES if min(USUAL, longer) <= side <= 2 * longer] or [SIDES[0]]
-    side = next((side for side in affordable if small * side / longer >= SEEN), affordable[-1])
+    side = next((side for side in affordable if small * side / longer >= CLEAR), affordable[-1])
     high, wide = (_multiple(side * part / longer) for part in (height, width))
-    return (high, wide), f"nine of ten objects are {small * side / longer:.0f} pixels across or more"
+    return (high, wide), f"nineteen of twenty objects are {small * side / longer:.0f} pixels across or more"
 
 
 def tiling(facts: Facts, size: tuple[int, int]) -> tuple[Tiling, str]:
