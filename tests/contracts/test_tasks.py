@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -122,6 +123,11 @@ def widened(said):
 
 def test_a_task_bears_the_name_of_its_file(given):
     assert TASKS[given[0]].name == given[0]
+
+
+def test_its_legend_names_colours_that_the_page_has(given):
+    style = (files("visus.report") / "page.css").read_text(encoding="utf-8")
+    assert all(f".legend.verdict .{kind} " in style and words for kind, words in TASKS[given[0]].legend.items())
 
 
 def test_there_is_an_example_of_what_it_reads(given):
