@@ -200,6 +200,12 @@ def test_faster_rcnn_learns_as_torchvisions_does_from_all_that_there_is():
     torch.testing.assert_close(losses["huber"].sum / 4, moves)
 
 
+def test_an_object_that_no_box_overlaps_is_learned_by_none():
+    boxes = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]])
+    found = matching.matched(boxes, torch.tensor([[50.0, 50, 60, 60], [1, 1, 4, 4]]), 0.4, 0.5, each=True)
+    assert found.tolist() == [1, -1]
+
+
 def test_draws_are_of_the_stated_number_and_share():
     positive = torch.arange(100) < 40
     taken = matching.drawn(positive, ~positive, 32, 0.25, torch.Generator().manual_seed(0))

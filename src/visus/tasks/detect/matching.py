@@ -36,12 +36,13 @@ def matched(
         objects: xyxy in the same unit.
         low: overlap below which a box is background.
         high: overlap from which on it learns the object that it overlaps most.
-        each: the boxes that overlap an object most learn it, however little that is.
+        each: the boxes that overlap an object most learn it, however little that is, if at all.
     """
     if not len(objects) or not len(boxes):
         return torch.full((len(boxes),), BACKGROUND, device=boxes.device)
-    found: Tensor = Matcher(high, low, allow_low_quality_matches=each)(pairwise_iou(objects, boxes))
-    return found
+    overlaps = pairwise_iou(objects, boxes)
+    found: Tensor = Matcher(high, low, allow_low_quality_matches=each)(overlaps)
+    return found.where(overlaps.amax(0) > 0, BACKGROUND)  # to it, an object that no box overlaps is overlapped by all
 
 
 def drawn(
