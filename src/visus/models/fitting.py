@@ -64,7 +64,10 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str, *, whole: 
         why = ", ".join(f"{name} {_shape(own[name])}{_other_shape(name, given)}" for name in fresh)
         LOG.warning("%s: %d of %d tensors are taken as they are; fresh: %s", source, len(taken), len(own), why)
     elif fresh:
-        LOG.warning("%s: the head %s starts fresh%s", source, heads[0], _why_fresh(heads[0], own, given))
+        if len(heads) == 1:
+            LOG.warning("%s: the head %s starts fresh%s", source, heads[0], _why_fresh(heads[0], own, given))
+        else:
+            LOG.warning("%s: what starts fresh: %d tensors of %s", source, len(fresh), ", ".join(heads))
     if left:
         some = ", ".join(left[:3]) + (" ..." if len(left) > 3 else "")
         LOG.warning("%s: %d tensors were left out (%s)", source, len(left), some)

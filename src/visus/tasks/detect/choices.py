@@ -20,7 +20,7 @@ USUAL = 320
 CLEAR = 24.0
 """Pixels that nearly all objects should have across when whole pictures are read."""
 SEEN = 20.0
-"""Pixels that the smaller objects should have across when the network reads them."""
+"""Pixels that the smaller objects should have across in tiles."""
 FEW_DRAWN, FEW_PROPOSED = 128, 300
 """Proposals of a picture that learn, and that are judged, where there is no graphics card: each costs a network."""
 FOCAL = (
