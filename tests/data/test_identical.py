@@ -79,6 +79,35 @@ def test_the_same_bytes_as_another_shape_or_depth_are_another_picture():
     assert identical_across_splits(dataset) == []
 
 
+def test_of_very_many_pixels_only_those_with_the_same_bytes_are_decoded_and_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(identical, "WORK", 5 * identical.EACH)
+    write_tree(tmp_path, {f"{part}/{name}": 3 for part in ("train", "test") for name in ("cat", "dog")})
+    Image.open(tmp_path / "train/cat/1.png").save(tmp_path / "test/dog/again.bmp")
+    told: list[str] = []
+    assert identical_across_splits(FORMATS["folder"].read(tmp_path, DataSettings()), tell=told.append) == []
+    assert len(told) == 1 and "bytes" in told[0]
+
+
+def test_a_picture_saved_again_is_found_in_a_data_set_of_tens_of_megabytes(tmp_path: Path):
+    write_tree(tmp_path, {"train/cat": 3, "test/dog": 3})
+    noise = np.random.default_rng(0).integers(0, 256, (2400, 2400, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "train/cat/large.png", compress_level=0)
+    Image.fromarray(noise).save(tmp_path / "test/dog/again.bmp")
+    dataset = FORMATS["folder"].read(tmp_path, DataSettings())
+    assert identical_across_splits(dataset) == [("train/cat/large.png", "test/dog/again.bmp")]
+
+
+def test_only_pictures_of_a_size_that_two_splits_have_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_tree(tmp_path, {"train/cat": 3, "test/dog": 3})
+    Image.new("RGB", (900, 900)).save(tmp_path / "train/cat/large.png")
+    monkeypatch.setattr(identical, "WORK", 800_000)  # less than the large one costs, enough for the others
+    Image.open(tmp_path / "train/cat/1.png").save(tmp_path / "test/dog/again.bmp")
+    dataset = FORMATS["folder"].read(tmp_path, DataSettings())
+    assert identical_across_splits(dataset) == [("train/cat/1.png", "test/dog/again.bmp")]
+
+
 @pytest.mark.parametrize("name", ["fashion_mnist", "cifar10_jpg_subset"])
 def test_published_sets_keep_training_and_test_apart(name: str, real_data: Path):
     assert identical_across_splits(open_data(real_data / name, DataSettings())) == []

@@ -190,20 +190,20 @@ def _check_leaks(dataset: Dataset, allowed: bool, tell: Tell) -> None:
     Raises:
         DataError: DATA-090 a picture is in two splits, DATA-310 a group is; and that was not allowed.
     """
-    for many, leak in _leaks(dataset):
+    for many, leak in _leaks(dataset, tell):
         if not allowed:
             raise leak
         tell({"note": f"{many} in two splits at once, which --allow-leak allows: the scores may be too good"})
 
 
-def _leaks(dataset: Dataset) -> Iterator[tuple[str, DataError]]:
+def _leaks(dataset: Dataset, tell: Tell) -> Iterator[tuple[str, DataError]]:
     """Yield what is in two splits, counted, and the error that refuses it."""
     from visus.data.identical import identical_across_splits
     from visus.data.splitting import torn
 
     done = "nothing was trained: scores on such data would be too good"
     fix = "visus split DATA --out DIR keeps what belongs together; --allow-leak trains all the same"
-    pictures = identical_across_splits(dataset)
+    pictures = identical_across_splits(dataset, tell=lambda sentence: tell({"note": sentence}))
     if pictures:
         first, second = pictures[0]
         many = f"{len(pictures):,} pictures are" if len(pictures) > 1 else "1 picture is"
