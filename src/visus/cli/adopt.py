@@ -12,6 +12,7 @@ from visus.cli.options import Json
 EXAMPLES = (
     "visus adopt resnet20.pth --model cifar_resnet --classes classes.txt --size 32",
     "visus adopt weights.safetensors --model resnet18 --classes photos",
+    "visus adopt version-RFB-320.pth --model ultralight_face --classes face --licence MIT",
 )
 
 
@@ -21,7 +22,7 @@ def adopt(
     ],
     model: Annotated[str, typer.Option(help="The network the weights belong to.")],
     classes: Annotated[str, typer.Option(help="Names: a,b,c, a file with one a line, or a data set.")] = "",
-    task: Annotated[str, typer.Option(help="Of the model.")] = "classify",
+    task: Annotated[str, typer.Option(help="Of the model; what its network is for by default.")] = "",
     size: Annotated[str | None, typer.Option(help="Of its input: 96, or 224x320 (height x width).")] = None,
     mean: Annotated[str | None, typer.Option(help="Of each channel, for pixels in [0, 1]: 0.5,0.5,0.5.")] = None,
     std: Annotated[str | None, typer.Option(help="Of each channel: 0.5,0.5,0.5.")] = None,

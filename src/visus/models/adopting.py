@@ -14,9 +14,10 @@ from visus.core.modelfile import Architecture
 from visus.core.recipe import ModelSettings
 from visus.models.backbones import BACKBONES
 from visus.models.building import architecture_of, seeded
+from visus.models.detectors import DETECTORS
 from visus.models.fitting import aligned, fit
 from visus.models.heads import first_convolution, head_prefix, outputs_of
-from visus.models.origins import origin_of
+from visus.models.origins import backbone_of, origin_of
 from visus.models.reading import MEMORY, SECONDS, read_tensors
 from visus.models.weights import WeightCard
 
@@ -68,6 +69,8 @@ def adopt(
     chosen = dict(options or {})
     if name in BACKBONES:
         chosen = {**BACKBONES[name].implied(BACKBONES[name].renamed(tensors, tuple(tensors))), **chosen}
+    if detector := backbone_of(name)[0]:
+        chosen = {**DETECTORS[detector].implied(tensors), **chosen}
     with seeded(0):
         model = origin.network(name, 1, 3, usual.size, chosen)
         tensors = aligned(origin.renamed(name, model, tensors), model)

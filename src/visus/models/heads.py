@@ -132,6 +132,11 @@ def for_channels(weight: Float[Tensor, "D C h w"], channels: int) -> Float[Tenso
 
 
 def outputs_of(tensors: Mapping[str, Tensor], model: nn.Module) -> int:
-    """Return how many outputs the weights of a network's head have, or 0 where they hold no head."""
+    """Return how many outputs the weights of a network's head have, or 0 where they hold no head.
+
+    A network whose head is no single layer tells it itself, by ``outputs_in``.
+    """
+    if (tell := getattr(model, "outputs_in", None)) is not None:
+        return int(tell(tensors))
     weight = tensors.get(f"{head_prefix(model)}.weight")
     return 0 if weight is None else int(weight.shape[0])

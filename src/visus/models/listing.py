@@ -73,7 +73,7 @@ def _own(name: str) -> Listed:
 
 def _detector(name: str) -> Listed:
     detector = DETECTORS[name]
-    summary = f"{detector.summary}; on {detector.backbone}, or {name}:BACKBONE"
+    summary = detector.summary + (f"; on {detector.backbone}, or {name}:BACKBONE" if detector.backbone else "")
     return Listed(name, "visus", detector.parameters or _parameters(name, 80), summary=summary)
 
 

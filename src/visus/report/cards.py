@@ -99,7 +99,8 @@ def _limits(card: Card) -> Rows:
         rows.append(("certainty", fitted if temperature != 1 else "as the network says; no temperature was fitted"))
     if "threshold" in card.calibration:
         shown = f"objects are shown from a score of {card.calibration['threshold']:.2f} on"
-        rows.append(("threshold", f"{shown}, the best F1 on the validation part"))
+        why = "the best F1 on the validation part" if card.step else "an even chance"
+        rows.append(("threshold", f"{shown}, {why}"))
     if card.scores:
         part = f"the {spoken(card.split)} part" if card.split else "the measured part"
         rows.append(("reach", f"its scores hold for pictures like those of {part}, taken the same way"))

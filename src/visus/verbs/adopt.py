@@ -11,13 +11,16 @@ from typing import Any
 from visus.core.errors import UsageError
 from visus.verbs.load import Model, load
 
+EVEN = 0.5
+"""Score from which on an object is shown where no validation part said which is best."""
+
 
 def adopt(
     weights: str | Path,
     *,
     model: str,
     classes: Sequence[str] | str | Path = (),
-    task: str = "classify",
+    task: str = "",
     size: int | str | tuple[int, int] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
@@ -33,7 +36,7 @@ def adopt(
         model: the network they belong to, as for ``train``.
         classes: names in the order of the outputs, or a data set whose names are taken, or a text file with one a line;
             "0", "1", ... by default.
-        task: name of the task.
+        task: name of the task; what the network is for by default: ``classify``, or ``detect``.
         size: (height, width) the network reads, or "224x320"; one number for a square; what such networks usually read
             by default.
         mean, std: of each channel, for pixels in [0, 1]; what such networks usually see by default.
@@ -51,6 +54,7 @@ def adopt(
     from visus.core.modelfile import Card, write_model
     from visus.core.recipe import Choice, Draft
     from visus.models import adopting
+    from visus.models.origins import backbone_of
     from visus.models.origins.user_code import is_code
     from visus.transforms.pipeline import build
 
@@ -59,7 +63,10 @@ def adopt(
     draft = Draft(Choice(f"input.{key}", value, f"--{key}") for key, value in said.items() if value is not None)
     taken = adopting.adopt(source, model, options)
     usual_mean, usual_std = taken.usual.statistics(taken.channels)
-    usual = {
+    finds = bool(backbone_of(model)[0])
+    task = task or ("detect" if finds else "classify")
+    usual: dict[str, Any] = {"fit": "pad"} if finds else {}
+    usual |= {
         "size": taken.usual.size, "channels": taken.channels, "mean": usual_mean, "std": usual_std,
         "interpolation": taken.usual.interpolation, "margin": taken.usual.margin,
     }  # fmt: skip
@@ -69,6 +76,7 @@ def adopt(
     build(reads)  # refuses as many means as there are no channels for
     names = _names(classes, taken.architecture.outputs)
     card = Card(
+        recipe=_settings(task, model, taken.channels, names), calibration={"threshold": EVEN} if finds else {},
         visus=__version__, task=task, architecture=taken.architecture, classes=names, input=reads, weights=source.name,
         licences={"code": "Apache-2.0", f"weights {source.name}": licence or taken.usual.licence or "unknown"},
     )  # fmt: skip
@@ -77,6 +85,23 @@ def adopt(
         raise UsageError("USE-018", f"{target} exists already", fix="--out FILE")
     write_model(target, taken.tensors, card)
     return load(target, model=model if is_code(model) else None)
+
+
+def _settings(task: str, model: str, channels: int, names: Sequence[str]) -> dict[str, Any]:
+    """Return the settings by which a task of several kinds of networks knows this one: name, losses, its own section.
+
+    Raises:
+        UsageError: no such task.
+    """
+    from visus.core.recipe import SECTIONS, Facts
+    from visus.tasks import TASKS
+
+    if task not in SECTIONS:
+        return {}
+    facts = Facts("", tuple(names), (), 1, (), channels, wanted={"model.name": model})
+    chosen = TASKS[task].defaults(facts)
+    kept = {choice.key: choice.value for choice in chosen if choice.key.partition(".")[0] in ("loss", task)}
+    return {"model.name": model, **kept}
 
 
 def _names(classes: Sequence[str] | str | Path, outputs: int) -> tuple[str, ...]:

@@ -20,13 +20,17 @@ class Detector:
     Attributes:
         build: ``(outputs, channels, size, backbone, *, options) -> network`` with fresh weights.  Its keyword-only
             arguments, with their types and defaults, are what ``model.options`` may hold.
-        backbone: name of the network it stands on where none is named: ``anchor_free`` is ``anchor_free:csp``.
+        backbone: name of the network it stands on where none is named: ``anchor_free`` is ``anchor_free:csp``; empty
+            where it stands on nothing but its own.
         summary: one line for a listing.
         reading: how its answer is learned from and read: the name of a file of ``tasks/detect``.
         licence: of the code.
         parameters: with the default options and 80 classes, where counting them would load other libraries; else 0.
         published: by backbone, the name of ``torchvision.models.detection`` whose weights fit the whole network.
         renamed: tensors as they were published -> the same by the network's own names.
+        implied: tensors as they were published -> the options that they imply.
+        settings: of the recipe, found for it by its authors: ``{"detect.overlap": 0.3}``.
+        usual: of pictures it is given, where it has no backbone that says so: ``mean``, ``std`` and ``size``.
     """
 
     build: Callable[..., Any]
@@ -37,6 +41,9 @@ class Detector:
     parameters: int = 0
     published: Mapping[str, str] = field(default_factory=dict)
     renamed: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    implied: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda tensors: {}
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    usual: Mapping[str, Any] = field(default_factory=dict)
 
 
 DETECTORS: Catalog[Detector] = Catalog("visus.models.detectors", "DETECTOR")

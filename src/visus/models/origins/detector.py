@@ -26,12 +26,16 @@ def network(name: str, outputs: int, channels: int, size: tuple[int, int], optio
         UsageError: an option that it does not have, a value of the wrong type, or a backbone that does not do.
     """
     detector, backbone = backbone_of(name)
+    if backbone and not DETECTORS[detector].backbone:
+        raise UsageError("MODEL-024", f"{detector} stands on nothing but its own", fix=f"--model {detector}")
     return own.built(DETECTORS[detector].build, name, (outputs, channels, size, backbone), options)
 
 
 def usual(name: str) -> WeightCard:
-    """Return the card for fresh weights: what pictures the backbone is usually given."""
-    backbone = backbone_of(name)[1]
+    """Return the card for fresh weights: what pictures the network, or its backbone, is usually given."""
+    detector, backbone = backbone_of(name)
+    if not backbone:
+        return WeightCard("none", "", True, "", **DETECTORS[detector].usual)
     return replace(origin_of(backbone).usual(backbone), size=(320, 320), margin=1.0)
 
 
@@ -41,7 +45,9 @@ def card(name: str) -> WeightCard:
     Raises:
         UsageError: there are neither.
     """
-    backbone = backbone_of(name)[1]
+    detector, backbone = backbone_of(name)
+    if not backbone:
+        raise UsageError("MODEL-025", f"{detector} comes without weights", fix="--set model.weights=FILE, or none")
     whole = _published(name)
     if whole is not None and whole.file is not None:
         return whole
@@ -79,6 +85,8 @@ def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[
         return DETECTORS[detector].renamed(tensors)
     if any(key.startswith(BODY) for key in tensors):
         return dict(tensors)
+    if not backbone:
+        return DETECTORS[detector].renamed(tensors)
     body = trunks.whole(backbone)
     named = origin_of(backbone).renamed(backbone, body, tensors)
     needed = set(model.state_dict())

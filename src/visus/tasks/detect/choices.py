@@ -92,6 +92,8 @@ def losses(facts: Facts) -> Iterator[Choice]:
     """Yield the losses that the network learns by, without numbers that another loss, which the user named, lacks."""
     detector = backbone_of(network_name(facts))[0]
     reading = DETECTORS[detector].reading if detector else "places"
+    for key, value in DETECTORS[detector].settings.items() if detector else ():
+        yield Choice(key, value, "found for it by its authors")
     usual, *numbers = LOSSES[reading]
     of_overlap = facts.wanted.get("detect.box_loss") in OVERLAPS
     yield usual
