@@ -128,6 +128,16 @@ def test_one_mistake_that_makes_up_most_of_them_is_named():
     assert finding and "“shirt” taken for “coat” (30 of 35)" in finding.text
 
 
+@pytest.mark.parametrize(
+    ("at", "said"), [((0, 2), "“shirt” not found (30 of 35)"), ((2, 1), "“coat” found where none is stated (30 of 35)")]
+)
+def test_a_mistake_with_nothing_is_told_as_what_it_is(at, said):
+    names, values = ("shirt", "coat", "background"), np.array([[90, 5, 0], [0, 80, 0], [0, 0, 0]])
+    values[at] = 30
+    finding = rules.one_confusion(Story("t", figures=[Matrix("m", names, names, values, background=True)]))
+    assert finding and said in finding.text and finding.fix.endswith("?")
+
+
 def test_a_class_that_is_never_answered_is_named():
     matrix = Matrix("m", ("a", "b", "c"), ("a", "b", "c"), np.array([[9, 0, 1], [3, 0, 0], [0, 0, 5]]))
     finding = rules.never_answered(Story("t", figures=[matrix]))

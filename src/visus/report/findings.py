@@ -273,11 +273,15 @@ def one_confusion(story: Story) -> Finding | None:
         wrong = int(matrix.values.sum() - matrix.values.trace())
         worst = confused(matrix, most=1)
         if len(matrix.rows) > 2 and wrong >= 20 and worst[0].count >= 0.15 * wrong:
-            text = (
-                f"{percent(worst[0].count / wrong)} of all mistakes are one: {_quoted(worst[0].truth)} taken for"
-                f" {_quoted(worst[0].said)} ({worst[0].count:,} of {wrong:,})."
-            )
-            return Finding("note", text, "look at them: are labels wrong, or are the two the same to the eye?")
+            truth, said, nothing = worst[0].truth, worst[0].said, matrix.rows[-1] if matrix.background else None
+            what, look = f"{_quoted(truth)} taken for {_quoted(said)}", "or are the two the same to the eye"
+            if said == nothing:
+                what, look = f"{_quoted(truth)} not found", "or are they smaller, hidden or rarer than others"
+            elif truth == nothing:
+                what, look = f"{_quoted(said)} found where none is stated", "or are some not stated"
+            share, counted = percent(worst[0].count / wrong), f"{worst[0].count:,} of {wrong:,}"
+            text = f"{share} of all mistakes are one: {what} ({counted})."
+            return Finding("note", text, f"look at them: are labels wrong, {look}?")
     return None
 
 
@@ -288,8 +292,9 @@ def never_answered(story: Story) -> Finding | None:
         classes = matrix.rows[: len(matrix.rows) - matrix.background]
         silent = [name for i, name in enumerate(classes) if there[i] and not said[i]]
         if silent:
+            weigh = "train longer" if matrix.background else "--set loss.class_weights=balanced"
             return Finding("caution", f"The model never answers {_names(silent)}, though it should have.",
-                           "--set loss.class_weights=balanced, or more pictures of it")  # fmt: skip
+                           f"{weigh}, or more pictures of it")  # fmt: skip
     return None
 
 
