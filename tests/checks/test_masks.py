@@ -16,7 +16,7 @@ GOOD = np.array([[0, 1], [255, 1]], np.uint8)
 
 @pytest.fixture
 def found(tmp_path):
-    """Return the findings on masks of values 0 and 1, beside pictures of 2 x 2 pixels."""
+    """Return the findings on masks of values 0 and 1 themselves, beside pictures of 2 x 2 pixels."""
 
     def of(*masks, size=(2, 2)):
         pictures, paths = [], []
@@ -27,7 +27,7 @@ def found(tmp_path):
             if mask is not None:
                 Image.fromarray(mask).save(tmp_path / paths[-1])
         maps = ClassMaps(tmp_path, Strings(paths), np.array([0, 1]), pictures=Strings(pictures))
-        return list(look(subject(dataset(count=len(masks), maps=maps))))
+        return list(look(subject(dataset(count=len(masks), maps=maps, classes=()))))
 
     return of
 
@@ -56,3 +56,36 @@ def test_a_mask_of_another_size_or_of_colours_is_refused_with_the_reason(found):
 def test_masks_without_any_class_and_missing_ones_label_nothing(found):
     said = found(GOOD, np.full((2, 2), 255, np.uint8), None)
     assert codes(said) == ["CHECK-026"] and [item.file for item in said[0].items] == ["1.png", "2.png"]
+
+
+@pytest.fixture
+def balance(tmp_path):
+    """Return the findings on the balance of classes, from what each map shows and the split it is in."""
+
+    def of(*maps):
+        for i, (_, values) in enumerate(maps):
+            Image.fromarray(np.array([values], np.uint8)).save(tmp_path / f"{i}_mask.png")
+        held = ClassMaps(tmp_path, Strings([f"{i}_mask.png" for i in range(len(maps))]), np.array([0, 7]))
+        split = np.array([part for part, _ in maps], np.uint8)
+        made = dataset(count=len(maps), maps=held, classes=("road", "sky")).with_(split=split)
+        return list(look(subject(made)))
+
+    return of
+
+
+def test_a_class_that_few_maps_show_is_rare_and_uneven(balance):
+    said = balance(*[(0, [0, 0])] * 30, *[(0, [0, 7])] * 3)
+    assert codes(said) == ["CHECK-014", "CHECK-015"]
+    assert only(said, "CHECK-015").title == "1 of 2 classes has fewer than 10 training pictures"
+    uneven = only(said, "CHECK-014")
+    assert uneven.title == "the classes are uneven: 'road' has 11 times as many training pictures as 'sky'"
+    assert "class_weights" not in uneven.fix
+
+
+def test_a_class_that_no_map_of_a_part_shows_is_missing_there(balance):
+    finding = only(balance(*[(0, [0, 7])] * 12, *[(2, [0, 0])] * 2), "CHECK-016")
+    assert finding.level == "warning" and finding.title == "the test part has no picture of 1 of 2 classes: sky"
+
+
+def test_classes_that_maps_show_evenly_are_no_finding(balance):
+    assert balance(*[(0, [0, 7])] * 12, *[(1, [7, 0])] * 2) == []

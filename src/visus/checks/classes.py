@@ -32,13 +32,22 @@ def look(subject: Subject) -> Iterator[Finding]:
     dataset = subject.dataset
     if not dataset.classes or dataset.column() not in ("label", "labels", "objects"):
         return
-    counts = {split: shown_in(dataset, split) for split in SPLITS}
-    yield from _missing(dataset, counts)
-    yield from _rare(dataset, counts["train"])
-    yield from _lopsided(dataset, counts["train"])
+    yield from balance(dataset, {split: shown_in(dataset, split) for split in SPLITS})
     if dataset.objects is None:  # a share of right answers, of which the interval is reckoned, is no score of boxes
         yield from _unknown(dataset)
         yield from _few_judged(dataset)
+
+
+def balance(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Iterator[Finding]:
+    """Yield the classes that are missing in a part, rare or uneven.
+
+    Args:
+        dataset: of any task that has classes.
+        counts: (K,) pictures of each split that show each class.
+    """
+    yield from _missing(dataset, counts)
+    yield from _rare(dataset, counts["train"])
+    yield from _lopsided(dataset, counts["train"])
 
 
 def shown_in(dataset: Dataset, split: str) -> NDArray[np.int64]:
@@ -66,8 +75,10 @@ def needed(half_width: float, score: float = SCORE) -> int:
 def _missing(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Iterator[Finding]:
     """Yield the classes without a picture in a part that has others.
 
-    In training that is an error, but of boxes a warning: their lists of classes are often longer than what is drawn.
+    In training that is an error, but of boxes and class maps a warning: their lists of classes are often longer than
+    what is drawn.
     """
+    drawn = _drawn(dataset)
     for split, shown in counts.items():
         learned = split == "train"
         absent = [k for k in np.flatnonzero(shown == 0).tolist() if not (learned and k in _stopped_at(dataset))]
@@ -75,7 +86,7 @@ def _missing(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Itera
             continue
         named = ", ".join(dataset.classes[k] for k in absent[:3]) + " ..." * (len(absent) > 3)
         yield Finding(
-            "CHECK-016", "error" if learned and dataset.objects is None else "warning",
+            "CHECK-016", "error" if learned and not drawn else "warning",
             f"the {_SPOKEN[split]} part has no picture of {len(absent):,} of {len(shown):,} classes: {named}",
             "what is never shown cannot be learned" if learned
             else "how well a model recognises them cannot be measured",
@@ -83,8 +94,13 @@ def _missing(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Itera
                 not learned and split not in dataset.carved
             ),
             tuple(Item(dataset.classes[k], "warned", f"no {_SPOKEN[split]} picture") for k in absent),
-            consequence="mislead" if learned and dataset.objects is None else "weak",
+            consequence="mislead" if learned and not drawn else "weak",
         )  # fmt: skip
+
+
+def _drawn(dataset: Dataset) -> bool:
+    """Tell whether classes are drawn into pictures, as boxes or maps, so that one picture shows many."""
+    return dataset.objects is not None or dataset.maps is not None
 
 
 def _stopped_at(dataset: Dataset) -> set[int]:
@@ -101,7 +117,7 @@ def _rare(dataset: Dataset, shown: NDArray[np.int64]) -> Iterator[Finding]:
             f"{len(rare):,} of {len(shown):,} classes {are(len(rare), 'has', 'have')} fewer than {FEW} training"
             " pictures", "too few to learn reliably what the class looks like",
             "collect more" + "; --set augment.policy=trivialaugment makes the most of what is there"
-            * (dataset.objects is None),
+            * (not _drawn(dataset)),
             tuple(Item(dataset.classes[k], "warned", _pictures(shown[k]), score=-float(shown[k])) for k in rare),
             consequence="weak",
         )  # fmt: skip
@@ -117,9 +133,9 @@ def _lopsided(dataset: Dataset, shown: NDArray[np.int64]) -> Iterator[Finding]:
             "CHECK-014", "warning",
             f"the classes are uneven: {common!r} has {times:,.0f} times as many training pictures as"
             f" {dataset.classes[small[0]]!r}",
-            "a model that always answers the commonest class looks good by accuracy" if dataset.objects is None
+            "a model that always answers the commonest class looks good by accuracy" if not _drawn(dataset)
             else "what is rarely shown is rarely found",
-            "--set loss.class_weights=balanced --set score=f1_macro, or " * (dataset.objects is None)
+            "--set loss.class_weights=balanced --set score=f1_macro, or " * (not _drawn(dataset))
             + "more pictures of the rare ones",
             tuple(Item(dataset.classes[k], "warned", _pictures(shown[k]), score=-float(shown[k])) for k in small),
             consequence="weak",

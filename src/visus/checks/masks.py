@@ -1,4 +1,4 @@
-"""Class maps that cannot be right: unreadable, of another size, with values of no class, or with nothing labelled."""
+"""Class maps that cannot be right: unreadable, of another size, of unknown or no values, or with rare classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from functools import partial
 import numpy as np
 
 from visus.checks import Check, Finding, Subject, are, ranked
+from visus.checks.classes import balance
 from visus.core.errors import DataError
+from visus.data.dataset import SPLITS
 from visus.data.mask_door import values_of
 from visus.data.objects import ClassMaps
 from visus.data.paths import shown
@@ -19,11 +21,11 @@ from visus.data.workers import cores
 
 @dataclass(frozen=True)
 class _Looked:
-    """What one map says: why it cannot be read, values in it that stand for no class, whether any class is in it."""
+    """What one map says: why it cannot be read, values in it that stand for no class, the dense classes in it."""
 
     reason: str = ""
     strays: tuple[int, ...] = ()
-    labelled: bool = False
+    shown: tuple[int, ...] = ()
 
 
 def look(subject: Subject) -> Iterator[Finding]:
@@ -50,13 +52,19 @@ def look(subject: Subject) -> Iterator[Finding]:
             'name the values in classes.txt, or ignore them: classes.json with {"classes": {...}, "ignore": [255]}',
             ranked(dataset, "refused", strays), consequence="stop",
         )  # fmt: skip
-    empty = [(i, "no pixel of any class", -i) for i, map in enumerate(looked) if not map.labelled and not map.reason]
+    empty = [(i, "no pixel of any class", -i) for i, map in enumerate(looked) if not map.shown and not map.reason]
     if empty:
         yield Finding(
             "CHECK-026", "warning", f"{len(empty):,} of {total:,} masks {are(len(empty), 'labels', 'label')} nothing",
             "nothing is learned from such pictures", "label them, or leave them out", ranked(dataset, "warned", empty),
             consequence="weak",
         )  # fmt: skip
+    if dataset.classes:
+        yield from balance(dataset, {
+            split: np.bincount([k for i in dataset.indices(split) for k in looked[i].shown],
+                               minlength=len(dataset.classes))
+            for split in SPLITS
+        })  # fmt: skip
 
 
 def _look(maps: ClassMaps, i: int) -> _Looked:
@@ -67,9 +75,8 @@ def _look(maps: ClassMaps, i: int) -> _Looked:
     except DataError as error:
         return _Looked(error.what.removeprefix(f"{shown(maps.root / maps.paths[i])}: "))
     held = np.flatnonzero(np.bincount(values.reshape(-1)))
-    known = np.isin(held, maps.values)
-    strays = held[~known & ~np.isin(held, maps.ignore)]
-    return _Looked("", tuple(strays.tolist()), bool(known.any()))
+    strays = held[~np.isin(held, maps.values) & ~np.isin(held, maps.ignore)]
+    return _Looked("", tuple(strays.tolist()), tuple(np.flatnonzero(np.isin(maps.values, held)).tolist()))
 
 
 def _told(strays: tuple[int, ...]) -> str:
@@ -80,4 +87,4 @@ def _listed(values: tuple[int, ...] | list[int]) -> str:
     return ", ".join(map(str, values[:8])) + " ..." * (len(values) > 8)
 
 
-CHECK = Check("masks that do not fit, hold unknown values, or label nothing", look)
+CHECK = Check("masks that do not fit, hold unknown values, label nothing, or show classes unevenly", look)
