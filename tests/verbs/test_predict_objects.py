@@ -92,6 +92,20 @@ def test_results_with_the_numbers_of_the_users_data_name_its_pictures_and_classe
     assert [x, y, x + width, y + height] == pytest.approx(said[name]["boxes"][0], abs=0.0051)
 
 
+def test_results_are_judged_as_the_model_itself_is(model, squares, tmp_path):
+    convert(open_data(squares, DataSettings(), carve=False), "coco", tmp_path / "own")
+    truth = tmp_path / "own" / "annotations" / "instances_test.json"
+    visus.predict(
+        model, tmp_path / "own" / "images" / "test", out=tmp_path / "said", to="coco", numbers=truth,
+        least=model.recipe.detect.least,
+    )  # fmt: skip
+    judged = visus.evaluate(predictions=tmp_path / "said" / "results.json", data=truth)
+    itself = visus.evaluate(model, tmp_path / "own", split="test")
+    assert judged.scores["map"].value > 0
+    for name in ("map", "map50", "map75", "mar_100"):
+        assert judged.scores[name].value == pytest.approx(itself.scores[name].value, abs=1e-9)
+
+
 def test_numbers_of_other_data_are_refused_before_anything_is_asked(model, squares, tmp_path):
     own = open_data(squares, DataSettings(), carve=False)
     convert(own, "coco", tmp_path / "own")

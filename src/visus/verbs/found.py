@@ -80,20 +80,18 @@ def numbers_of(data: str | Path) -> Numbers:
     """Return the numbers that pictures and classes have in a data set.
 
     Raises:
-        DataError: the data cannot be read; DATA-382, it has no numbers, or two pictures of one name.
+        DataError: the data cannot be read; DATA-324, it has no numbers, DATA-382, or two pictures of one name.
     """
     from visus.data.reading import open_data
+    from visus.data.results import own_numbers
 
     dataset = open_data(data, DataSettings(), carve=False)
-    kept = dataset.original
-    if kept is None or kept.image_ids is None or kept.class_ids is None:
-        raise DataError("DATA-382", f"{dataset.name}: its pictures and classes have no numbers",
-                        where=f"it was read as {dataset.format}", fix="--numbers takes a COCO file")  # fmt: skip
-    images = dict(zip(dataset.ids, kept.image_ids.tolist(), strict=True))
+    pictures, classes = own_numbers(dataset)
+    images = dict(zip(dataset.ids, pictures.tolist(), strict=True))
     if len(images) < len(dataset):
         raise DataError("DATA-382", f"{dataset.name}: two of its pictures have one name",
                         fix="--numbers takes one COCO file rather than a folder of them")  # fmt: skip
-    return Numbers(dataset.name, images, dict(zip(dataset.classes, kept.class_ids.tolist(), strict=True)))
+    return Numbers(dataset.name, images, dict(zip(dataset.classes, classes.tolist(), strict=True)))
 
 
 def as_data(
