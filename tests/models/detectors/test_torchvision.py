@@ -194,3 +194,8 @@ def test_the_second_version_has_torchvisions_names_too(name: str) -> None:
     assert {key: tensor.shape for key, tensor in named.items()} == {
         key: tensor.shape for key, tensor in mine.state_dict().items()
     }
+
+
+def test_a_width_that_cannot_be_normalised_is_refused_in_words() -> None:
+    with pytest.raises(UsageError, match="version 2 normalises its head in 32 groups"):
+        build(ModelSettings(name="retinanet:resnet18", options={"version": 2, "width": 48}), K, 3, SIZE)

@@ -73,3 +73,10 @@ def test_few_proposals_are_judged_where_there_is_no_graphics_card():
     assert learns("faster_rcnn")["model.options"] == {"proposals": 300}
     known = replace(facts(((480, 640),) * 5, wanted={"model.name": "faster_rcnn"}), device="cuda")
     assert not {"detect.drawn", "model.options"} & {choice.key for choice in losses(known)}
+
+
+def test_retinanet_is_normalised_where_its_head_starts_fresh(tmp_path):
+    known = facts(((480, 640),) * 5, wanted={"model.name": "retinanet"})
+    assert {choice.key: choice.value for choice in choices(known)}["model.options"] == {"version": 2}
+    file = replace(known, wanted={**known.wanted, "model.weights": str(tmp_path / "weights.pth")})
+    assert "model.options" not in {choice.key for choice in choices(file)}

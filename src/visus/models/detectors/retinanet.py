@@ -11,11 +11,12 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from visus.core.errors import UsageError
 from visus.models import torchvision_parts as parts
 from visus.models.detectors import Detector
 from visus.models.trunks import Trunk
 
-MAPS = 5
+MAPS, GROUPS = 5, 32
 
 
 def build(
@@ -40,12 +41,17 @@ def build(
         version: of torchvision's; 2 normalises in the head and makes its coarse maps from the backbone's own.
 
     Raises:
-        UsageError: a backbone that does not exist, or has no such maps.
+        UsageError: a backbone that does not exist, or has no such maps; a width that version 2 cannot normalise.
 
     Source:
         Lin et al., Focal loss for dense object detection, ICCV 2017, section 4; version 2: Li et al., Benchmarking
         detection transfer learning with vision transformers, 2021.
     """
+    if version == 2 and (width < 2 * GROUPS or width % GROUPS):
+        raise UsageError(
+            "MODEL-011", f"retinanet: width = {width}: version 2 normalises its head in {GROUPS} groups of channels",
+            fix=f"a multiple of {GROUPS} from {2 * GROUPS} on, or --set model.options.version=1",
+        )  # fmt: skip
     return RetinaNet(Trunk(backbone, channels, size, {}), outputs, width, smallest, version)
 
 
@@ -81,7 +87,7 @@ class RetinaNet(nn.Module):
         self.pyramid = FeaturePyramidNetwork(list(trunk.widths), width, LastLevelP6P7(coarse, width))
         sides = [[int(smallest * 2 ** (i + third / 3)) for third in range(3)] for i in range(MAPS)]
         self.anchors = AnchorGenerator(tuple(map(tuple, sides)), (parts.RATIOS,) * MAPS)
-        norm = partial(nn.GroupNorm, 32) if version == 2 else None
+        norm = partial(nn.GroupNorm, GROUPS) if version == 2 else None
         self.head = RetinaNetHead(width, 3 * len(parts.RATIOS), outputs, norm)
 
     def forward(

@@ -179,6 +179,8 @@ def _network(facts: Facts) -> Iterator[Choice]:
     yield Choice("model.weights", weights, f"{card.name}, {card.licence}" if weights != "none" else "starts fresh")
     yield Choice("input.mean", list(mean), f"what {card.name} expects" if weights != "none" else "usual")
     yield Choice("input.std", list(std), f"what {card.name} expects" if weights != "none" else "usual")
+    if backbone_of(name)[0] == "retinanet" and weights in ("none", "default") and card.trained_on != "COCO":
+        yield Choice("model.options", {"version": 2}, "a fresh head learns much sooner where it is normalised")
     if weights != "none":
         yield Choice("model.layer_decay", 0.85, "lower layers fit already and move less")
     if (name, weights, facts.device) == (PRETRAINED, "default", "cpu"):
