@@ -255,13 +255,34 @@ def test_what_is_no_file_is_left_out_by_name(tmp_path):
     assert fix(data, {0: 1}, tmp_path / "copy") == ["cat/loop", "nowhere", "pipe"]
 
 
-def test_a_link_is_copied_as_what_it_leads_to(tmp_path):
+def test_a_link_is_copied_as_what_it_leads_to_in_the_data(tmp_path):
     data = write_tree(tmp_path / "data", {"cat": 2, "dog": 2})
-    write_picture(tmp_path / "elsewhere/9.png", 9)
-    (data / "cat/9.png").symlink_to(tmp_path / "elsewhere/9.png")
+    (data / "cat/9.png").symlink_to(data / "cat/0.png")
     fix(data, {0: 1}, tmp_path / "copy")
-    shutil.rmtree(tmp_path / "elsewhere")
+    shutil.rmtree(data)
     assert (tmp_path / "copy/cat/9.png").is_file()
+
+
+def test_what_a_link_leads_to_outside_of_the_data_is_left_out_by_name(tmp_path):
+    data = write_tree(tmp_path / "data", {"cat": 2, "dog": 2})
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/key").write_text("private")
+    (data / "notes.txt").symlink_to(tmp_path / "home/key")
+    (data / "cat/deep").symlink_to(tmp_path / "home")
+    assert fix(data, {0: 1}, tmp_path / "copy") == ["cat/deep", "notes.txt"]
+    assert not any("private" in path.read_text("latin-1") for path in (tmp_path / "copy").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("target", ["a.png", "key"])
+def test_data_whose_pictures_are_links_to_elsewhere_is_not_fixed_in_a_copy(tmp_path, target):
+    data = write_tree(tmp_path / "data", {"cat": 2, "dog": 2})
+    write_picture(tmp_path / "home/a.png", 9)
+    (tmp_path / "home/key").write_text("private")
+    (data / "cat/9.png").symlink_to(tmp_path / "home" / target)
+    with pytest.raises(DataError, match="outside of its folder") as raised:
+        fix(data, {0: 1}, tmp_path / "copy")
+    assert raised.value.code == "DATA-342" and "cat/9.png" in raised.value.where
+    assert not (tmp_path / "copy").exists()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from visus.core.files import digest, new_folder, write_bytes, write_failed, writ
 from visus.core.recipe import DataSettings
 from visus.data.dataset import Dataset, FileImages
 from visus.data.formats import FORMATS, Edit
-from visus.data.paths import inside, open_regular, read_regular, shown
+from visus.data.paths import inside, is_below, open_regular, read_regular, shown
 
 LEDGER = ".visus-fixes"
 """The folder in a copy that tells what was changed in it."""
@@ -47,12 +47,13 @@ def amended(path: Path, dataset: Dataset, changes: Mapping[int, int], out: Path,
         about: what the ledger shall say of the fixes.
 
     Returns:
-        Names of what is no file and was not copied: pipes, links to nothing, folders that hold themselves.
+        Names of what was not copied: pipes, links to nothing or out of the data, folders that hold themselves.
 
     Raises:
         UsageError: USE-048, the folder is not free, or lies in the data.
         DataError: DATA-336 data that cannot be changed in this way, DATA-337 a format that cannot do it, DATA-340 a
-            class would have no training picture left, or the copy could not be read.
+            class would have no training picture left, or the copy could not be read, DATA-342 a part of the data lies
+            outside its folder.
         IntegrityError: DATA-341, the copy does not say what was asked for.
         ResourceError: the disk is full; nothing is left behind.
     """
@@ -63,6 +64,8 @@ def amended(path: Path, dataset: Dataset, changes: Mapping[int, int], out: Path,
     _check_classes(dataset, changes)
     with new_folder(out) as folder:
         left = _copied(base, folder) if path.is_dir() else _copied_table(path, dataset, folder)
+        if left:
+            _check_whole(folder, dataset, left)
         (folder / LEDGER / "before").mkdir(parents=True)
         edits = [_done(folder, number, edit) for number, edit in enumerate(amend(path, dataset, changes))]
         above = {place for edit in edits for place in PurePosixPath(edit["to"]).parents}
@@ -201,26 +204,29 @@ def _done(folder: Path, number: int, edit: Edit) -> dict[str, str]:
 
 
 def _copied(source: Path, target: Path) -> list[str]:
-    """Copy a folder byte for byte, links as what they lead to; return names of what is neither file nor folder.
+    """Copy a folder byte for byte, links as what they lead to in it; return names of whatever else there is.
 
-    What an earlier copy says of its own fixes stays behind: the new one is undone to what it was made from.
+    A copy is made to be passed on: what a link leads to outside of the data, such as a key, stays out of it.  What an
+    earlier copy says of its own fixes stays behind: the new one is undone to what it was made from.
     """
     left = []
-    pending: list[tuple[str, tuple[str, ...]]] = [("", (os.path.realpath(source),))]
+    top = os.path.realpath(source)
+    pending: list[tuple[str, tuple[str, ...]]] = [("", (top,))]
     while pending:
         below, ancestors = pending.pop()
         (target / below).mkdir(exist_ok=True)
         for entry in _entries(source / below):
             name = f"{below}{entry.name}"
-            if entry.is_dir() and name != LEDGER:
-                real = os.path.realpath(entry.path)
-                if real in ancestors:
-                    left.append(name)
-                else:
-                    pending.append((f"{name}/", (*ancestors, real)))
+            real = os.path.realpath(entry.path) if entry.is_symlink() or entry.is_dir() else ""
+            if name == LEDGER:
+                continue
+            if real in ancestors or (real and not is_below(real, top)):
+                left.append(name)
+            elif entry.is_dir():
+                pending.append((f"{name}/", (*ancestors, real)))
             elif entry.is_file():
                 _copy(Path(entry.path), target / name)
-            elif name != LEDGER:
+            else:
                 left.append(name)
     return sorted(left)
 
@@ -284,6 +290,18 @@ def _labels(dataset: Dataset, changes: Mapping[int, int]) -> NDArray[np.int64]:
     label = dataset.columns["label"].astype(np.int64)
     label[list(changes)] = list(changes.values())
     return label
+
+
+def _check_whole(copy: Path, dataset: Dataset, left: Sequence[str]) -> None:
+    """Refuse data that is not whole without what was left out of its copy."""
+    try:
+        _check_read(copy, dataset, {}, [])
+    except (DataError, IntegrityError) as error:
+        raise DataError(
+            "DATA-342", f"{dataset.name}: a part of it lies outside of its folder, which a copy may not take along",
+            where=", ".join(map(shown, left[:5])) + " ..." * (len(left) > 5), done="nothing was written",
+            fix="put what these links lead to into the folder",
+        ) from error  # fmt: skip
 
 
 def _check_read(copy: Path, dataset: Dataset, changes: Mapping[int, int], edits: Sequence[Mapping[str, str]]) -> None:

@@ -78,7 +78,7 @@ def inside(root: Path, relative: str, *, where: str = "") -> Path:
     """
     fault = fault_of(relative)
     path = root / relative if not fault else root
-    if not fault and not _is_below(_real(path), _real_folder(root)):
+    if not fault and not is_below(_real(path), _real_folder(root)):
         fault = "leads out of the data's folder by a link"
     if fault:
         raise DataError(
@@ -101,6 +101,11 @@ def fault_of(relative: str) -> str:
     return ""
 
 
+def is_below(path: str, folder: str) -> bool:
+    """Tell whether a path is a folder's own or lies in it; both are real ones, without links."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
 def missing(root: Path, relatives: Iterable[str]) -> list[int]:
     """Return the positions of paths that are no files below ``root``; each folder is listed once.
 
@@ -120,14 +125,14 @@ def missing(root: Path, relatives: Iterable[str]) -> list[int]:
 
 def _files(folder: str, within: str) -> frozenset[str]:
     """Return the names of a folder's files, as long as they are really below ``within``."""
-    if not _is_below(_real(folder), within):
+    if not is_below(_real(folder), within):
         return frozenset()
     try:
         with os.scandir(folder) as entries:
             return frozenset(
                 entry.name
                 for entry in entries
-                if entry.is_file() and (not entry.is_symlink() or _is_below(_real(entry.path), within))
+                if entry.is_file() and (not entry.is_symlink() or is_below(_real(entry.path), within))
             )
     except OSError:
         return frozenset()
@@ -140,7 +145,3 @@ def _real(path: str | Path) -> str:
 @lru_cache(maxsize=8)
 def _real_folder(root: Path) -> str:
     return _real(root)
-
-
-def _is_below(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
