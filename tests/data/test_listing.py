@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.data.examples import write_picture, write_tree
 
 from visus.core.errors import DataError
-from visus.data.listing import files_of, folders_of, has_picture, list_pictures, natural, notes_of
+from visus.data.listing import AGAIN, CIRCLE, files_of, folders_of, has_picture, list_pictures, natural, notes_of
 
 
 def test_names_with_numbers_stand_as_people_count():
@@ -31,6 +31,27 @@ def test_a_listing_holds_every_file_once(tmp_path: Path):
     listing = list_pictures(tmp_path)
     assert listing.pictures == ["a/0.png", "a/1.png", "a/b/0.png"] and listing.others == ["a/words.txt"]
     assert listing.ignored == 1 and listing.deep in {"a/", "a/b/"}
+
+
+def test_folders_that_link_to_each_other_twice_are_each_listed_once(tmp_path: Path):
+    for k in range(12):
+        (tmp_path / f"links/{k}").mkdir(parents=True)
+        for name in "ab":
+            (tmp_path / f"links/{k}/{name}").symlink_to(tmp_path / f"links/{k + 1}")
+    write_tree(tmp_path / "links", {"12": 1})
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/in").symlink_to(tmp_path / "links/0")
+    listing = list_pictures(tmp_path / "root")
+    assert listing.pictures == ["in/" + "a/" * 12 + "0.png"]
+    assert len(listing.odd) == 12 and set(listing.odd.values()) == {AGAIN}
+
+
+def test_a_folder_is_listed_by_its_own_name_before_that_of_a_link(tmp_path: Path):
+    write_tree(tmp_path, {"b/c": 1})
+    (tmp_path / "a").symlink_to(tmp_path / "b/c")
+    (tmp_path / "b/c/round").symlink_to(tmp_path / "b")
+    listing = list_pictures(tmp_path)
+    assert listing.pictures == ["b/c/0.png"] and listing.odd == {"a": AGAIN, "b/c/round": CIRCLE}
 
 
 def test_a_name_counts_where_it_is_clear_and_the_bytes_where_it_is_not(tmp_path: Path):

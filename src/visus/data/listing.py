@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from pathlib import Path
 
 from visus.core.errors import DataError
@@ -47,6 +48,9 @@ NOWHERE = Oddity(
 CIRCLE = Oddity(
     "DATA-133", "a link that leads back to itself, or to a folder it lies in", "remove the link: nothing is missed"
 )
+AGAIN = Oddity(
+    "DATA-136", "a folder that is listed already by another name", "remove the link to it: nothing is missed"
+)
 NO_FILE = Oddity("DATA-134", "a pipe, socket or device, not a file", "remove it, or move it out of the data")
 CLOSED = Oddity(
     "DATA-135", "a link to a place that may not be looked into", "get the right to read it, or remove the link"
@@ -73,19 +77,30 @@ class Listing:
 
 
 def list_pictures(folder: Path) -> Listing:
-    """List every picture below a folder, however deep; links are followed, but never in a circle."""
+    """List every picture below a folder, however deep; links are followed, but no folder is listed twice.
+
+    Where several names lead to a folder it is listed by its own, or else by the first of its links.
+    """
     listing = Listing()
+    visited: set[str] = set()
     pending: list[tuple[str, str, tuple[str, ...]]] = [("", os.fspath(folder), (os.path.realpath(folder),))]
-    while pending:
-        below, path, ancestors = pending.pop()
+    linked: list[tuple[str, str, tuple[str, ...]]] = []  # looked into when no folder is left that lies here itself
+    while pending or linked:
+        below, path, ancestors = pending.pop() if pending else heappop(linked)
+        if ancestors[-1] in visited:
+            listing.odd[below.removesuffix("/")] = AGAIN
+            continue
+        visited.add(ancestors[-1])
         for entry in _entries(path):
             name = entry.name
             if _is_left_behind(name):
                 listing.ignored += 1
             elif _is_dir(entry):
-                real = os.path.realpath(entry.path) if entry.is_symlink() else f"{ancestors[-1]}/{name}"
+                is_link = entry.is_symlink()
+                real = os.path.realpath(entry.path) if is_link else f"{ancestors[-1]}/{name}"
                 if real not in ancestors:
-                    pending.append((f"{below}{name}/", entry.path, (*ancestors, real)))
+                    found = f"{below}{name}/", entry.path, (*ancestors, real)
+                    heappush(linked, found) if is_link else pending.append(found)
                 else:
                     listing.odd[below + name] = CIRCLE
             elif not _is_file(entry):
