@@ -1,5 +1,7 @@
 """One rule for channels and stored size, wherever pictures come from."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torchvision.transforms.v2 import functional as oracle
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages
-from visus.data.pixels import fit, frames, pictures, shrunk
+from visus.data.pixels import fit, frames, pictures, shrunk, tensor_of
 
 
 def random(*shape, dtype=np.uint8):
@@ -148,3 +150,15 @@ def test_a_large_jpeg_is_stored_from_a_fraction_of_it_at_nearly_the_same_pixels(
     whole = fit(data.images.read(0), 3, 60).permute(2, 0, 1)
     assert taken.images.shape == (1, 3, 60, 80) and taken.originals.tolist() == [[480, 640]]
     assert (taken.images[0].int() - whole.int()).abs().float().mean() < 2
+
+
+def test_a_tensor_over_a_read_only_array_shares_its_memory_and_touches_no_filter_of_warnings(monkeypatch):
+    array = np.arange(6, dtype=np.uint8).reshape(2, 3)[:, ::2]
+    array.flags.writeable = False
+    monkeypatch.setattr(warnings, "catch_warnings", None)
+    with monkeypatch.context() as strict:
+        strict.setattr(warnings, "filters", [("error", None, Warning, None, 0)])
+        tensor = tensor_of(array)
+    address = array.ctypes.data
+    del array
+    assert tensor.tolist() == [[0, 2], [3, 5]] and tensor.data_ptr() == address

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -172,13 +172,19 @@ class ArrayPictures:
 
 def tensor_of(array: NDArray[np.generic]) -> Tensor:
     """Return a tensor over the memory of an array, which may be read-only: whoever gets it only reads."""
-    if array.flags.writeable:
-        return torch.from_numpy(array)
-    import warnings
+    return torch.from_numpy(array if array.flags.writeable else np.asarray(_Writable(array)))
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
+
+@dataclass(frozen=True)
+class _Writable:
+    """The memory of a read-only array under a flag that spares a warning; filters of warnings are not for threads."""
+
+    array: NDArray[np.generic]
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        told = self.array.__array_interface__
+        return told | {"data": (told["data"][0], False)}
 
 
 def _channels(pixels: Tensor, channels: int) -> Tensor:
