@@ -83,7 +83,8 @@ def _suppressions(pattern: str) -> Table:
     for name, method in SUPPRESSIONS.items():
         meaning = (getattr(method, "func", method).__doc__ or "").partition("\n")[0]
         if pattern in name:
-            rows.append((name, meaning.removeprefix("Return ").replace("``", "")))
+            stated = "".join(f" ({key} {value})" for key, value in getattr(method, "keywords", {}).items())
+            rows.append((name, meaning.removeprefix("Return ").rstrip(".").replace("``", "") + stated))
     return Table("suppressions", ("name", "what stays"), rows)
 
 
