@@ -135,6 +135,66 @@ def test_classes_of_pictures_become_a_table_that_holds_all_of_them(tmp_path, nam
     np.testing.assert_array_equal(back.images.read(3), dataset.images.read(3))
 
 
+def patients(root):
+    """Write a table with a column of groups under their own names, and one that nothing is learned from."""
+    ages = ["41", "", "'=7"]
+    for i in range(3):
+        write_picture(root / f"{i}.png", i)
+    rows = [f"{i}.png,{'cat' if i else 'dog'},anna{i // 2},{ages[i]}" for i in range(3)]
+    (root / "labels.csv").write_text("\n".join(["path,label,patient,age", *rows]) + "\n")
+    return open_data(root, SETTINGS, carve=False)
+
+
+def test_a_table_keeps_the_names_of_groups_and_every_column(tmp_path):
+    assert convert(patients(tmp_path / "data"), "csv", tmp_path / "out") == []
+    written = (tmp_path / "out/labels.csv").read_text().splitlines()
+    assert written == [
+        "path,label,split,patient,age",
+        "0.png,dog,train,anna0,41",
+        "1.png,cat,train,anna0,",
+        "2.png,cat,train,anna1,'=7",
+    ]
+
+
+def test_names_of_groups_and_columns_that_are_lost_are_named(tmp_path):
+    whole = patients(tmp_path / "data")
+    assert differences(whole, whole.with_(original=None)) == [
+        "the names of the groups (patient)",
+        "what is said of pictures: age",
+    ]
+    assert "which pictures belong together (groups)" in differences(whole, whole.with_(original=None, groups=None))
+
+
+def test_a_row_left_out_for_what_it_says_in_unused_columns_is_told(tmp_path):
+    write_picture(tmp_path / "data/a.png", 1)
+    (tmp_path / "data/labels.csv").write_text("path,label,age\na.png,cat,4\na.png,cat,4\na.png,cat,5\n")
+    with pytest.raises(DataError, match="hold") as told:
+        convert(open_data(tmp_path / "data", SETTINGS, carve=False), "csv", tmp_path / "out")
+    assert "in 1 places (labels.csv: the row repeats row 2," in told.value.where
+
+
+@pytest.mark.parametrize(("last", "told"), [("", []), ("a", ["what is said of pictures: age"])])
+def test_numbers_that_nothing_is_learned_from_never_take_the_place_of_classes(tmp_path, last, told):
+    for i in range(3):
+        write_picture(tmp_path / f"data/{i}.png", i)
+    (tmp_path / "data/labels.csv").write_text(f"path,labels,age\n0.png,a,3\n1.png,b,4\n2.png,{last},5\n")
+    dataset = open_data(tmp_path / "data", SETTINGS, carve=False)
+    if last:
+        dataset = dataset.with_(columns={"labels": np.eye(3, 2, dtype=np.uint8)}, classes=("a", "b;c"))
+    assert convert(dataset, "csv", tmp_path / "out", lossy=True) == told
+    assert open_data(tmp_path / "out", SETTINGS, carve=False).column() == "labels"
+
+
+def test_a_table_of_boxes_keeps_the_names_of_groups(tmp_path):
+    write_picture(tmp_path / "data/a.png", 1)
+    (tmp_path / "data/labels.csv").write_text("path,label,xmin,ymin,xmax,ymax,Patient\na.png,cat,1,1,5,4,anna0\n")
+    assert convert(open_data(tmp_path / "data", SETTINGS, carve=False), "csv", tmp_path / "out") == []
+    assert "a.png,cat,1,1,5,4,train,anna0" in (tmp_path / "out/labels.csv").read_text()
+    with pytest.raises(DataError, match="hold") as told:
+        convert(open_data(tmp_path / "data", SETTINGS, carve=False), "yolo", tmp_path / "yolo")
+    assert "the names of the groups (Patient)" in told.value.where
+
+
 def test_a_conversion_that_would_lose_something_says_what_and_leaves_nothing_behind(tmp_path):
     dataset = marked(tmp_path / "data", [[mark(id=9, more='{"pose": 1}')], []])
     with pytest.raises(DataError) as told:

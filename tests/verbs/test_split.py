@@ -198,6 +198,23 @@ def test_a_column_names_the_groups(tmp_path):
         visus.split(data, out=tmp_path / "other", group="lens")
 
 
+def test_the_users_own_groups_and_columns_are_in_the_new_table(tmp_path):
+    data = tmp_path / "table"
+    data.mkdir()
+    rows = ["path,label,patient,age"]
+    for i, picture in enumerate(scenes(60)):
+        Image.fromarray(picture).save(data / f"{i}.png")
+        rows.append(f"{i}.png,{('cat', 'dog')[i % 2]},anna{i // 6},{i}")
+    (data / "labels.csv").write_text("\n".join(rows))
+    assert visus.split(data, out=tmp_path / "clean", test=0.3).groups == 10
+    header, *written = (tmp_path / "clean/labels.csv").read_text().splitlines()
+    assert header == "path,label,split,patient,age"
+    assert [row.split(",")[3:] for row in written] == [[f"anna{i // 6}", str(i)] for i in range(60)]
+    torn_apart = visus.split(data, out=tmp_path / "torn", group="none", test=0.3)
+    assert any("the column patient, whose groups the new parts tear apart" in note for note in torn_apart.notes)
+    assert "patient" not in (tmp_path / "torn/labels.csv").read_text()
+
+
 def test_boxes_are_divided_in_their_own_format_and_keep_every_edge(tmp_path):
     from tests.data.examples import EXAMPLES
 

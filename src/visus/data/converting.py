@@ -363,6 +363,10 @@ def _original_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[
         known = theirs.class_ids if theirs.class_ids is not None else np.arange(first, first + len(b.classes))
         if not np.array_equal(ours.class_ids, known):
             lost.append(f"the numbers of the classes ({_some(list(map(str, ours.class_ids)))})")
+    if ours.group_names is not None:
+        named = _texts(ours.group_names, here), _texts(theirs.group_names, at)
+        if ours.group_column != theirs.group_column or _differ(*named).any():
+            lost.append(f"the names of the groups ({shown(ours.group_column)})")
     parts = (
         ("pictures", _texts(ours.records, here), _texts(theirs.records, at)),
         ("classes", *_padded(ours.classes, theirs.classes)),

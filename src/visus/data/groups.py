@@ -33,7 +33,7 @@ from visus.data.dataset import Dataset
 from visus.data.listing import is_named_picture, natural
 from visus.data.paths import shown
 from visus.data.splitting import SPLIT_WORDS
-from visus.data.tables import columns_of, parse, plain_name, tables_of
+from visus.data.tables import columns_of, parse, plain_name, tables_of, unguarded
 
 MANY = 10
 """Groups from which the names alone are believed."""
@@ -141,7 +141,7 @@ def stated(dataset: Dataset, source: Path, name: str) -> list[str]:
         names |= {*header}
         at, path = columns_of(table, header), {plain_name(column): i for i, column in enumerate(header)}
         for line, fields in rows if plain_name(name) in path and "path" in at else []:
-            value = fields[path[plain_name(name)]].strip()
+            value = unguarded(fields[path[plain_name(name)]].strip())
             if found.setdefault(fields[at["path"]], value) != value:
                 raise UsageError("USE-045", f"{shown(fields[at['path']])} is in two groups by {name!r}",
                                  where=f"{shown(table)}, row {line}")  # fmt: skip

@@ -219,6 +219,8 @@ class Original:
         records: (N,) JSON objects of what else is said of a picture, empty for nothing; or None.
         classes: (K,) JSON objects of what else is said of a class, empty for nothing; or empty.
         whole: split -> JSON object of what else is said of the data.
+        group_names: (N,) the user's own name of the group of each picture; or None.
+        group_column: the user's own name of what they are: patient, scene.
     """
 
     sizes: NDArray[np.int64]
@@ -227,6 +229,8 @@ class Original:
     records: Strings | None = None
     classes: tuple[str, ...] = ()
     whole: Mapping[str, str] = field(default_factory=dict)
+    group_names: Strings | None = None
+    group_column: str = "group"
 
 
 @dataclass(frozen=True)

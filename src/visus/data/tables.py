@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TypeAlias
 
 from visus.core.errors import DataError, did_you_mean
 from visus.core.files import write_bytes
+from visus.data.dataset import Dataset, Strings
 from visus.data.listing import files_of, folders_of
 from visus.data.paths import missing, open_regular, read_regular, shown
 from visus.data.splitting import SPLIT_WORDS, TRAIN
@@ -120,6 +122,27 @@ def guarded(text: str) -> str:
 def unguarded(text: str) -> str:
     """Return the text that ``guarded`` was given."""
     return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+def texts_of(text: str) -> dict[str, str]:
+    """Return what a table can hold of a JSON object, or of nothing: texts that are not empty."""
+    values: dict[str, object] = json.loads(text) if text else {}
+    return {key: value for key, value in values.items() if isinstance(value, str) and value.strip() == value != ""}
+
+
+def groups_told(dataset: Dataset) -> tuple[list[str], list[list[str]]]:
+    """Return the column of groups, where there is one, and its field for each picture: under the user's own names."""
+    kept = dataset.original
+    if kept is not None and kept.group_names is not None:
+        return [kept.group_column], [[name] for name in kept.group_names]
+    if dataset.groups is not None:
+        return ["group"], [[str(group)] for group in dataset.groups.tolist()]
+    return [], [[]] * len(dataset)
+
+
+def group_names_of(groups: Sequence[str]) -> Strings | None:
+    """Return the group of each picture by name, or None where one has none."""
+    return Strings(groups) if groups and all(groups) else None
 
 
 def write_table(path: Path, rows: Iterable[Sequence[str]]) -> None:

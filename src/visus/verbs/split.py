@@ -14,7 +14,8 @@ from visus.core.errors import UsageError, quoted
 from visus.core.recipe import DataSettings
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
 from visus.data.formats import FORMATS
-from visus.data.splitting import SPLIT_WORDS, carve_missing
+from visus.data.paths import shown
+from visus.data.splitting import SPLIT_WORDS, carve_missing, torn
 from visus.verbs.runs import silent
 
 if TYPE_CHECKING:
@@ -146,12 +147,18 @@ def split(
     links = np.concatenate([twins, np.stack([firsts[near.first], firsts[near.second]], 1)])
     groups, by = _groups(dataset, Path(data), group, seen.small)
     divided = divide(dataset, links, groups, validation=validation, test=test, seed=seed)
-    divided = _of_new_parts(divided).with_(groups=divided.groups if to == "csv" else None, faults=())
+    divided = _of_new_parts(divided).with_(faults=())
+    if _names_groups(divided):  # by the user's own names, beside which a table has no place for others
+        divided = divided.with_(groups=dataset.groups)
+    elif to != "csv":
+        divided = divided.with_(groups=None)
     names = _names(divided, to)
     lost = convert(divided, to, out, lossy=True, link=not copy, names=names)
     notes = [note for note in divided.notes if not note.startswith("carved")]
     if seen.reasons:
         notes.append(f"{len(seen.reasons):,} pictures cannot be read; they were divided like any other")
+    if dataset.original is not None and _names_groups(dataset) and not _names_groups(divided):
+        lost.append(f"the column {shown(dataset.original.group_column)}, whose groups the new parts tear apart")
     notes += [f"the new folder does not hold {phrase}" for phrase in lost]
     first = out / FORMATS[to].place(SPLITS[int(divided.split[0])], names[0])
     return Split(
@@ -209,6 +216,7 @@ def _of_new_parts(dataset: Dataset) -> Dataset:
     """Return the data set with what its files say of one part said of all, and without numbers that two would share.
 
     Each part numbers its pictures and objects by itself, so those of two parts may collide where these are mixed.
+    Groups that the new parts tear apart are not named: the new data would be refused for them.
     """
     original, objects = dataset.original, dataset.objects
     if original is not None:
@@ -217,10 +225,23 @@ def _of_new_parts(dataset: Dataset) -> Dataset:
         original = replace(
             original, whole=dict.fromkeys(SPLITS, whole) if whole else {},
             image_ids=None if shared else original.image_ids,
+            group_names=None if _tears(original.group_names, dataset.split) else original.group_names,
         )  # fmt: skip
     if objects is not None and _collide(objects.ids, dataset.split[objects.records]):
         objects = replace(objects, ids=np.full(len(objects.ids), -1, np.int64))
     return dataset.with_(original=original, objects=objects)
+
+
+def _names_groups(dataset: Dataset) -> bool:
+    return dataset.original is not None and dataset.original.group_names is not None
+
+
+def _tears(names: Strings | None, split: NDArray[np.uint8]) -> bool:
+    """Tell whether pictures of one group lie in two parts."""
+    if names is None:
+        return False
+    _, groups = np.unique(np.array(list(names), object), return_inverse=True)
+    return len(torn(groups.astype(np.int64), split)) > 0
 
 
 def _collide(numbers: NDArray[np.int64], split: NDArray[np.uint8]) -> bool:

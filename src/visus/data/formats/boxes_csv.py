@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,8 @@ from visus.data.tables import (
     columns_of,
     field_fault,
     find_files,
+    group_names_of,
+    groups_told,
     header_of,
     is_broken,
     parse,
@@ -56,6 +58,7 @@ from visus.data.tables import (
     read_decimal_commas,
     split_of,
     tables_of,
+    texts_of,
     unguarded,
     write_table,
 )
@@ -102,8 +105,12 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     remarks: list[Remark] = []
     root = path if path.is_dir() else path.parent
     entries: dict[tuple[str, str], _Entry] = {}
+    column = "group"
     for table, split in tables:
-        _collect(_table(table, split, root, notes), entries, remarks)
+        found_table = _table(table, split, root, notes)
+        if "group" in found_table.at:
+            column = found_table.header[found_table.at["group"]]
+        _collect(found_table, entries, remarks)
     if not entries:
         raise DataError("DATA-140", f"{shown(tables[0][0])}: there is no row below the header")
     found = list(entries.values())
@@ -140,7 +147,12 @@ def read(path: Path, settings: DataSettings) -> Dataset:
         notes=tuple(notes),
         bad=tuple(bad),
         remarks=tuple(remarks),
-        original=Original(sizes, records=Strings(more) if any(more) else None),
+        original=Original(
+            sizes,
+            records=Strings(more) if any(more) else None,
+            group_names=group_names_of([entry.group for entry in found]),
+            group_column=column,
+        ),
     )
 
 
@@ -156,16 +168,15 @@ def write(dataset: Dataset, folder: Path) -> None:
     rows: list[tuple[int, list[str], dict[str, str]]] = []
     for i in range(len(dataset)):
         drawn = [mark for mark in dataset.objects[i] if mark.label >= 0]  # a table has no box without a label
-        rows += [(i, [dataset.classes[m.label], *map(decimal, m.box)], _texts(m.more)) for m in drawn]
+        rows += [(i, [dataset.classes[m.label], *map(decimal, m.box)], texts_of(m.more)) for m in drawn]
         if not drawn:
-            rows.append((i, [""] * 5, _texts(records[i]) if records is not None else {}))
+            rows.append((i, [""] * 5, texts_of(records[i]) if records is not None else {}))
     others = list(dict.fromkeys(name for *_, said in rows for name in said if _is_other(name)))
     usual = ["path", "label", "xmin", "ymin", "xmax", "ymax", "split"]
-    usual += ["group"] if dataset.groups is not None else []
-    groups = dataset.groups.tolist() if dataset.groups is not None else None
-    lines = [[*usual, *others]]
+    column, groups = groups_told(dataset)
+    lines = [[*usual, *column, *others]]
     for i, fields, said in rows:
-        ends = [SPLITS[int(dataset.split[i])], *([str(groups[i])] if groups is not None else [])]
+        ends = [SPLITS[int(dataset.split[i])], *groups[i]]
         lines.append([dataset.ids[i], *fields, *ends, *(said.get(name, "") for name in others)])
     write_table(folder / "labels.csv", lines)
     write_list(folder / "classes.txt", dataset.classes)
@@ -416,12 +427,6 @@ def _groups(entries: Sequence[_Entry]) -> NDArray[np.int64] | None:
         return None
     index: dict[str, int] = {}
     return np.array([index.setdefault(entry.group, len(index)) for entry in entries], np.int64)
-
-
-def _texts(text: str) -> dict[str, str]:
-    """Return what a table can hold of a JSON object: texts that are not empty."""
-    values: Any = json.loads(text) if text else {}
-    return {key: value for key, value in values.items() if isinstance(value, str) and value.strip() == value != ""}
 
 
 def _is_other(name: str) -> bool:

@@ -10,6 +10,7 @@ labels     labels, classes, categories, tags: several classes a row, between ; o
 split      split, set, subset, partition: train, val or test (and training, valid, validation, dev, testing)
 group      group, group_id, person, subject, patient, scene, video, sequence: what must not be torn apart
 numbers    without label or labels, every other column whose first value is a number; an empty field is unknown
+others     kept as they are, so that a conversion can hand them on
 =========  =============================================================================================================
 
 Columns are separated by commas, semicolons or tabs, whichever makes sense of the header; with semicolons, as Excel
@@ -21,6 +22,7 @@ columns of boxes is read by ``boxes_csv``.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +38,7 @@ from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
 from visus.data.formats import Edit, Evidence, Format
 from visus.data.listed import check_missing
 from visus.data.listing import natural
+from visus.data.objects import Original, Remark
 from visus.data.paths import fault_of, inside, shown
 from visus.data.splitting import TRAIN
 from visus.data.tables import (
@@ -50,6 +53,8 @@ from visus.data.tables import (
     columns_of,
     field_fault,
     find_files,
+    group_names_of,
+    groups_told,
     header_of,
     is_broken,
     parse,
@@ -58,6 +63,7 @@ from visus.data.tables import (
     rewritten,
     split_of,
     tables_of,
+    texts_of,
     unguarded,
     write_table,
 )
@@ -94,8 +100,8 @@ def sniff(path: Path) -> Evidence | None:
 def read(path: Path, settings: DataSettings) -> Dataset:
     """Return the rows of the table, or of the tables of a folder, in their order.
 
-    A row that repeats another one is dropped, with a note; a row whose file is missing is listed in ``bad``, up to the
-    share ``settings.max_bad``.
+    A row that repeats another one is dropped, with a note, and with a remark where columns that are not used differ; a
+    row whose file is missing is listed in ``bad``, up to the share ``settings.max_bad``.
 
     Raises:
         DataError: DATA-140 the text cannot be read as a table, DATA-141 a column is missing or there twice, DATA-142 a
@@ -107,12 +113,13 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     if not tables:
         raise DataError("DATA-140", f"{shown(path)}: there is no CSV or TSV file", fix="name it labels.csv")
     notes: list[str] = []
-    kind, names, rows = _read_rows(tables, notes)
+    kind, names, group, rows = _read_rows(tables, notes)
     root = tables[0][0].parent
     for row in rows:
         if fault_of(row.path):
             inside(root, row.path, where=row.place)  # raises
-    rows = _without_repeats(rows, notes)
+    remarks: list[Remark] = []
+    rows = _without_repeats(rows, notes, remarks)
     root, gone = find_files(root, [row.path for row in rows], notes)
     bad = tuple((rows[i].path, f"{rows[i].place}: there is no such file") for i in gone)
     check_missing(bad, len(rows), root, settings, "the table's folder")
@@ -138,6 +145,8 @@ def read(path: Path, settings: DataSettings) -> Dataset:
         groups=_groups(rows),
         notes=tuple(notes),
         bad=bad,
+        remarks=tuple(remarks),
+        original=_original(rows, group),
     )
 
 
@@ -153,10 +162,21 @@ def write(dataset: Dataset, folder: Path) -> None:
     if kind not in dataset.columns:
         raise DataError("DATA-144", f"{dataset.name}: it has no labels or numbers of whole pictures to write")
     known, fields = _fields(dataset, kind)
-    header = ["path", *known, "split", *(["group"] if dataset.groups is not None else [])]
-    groups = [[str(group)] for group in dataset.groups.tolist()] if dataset.groups is not None else [[]] * len(dataset)
-    records = zip(dataset.ids, fields, dataset.split.tolist(), groups, strict=True)
-    write_table(folder / "labels.csv", [header, *([id, *held, SPLITS[part], *own] for id, held, part, own in records)])
+    column, groups = groups_told(dataset)
+    header = ["path", *known, "split", *column]
+    kept = dataset.original.records if dataset.original is not None else None
+    said = [texts_of(text) for text in kept] if kept is not None else [{}] * len(dataset)
+    named = dict.fromkeys(name for texts in said for name in texts)
+    others = [name for name in named if name == name.strip() and plain_name(name) not in ROLES and name not in header]
+    if not {"label", "labels"} & {ROLES.get(plain_name(name)) for name in known}:  # others would be numbers to learn
+        first = {name: next(texts[name] for texts in said if name in texts) for name in others}
+        others = [name for name in others if _number(first[name]) is None]
+    records = zip(dataset.ids, fields, dataset.split.tolist(), groups, said, strict=True)
+    rows = (
+        [id, *held, SPLITS[part], *own, *(texts.get(name, "") for name in others)]
+        for id, held, part, own, texts in records
+    )
+    write_table(folder / "labels.csv", [[*header, *others], *rows])
 
 
 def place(split: str, id: str) -> str:
@@ -176,7 +196,10 @@ def amend(path: Path, dataset: Dataset, changes: Mapping[int, int]) -> Iterator[
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One record as its table states it; ``known`` holds one label, any number of them, or the texts of the numbers."""
+    """One record as its table states it; ``known`` holds one label, any number of them, or the texts of the numbers.
+
+    ``more`` is a JSON object of what its other columns say, or empty.
+    """
 
     path: str
     known: tuple[str, ...]
@@ -184,6 +207,7 @@ class _Row:
     group: str
     table: str
     line: int
+    more: str
 
     @property
     def place(self) -> str:
@@ -228,19 +252,23 @@ class _Table:
         return (line[column] for _, line in self.lines if line[column].strip())
 
 
-def _read_rows(paths: Sequence[tuple[Path, int | None]], notes: list[str]) -> tuple[str, tuple[str, ...], list[_Row]]:
-    """Return what the tables know of a picture (label, labels or numbers), the names of the numbers, and the rows."""
+def _read_rows(
+    paths: Sequence[tuple[Path, int | None]], notes: list[str]
+) -> tuple[str, tuple[str, ...], str, list[_Row]]:
+    """Return what the tables know of a picture (label, labels or numbers), names of numbers and of groups, and rows."""
     tables = [_table(path, split, notes) for path, split in paths]
     kind, names = _kind(tables)
+    rows = list[_Row]()
     for table in tables:
         used = {*names, *(table.header[i] for role, i in table.at.items() if role not in {"label", "labels"})}
         used |= {table.header[table.at[table.role]]} if table.role in table.at else set()
-        if left := [shown(name) for name in table.header if name not in used]:
-            notes.append(f"columns of {shown(table.path.name)} that are not used: {', '.join(left[:8])}")
-    rows = [row for table in tables for row in _rows(table, kind, names)]
+        if left := [name for name in table.header if name not in used]:
+            notes.append(f"columns of {shown(table.path.name)} that are not used: {', '.join(map(shown, left[:8]))}")
+        rows += _rows(table, kind, names, left)
     if not rows:
         raise DataError("DATA-140", f"{shown(paths[0][0])}: there is no row below the header")
-    return kind, names, rows
+    group = next((table.header[table.at["group"]] for table in tables if "group" in table.at), "group")
+    return kind, names, group, rows
 
 
 def _table(path: Path, split: int | None, notes: list[str]) -> _Table:
@@ -295,11 +323,12 @@ def _no_column(table: _Table, role: str) -> DataError:
     )  # fmt: skip
 
 
-def _rows(table: _Table, kind: str, names: Sequence[str]) -> Iterator[_Row]:
-    """Yield each line as a record, or raise with its row and column."""
+def _rows(table: _Table, kind: str, names: Sequence[str], left: Sequence[str]) -> Iterator[_Row]:
+    """Yield each line as a record, with what the columns that are ``left`` say, or raise with its row and column."""
     name, at = shown(table.path.name), table.at
     label = at.get("label", at.get("labels", -1))
     columns = [table.header.index(column) for column in names]
+    others = [(column, table.header.index(column)) for column in left]
     number = 0
 
     def fault(column: int, what: str, fix: str = "") -> DataError:
@@ -335,10 +364,12 @@ def _rows(table: _Table, kind: str, names: Sequence[str]) -> Iterator[_Row]:
         group = text(at["group"]) if "group" in at else ""
         if "group" in at and not group:
             raise fault(at["group"], "the group is empty", "name the group, or remove the column")
-        yield _Row(unguarded(line[at["path"]]), known, part, group, name, number)
+        said = {column: unguarded(line[i].strip()) for column, i in others if line[i].strip()}
+        more = json.dumps(said) if said else ""
+        yield _Row(unguarded(line[at["path"]]), known, part, group, name, number, more)
 
 
-def _without_repeats(rows: Sequence[_Row], notes: list[str]) -> list[_Row]:
+def _without_repeats(rows: Sequence[_Row], notes: list[str], remarks: list[Remark]) -> list[_Row]:
     first: dict[str, _Row] = {}
     for row in rows:
         other = first.setdefault(row.path, row)
@@ -347,6 +378,9 @@ def _without_repeats(rows: Sequence[_Row], notes: list[str]) -> list[_Row]:
                 "DATA-143", f"{row.place}: {shown(row.path)!r} is there already, with other values",
                 where=f"{other.place}: {_told(other)}; here: {_told(row)}", fix="keep one of the two rows",
             )  # fmt: skip
+        if other.more != row.more:
+            why = f"the row repeats row {other.line}, and says other things in columns that are not used"
+            remarks.append(Remark(row.table, "skipped", "DATA-145", why, f"row {row.line}", row.path))
     if len(first) < len(rows):
         notes.append(f"{len(rows) - len(first):,} rows repeat another one and were dropped")
     return list(first.values())
@@ -396,6 +430,15 @@ def _groups(rows: Sequence[_Row]) -> NDArray[np.int64] | None:
     return np.array([index.setdefault(row.group, len(index)) for row in rows], np.int64)
 
 
+def _original(rows: Sequence[_Row], group: str) -> Original | None:
+    """Return what the rows say beyond what training needs: names of groups, and columns that are not used."""
+    names = group_names_of([row.group for row in rows])
+    records = Strings([row.more for row in rows]) if any(row.more for row in rows) else None
+    if names is None and records is None:
+        return None
+    return Original(np.zeros((len(rows), 2), np.int64), records=records, group_names=names, group_column=group)
+
+
 def _fields(dataset: Dataset, kind: str) -> tuple[list[str], list[list[str]]]:
     """Return the columns of what is known of each picture, and their fields."""
     values = dataset.columns[kind]
@@ -407,7 +450,8 @@ def _fields(dataset: Dataset, kind: str) -> tuple[list[str], list[list[str]]]:
             ["" if np.isnan(v) else str(v) for v in row] for row in values.astype(np.float32)
         ]
     shows = [[name for name, held in zip(dataset.classes, row, strict=True) if held] for row in values.tolist()]
-    clear = any(len(names) > 1 for names in shows) and not any(map(_SEPARATORS.search, dataset.classes))
+    clear = any(len(names) != 1 for names in shows) and not any(map(_SEPARATORS.search, dataset.classes))
+    clear = clear and bool(values.any(0).all())  # a class that no picture shows would be lost
     if clear or len(dataset.classes) < 2 or any(plain_name(name) in ROLES for name in dataset.classes):
         return ["labels"], [[";".join(names)] for names in shows]
     return list(dataset.classes), [list(map(str, row)) for row in values.tolist()]
