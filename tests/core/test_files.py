@@ -1,5 +1,6 @@
 """Writes are interrupted for real: by SIGKILL at any call, by a full disk, by a folder of somebody else."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -236,6 +237,34 @@ def test_a_process_is_alive_until_it_ends():
     assert alive(os.getpid())
     assert alive(1)
     assert not alive(dead_process())
+
+
+@pytest.mark.parametrize(
+    "handle, last_error, known, code, wanted",
+    [(7, 0, 1, 259, True), (7, 0, 1, 0, False), (0, 5, 0, 0, True), (0, 87, 0, 0, False), (7, 0, 0, 0, True)],
+)
+def test_on_windows_a_process_is_asked_for_its_exit_code_and_sent_no_signal(
+    monkeypatch, handle, last_error, known, code, wanted
+):
+    closed = []
+
+    class Kernel:
+        """The three functions of kernel32 that are called, as its documentation describes them."""
+
+        def __init__(self, name, use_last_error):
+            self.OpenProcess = lambda access, inherit, process: handle
+            self.CloseHandle = lambda handle: closed.append(handle.value)
+
+        def GetExitCodeProcess(self, handle, place):
+            place._obj.value = code
+            return known
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(ctypes, "WinDLL", Kernel, raising=False)
+    monkeypatch.setattr(ctypes, "get_last_error", lambda: last_error, raising=False)
+    monkeypatch.setattr(os, "kill", None)
+    assert alive(4321) == wanted
+    assert closed == [handle] * bool(handle)
 
 
 def test_a_file_hashed_while_it_is_written_has_the_digest_of_the_file(tmp_path):

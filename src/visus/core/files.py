@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ _LIFE = os.urandom(4).hex()  # tells this process from an earlier one of the sam
 _UMASK = os.umask(0o077)  # a process can only ask for it by setting it, so it is asked once, before there are threads
 os.umask(_UMASK)
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ASK, _DENIED, _RUNNING = 0x1000, 5, 259  # of Windows: PROCESS_QUERY_LIMITED_INFORMATION, ERROR_..., STILL_ACTIVE
 _FLUSHES_ALL = hasattr(os, "sync")  # Windows flushes file by file
 
 
@@ -140,6 +142,8 @@ def sweep(folder: Path) -> int:
 
 def alive(process: int) -> bool:
     """Tell whether a process of this machine is running."""
+    if sys.platform == "win32":
+        return _alive_on_windows(process)
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -187,6 +191,21 @@ class Hashing:
         """Write and count."""
         self.hasher.update(data)
         return self.write_to(data)
+
+
+def _alive_on_windows(process: int) -> bool:
+    """Tell whether a process is running, where a signal of 0 is no question but CTRL+C."""
+    import ctypes
+
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined, unused-ignore]
+    kernel.OpenProcess.restype = ctypes.c_void_p  # a handle is as wide as a pointer
+    handle = kernel.OpenProcess(_ASK, False, process)
+    if not handle:  # no such process, or one of somebody else
+        return bool(ctypes.get_last_error() == _DENIED)  # type: ignore[attr-defined, unused-ignore]
+    code = ctypes.c_ulong()
+    known = kernel.GetExitCodeProcess(ctypes.c_void_p(handle), ctypes.byref(code))
+    kernel.CloseHandle(ctypes.c_void_p(handle))
+    return not known or code.value == _RUNNING
 
 
 def _numbered(value: Any) -> Any:
