@@ -122,7 +122,7 @@ def trace(polygon: NDArray[np.float64], size: tuple[int, int]) -> Counts:
     Its boundary is walked in fifths of a pixel; where it crosses the middle of a column, inside and outside change.
 
     Raises:
-        DataError: DATA-210, a boundary of more than twenty million pixels, or far outside any picture.
+        DataError: DATA-210, a boundary of more than two million pixels, or far outside any picture.
 
     Source:
         ``rleFrPoly`` of maskApi.c.
@@ -145,7 +145,7 @@ def trace(polygon: NDArray[np.float64], size: tuple[int, int]) -> Counts:
 
 _FINE = 5
 _FAR = 1e9
-_LONGEST = 1e8
+_LONGEST = 1e7  # steps of about 80 bytes
 _LETTERS = 7  # of one number: 35 bits, more than any picture has pixels
 _PORTION = 1 << 21
 
