@@ -293,9 +293,9 @@ def photos(tmp_path) -> Path:
 @pytest.mark.parametrize("place", ["photos", "photos/new", "photos/cat/new", "photos/../photos/x"])
 def test_nothing_is_written_into_the_data(photos, tmp_path, place):
     before = bytes_of(photos)
-    with pytest.raises(UsageError, match="into the data") as raised:
+    with pytest.raises(UsageError, match="lies in the data") as raised:
         fix(photos, {0: 1}, tmp_path / place)
-    assert raised.value.code == "USE-048" and bytes_of(photos) == before
+    assert raised.value.code == "RUN-010" and bytes_of(photos) == before
 
 
 def test_a_place_that_is_not_free_is_refused(photos, tmp_path):
@@ -303,7 +303,7 @@ def test_a_place_that_is_not_free_is_refused(photos, tmp_path):
     (tmp_path / "taken/file").write_text("mine")
     (tmp_path / "file").write_text("mine")
     for name in ("taken", "file"):
-        with pytest.raises(UsageError, match="something already"):
+        with pytest.raises(UsageError, match="is there already"):
             fix(photos, {0: 1}, tmp_path / name)
     assert (tmp_path / "taken/file").read_text() == "mine"
 

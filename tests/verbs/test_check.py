@@ -136,6 +136,21 @@ def test_the_page_is_not_written_into_the_data(photos):
         visus.check(photos, out=photos / "checked")
 
 
+def test_nothing_is_written_beside_a_table_into_the_folder_of_its_pictures(tmp_path):
+    folder = write_table(tmp_path / "photos", [(np.zeros((8, 8, 3), np.uint8), "cat")], ["label"])
+    before = everything(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        visus.check(folder / "labels.csv", out=folder)
+    assert caught.value.code == "RUN-010" and everything(tmp_path) == before
+
+
+def test_data_that_cannot_be_read_leaves_no_folder_behind(tmp_path):
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(DataError):
+        visus.check(tmp_path / "nothing", out=tmp_path / "new/page")
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_file_in_the_way_of_the_page_is_told(photos, tmp_path):
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(UsageError) as caught:

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visus.core.errors import DataError, IntegrityError, UsageError, quoted
+from visus.core.errors import DataError, IntegrityError, UsageError
 from visus.core.files import digest, new_folder, write_bytes, write_failed, write_json
 from visus.core.recipe import DataSettings
 from visus.data.dataset import Dataset, FileImages
 from visus.data.formats import FORMATS, Edit
-from visus.data.paths import inside, is_below, open_regular, read_regular, shown
+from visus.data.paths import check_free, check_outside, inside, is_below, open_regular, read_regular, shown
 
 LEDGER = ".visus-fixes"
 """The folder in a copy that tells what was changed in it."""
@@ -50,7 +50,7 @@ def amended(path: Path, dataset: Dataset, changes: Mapping[int, int], out: Path,
         Names of what was not copied: pipes, links to nothing or out of the data, folders that hold themselves.
 
     Raises:
-        UsageError: USE-048, the folder is not free, or lies in the data.
+        UsageError: USE-051 the folder is not free, RUN-010 it lies in the data.
         DataError: DATA-336 data that cannot be changed in this way, DATA-337 a format that cannot do it, DATA-340 a
             class would have no training picture left, or the copy could not be read, DATA-342 a part of the data lies
             outside its folder.
@@ -59,7 +59,8 @@ def amended(path: Path, dataset: Dataset, changes: Mapping[int, int], out: Path,
     """
     amend = check_amendable(path, dataset)
     base = path if path.is_dir() else path.parent
-    _check_free(out, base)
+    check_outside(out, base)
+    check_free(out)
     changes = {i: to for i, to in changes.items() if to < 0 or to != dataset.columns["label"][i]}
     _check_classes(dataset, changes)
     with new_folder(out) as folder:
@@ -257,19 +258,6 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(
             "DATA-010", f"{shown(folder)}: the folder cannot be read: {os.strerror(error.errno or 0).lower()}"
         ) from error
-
-
-def _check_free(out: Path, base: Path) -> None:
-    """Refuse a folder that is not free, or lies in the data."""
-    if out.resolve().is_relative_to(base.resolve()):
-        raise UsageError(
-            "USE-048", f"{shown(out)}: the copy would be written into the data", where=shown(base.resolve()),
-            done="nothing was written",
-            fix=f"--out {quoted(base.resolve().parent / (base.resolve().name + '-fixed'))}",
-        )  # fmt: skip
-    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError("USE-048", f"{shown(out)}: there is something already", done="nothing was written",
-                         fix="--out takes a folder that does not exist yet, or is empty")  # fmt: skip
 
 
 def _check_classes(dataset: Dataset, changes: Mapping[int, int]) -> None:

@@ -21,7 +21,7 @@ from visus.data.fetched import FetchedImages
 from visus.data.formats import FORMATS
 from visus.data.mask_door import IGNORE, read_map
 from visus.data.objects import Mark, Objects, Original
-from visus.data.paths import inside, open_regular, shown
+from visus.data.paths import check_free, inside, open_regular, shown
 from visus.data.run_lengths import area, box, compress, decode, decompress, encode
 
 NEAR = 1e-6
@@ -73,16 +73,6 @@ def convert(
                 done="nothing was written", fix="--lossy writes what it can hold",
             )  # fmt: skip
     return lost
-
-
-def check_free(out: Path) -> None:
-    """Refuse a place where something is.
-
-    Raises:
-        UsageError: USE-051.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError("USE-051", f"{shown(out)}: is there already", fix="--out takes a folder that is free")
 
 
 def differences(a: Dataset, b: Dataset) -> list[str]:

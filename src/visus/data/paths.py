@@ -1,4 +1,4 @@
-"""The door to the user's files: only regular ones are opened, and paths found in files stay below their folder."""
+"""The door to the user's files: only regular ones are opened, paths found in files stay below, and outputs outside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
-from visus.core.errors import DataError
+from visus.core.errors import DataError, UsageError, quoted
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ABSOLUTE = re.compile(r"[\\/]|[A-Za-z]:[\\/]|[A-Za-z][A-Za-z0-9+.-]+://")
@@ -86,6 +86,38 @@ def inside(root: Path, relative: str, *, where: str = "") -> Path:
             fix="write it relative to the data's folder, without '..'",
         )  # fmt: skip
     return path
+
+
+def check_outside(out: Path, data: Path) -> None:
+    """Refuse to write into the user's data, where it would be read as data the next time.
+
+    Args:
+        out: what is to be written.
+        data: a folder, in which nothing is written; a file, beside which nothing is; or what is no path at all.
+
+    Raises:
+        UsageError: RUN-010.
+    """
+    if not data.exists():
+        return
+    base, place = data.resolve() if data.is_dir() else data.resolve().parent, out.resolve()
+    if place == base or (data.is_dir() and place.is_relative_to(base)):
+        name = f"{base.name}-{place.name}" if place != base else f"{base.name}-out"
+        raise UsageError(
+            "RUN-010", f"{shown(out)}: this folder lies in the data, which it would become a part of",
+            where=f"the data is {shown(base)}", done="nothing was written", fix=f"--out {quoted(base.parent / name)}",
+        )  # fmt: skip
+
+
+def check_free(out: Path) -> None:
+    """Refuse a place where something is.
+
+    Raises:
+        UsageError: USE-051.
+    """
+    if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError("USE-051", f"{shown(out)}: is there already", done="nothing was written",
+                         fix="--out takes a folder that does not exist yet, or is empty")  # fmt: skip
 
 
 def fault_of(relative: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from visus.core.errors import BAD_DATA, MISSED, OK, DataError, UsageError
 from visus.core.figures import Table
 from visus.core.recipe import Choice, Recipe
-from visus.data.paths import shown
+from visus.data.paths import check_outside, shown
 from visus.verbs.runs import silent
 
 if TYPE_CHECKING:
@@ -131,7 +132,6 @@ def check(
     from visus.checks.broken import beyond_limit
     from visus.core.files import write_json
     from visus.verbs.fix import free_list, write_fixes
-    from visus.verbs.train import check_outside
 
     started, tell = time.perf_counter(), watch or silent
     choices = [Choice(key, value, "set") for key, value in set.items()] if isinstance(set, Mapping) else list(set or ())
@@ -140,8 +140,8 @@ def check(
         raise UsageError("USE-042", "augmented pictures are shown on the page", fix="--augment --out DIR")
     if folder is not None:
         check_outside(folder, Path(data))
-        folder = _made(folder)
-    subject, carved = examine(data, choices, labels=labels, download=download, tell=tell)
+    with _made(folder):
+        subject, carved = examine(data, choices, labels=labels, download=download, tell=tell)
     findings = sorted([*carved, *_findings(subject)], key=_order)
     dataset = subject.dataset
     doubted = next((finding for finding in findings if finding.code == DOUBTED), None)
@@ -263,14 +263,19 @@ def _files(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, int]:
     return {status: counts[status] for status in GRAVITY}
 
 
-def _made(folder: Path) -> Path:
-    """Return a folder that is there, made if need be.
+@contextmanager
+def _made(folder: Path | None) -> Iterator[None]:
+    """Make a folder, if need be and if one is wanted; where what follows fails, leave no trace of it.
 
     Raises:
         UsageError: it cannot be.
     """
     from visus.core.files import write_failed
 
+    if folder is None:
+        yield
+        return
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -278,7 +283,13 @@ def _made(folder: Path) -> Path:
                          fix="--out takes a folder: --out checked") from error  # fmt: skip
     except OSError as error:
         raise write_failed(error, folder) from error
-    return folder
+    try:
+        yield
+    except BaseException:
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+        raise
 
 
 def _write_page(result: Checked, subject: Subject, augment: bool) -> None:

@@ -56,8 +56,8 @@ def convert(
         ResourceError: the disk is full; nothing is left behind.
     """
     from visus.data.converting import convert as written
+    from visus.data.paths import check_outside
     from visus.data.reading import open_data
-    from visus.verbs.train import check_outside
 
     check_outside(Path(out), Path(data))
     dataset = open_data(data, DataSettings(format=format), download=download, carve=False)

@@ -239,7 +239,7 @@ def _asked(
             model that finds no objects.
         DataError: the numbers are not those of these files and classes.
     """
-    from visus.data.converting import check_free
+    from visus.data.paths import check_free
     from visus.verbs import found
 
     if to is None or out is None or (numbers is not None and to != "coco"):

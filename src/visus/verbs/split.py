@@ -63,8 +63,9 @@ class Split:
         parts = ", ".join(f"{n:,} {name} ({n / total:.1%})" for name, n in self.pictures.items())
         lines = [f"split     {parts}; seed {self.seed}", f"groups    {self.by}"]
         if self.twins or self.near:
-            twice = f"{self.twins:,} pictures are there more than once, {self.near:,} pairs are nearly the same"
-            lines.append(f"twice     {twice}: each is in one part with its like")
+            twins = f"{self.twins:,} {'picture is' if self.twins == 1 else 'pictures are'} there more than once"
+            near = f"{self.near:,} {'pair is' if self.near == 1 else 'pairs are'} nearly the same"
+            lines.append(f"twice     {twins}, {near}: each is in one part with its like")
         made = "hard links to yours: they take no room, but an edit of one is an edit of both; --copy makes copies"
         lines.append(f"pictures  {made if self.linked else 'copies'}")
         return "\n".join([*lines, f"next      visus train {quoted(self.out)}"])
@@ -120,8 +121,8 @@ def split(
     from visus.data.converting import convert
     from visus.data.looking import look
     from visus.data.near import near_pairs, twins_of
+    from visus.data.paths import check_outside
     from visus.data.reading import open_data
-    from visus.verbs.train import check_outside
 
     tell, out = watch or silent, Path(out)
     if not (0 <= validation < 1 and 0 <= test < 1 and 0 < validation + test < 1):

@@ -71,6 +71,7 @@ def train(
         LockedError: another run holds the folder.
         BadDataLimit, ResourceError, DivergedError, Interrupted: the run stopped, with what it had reached kept.
     """
+    from visus.data.paths import check_outside
     from visus.data.stamps import contents, stamps
     from visus.engine.device import opened
     from visus.verbs.choosing import check_wishes
@@ -247,20 +248,6 @@ def _check_empty(folder: Path) -> None:
             "RUN-003", f"{folder}: there is a run in this folder already",
             fix=f"visus resume {quoted(folder)} goes on with it; --out takes another folder",
         )  # fmt: skip
-
-
-def check_outside(folder: Path, data: Path) -> None:
-    """Refuse to write into the user's data, where the run would be read as pictures the next time."""
-    if data.is_dir() and folder.resolve().is_relative_to(data.resolve()):
-        raise UsageError(
-            "RUN-010", f"{folder}: this folder lies in the data, which it would become a part of",
-            where=f"the data is {data.resolve()}", fix=f"--out {quoted(_beside(data, folder))}",
-        )  # fmt: skip
-
-
-def _beside(data: Path, folder: Path) -> Path:
-    """Return a place beside the data for what was to lie in it."""
-    return data.resolve().parent / f"{data.resolve().name}-{folder.resolve().name}"
 
 
 @contextmanager
