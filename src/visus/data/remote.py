@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from visus.core.errors import DataError
+from visus.core.files import write_failed
 from visus.data.dataset import Dataset, FileImages, Strings
 from visus.data.fetched import FetchedImages, fetch, system
 from visus.data.formats import shards
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 LARGEST_TABLE = 1 << 30
 """Bytes of a file that is no picture beyond which it is not copied."""
 
+MOST_TABLES = 4 << 30
+"""Bytes of all files that are copied, beyond which none is."""
+
 
 def open_address(address: str, settings: DataSettings, read: Callable[[Path, DataSettings], Dataset]) -> Dataset:
     """Return the data set behind an address: a folder in any format of class labels or boxes, or tar shards.
@@ -35,7 +39,8 @@ def open_address(address: str, settings: DataSettings, read: Callable[[Path, Dat
 
     Raises:
         DataError: DATA-361 it cannot be listed or fetched, DATA-362 nothing lies there, DATA-363 its pictures must be
-            looked into while it is opened, DATA-110 a name that leads out; the formats' own.
+            looked into while it is opened, DATA-364 there is too much besides, DATA-110 a name that leads out; the
+            formats' own.
         UsageError: DATA-360 nothing here reads such addresses.
     """
     name = shown(address.rstrip("/").rpartition("/")[2])
@@ -89,14 +94,27 @@ def _listed(address: str) -> Mapping[str, int]:
 
 
 def _copy_tables(address: str, there: Mapping[str, int], shadow: Path) -> None:
-    """Make a folder with every name that is there: pictures are empty, whatever else there is has its content."""
-    for relative, size in there.items():
+    """Make a folder with every name that is there: pictures are empty, whatever else there is has its content.
+
+    Raises:
+        DataError: DATA-361 a file cannot be fetched, DATA-364 together they are too large.
+        ResourceError: the disk is full.
+    """
+    tables = {name: size for name, size in there.items() if size <= LARGEST_TABLE and not is_named_picture(name)}
+    if (total := sum(tables.values())) > MOST_TABLES:
+        raise DataError(
+            "DATA-364", f"{shown(address)}: its {len(tables):,} files that are no pictures are too large to be copied",
+            where=f"{total:,} bytes, of at most {MOST_TABLES:,}", done="nothing was copied",
+            fix="name the folder of the data alone, or copy it to this machine",
+        )  # fmt: skip
+    for relative in there:
         path = shadow / relative
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if is_named_picture(relative) or size > LARGEST_TABLE:
-            path.touch()
-        else:
-            path.write_bytes(fetch(f"{address.rstrip('/')}/{relative}", 0, size))
+        data = fetch(f"{address.rstrip('/')}/{relative}", 0, tables[relative]) if relative in tables else b""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        except OSError as error:
+            raise write_failed(error, path, len(data)) from error
 
 
 def _images(dataset: Dataset, address: str, there: Mapping[str, int], shadow: Path) -> FetchedImages:
