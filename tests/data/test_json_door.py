@@ -79,6 +79,7 @@ def test_a_list_comes_element_by_element(path: Path):
         ('{"a": 1, "a": 2}', "DATA-201", "'a' is there twice", "line 1"),
         ('{"images": [{"b": 1, "b": 2}]}', "DATA-201", "images[0]: the key 'b' is there twice", ""),
         ('{"images": [1, NaN]}', "DATA-202", "images[1]: NaN is no number", ""),
+        ('{"images": [{"name": "Infinity", "width": NaN}]}', "DATA-202", "images[0].width: NaN is no number", ""),
         ('{"a": -Infinity}', "DATA-202", "-Infinity is no number", ""),
         ("[1]", "DATA-203", "it holds a list", ""),
         ("null", "DATA-203", "it holds null", ""),

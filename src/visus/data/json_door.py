@@ -191,9 +191,18 @@ def _endless_key(text: str, at: int) -> str:
     try:
         held, _ = json.JSONDecoder().raw_decode(text, at)
         inner = held.items() if isinstance(held, dict) else ()
-        return next((f".{shown(key)}" for key, part in inner if re.search("NaN|Infinity", json.dumps(part))), "")
+        return next((f".{shown(key)}" for key, part in inner if _is_endless(part)), "")
     except (ValueError, RecursionError):
         return ""
+
+
+def _is_endless(part: Any) -> bool:
+    """Tell whether NaN or Infinity is among the numbers of a value."""
+    try:
+        json.dumps(part, allow_nan=False)
+    except ValueError:
+        return True
+    return False
 
 
 def _text(path: Path) -> str:
