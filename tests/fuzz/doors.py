@@ -410,14 +410,14 @@ def _child(target: str, folder: Path, numbers: range, seed: int, say: Connection
 def _judged(target: str, root: Path, files: Sequence[str], changed: str) -> str:
     """Return ``accepted`` or ``refused``, or what is wrong with how a case was answered."""
     _forget_peak()
-    began = time.process_time()
+    before, began = _peak(), time.process_time()  # what this process inherited is not the file's
     try:
         said = answer(target, root, files, changed)
     except Exception:
         return traceback.format_exc()
     if (took := time.process_time() - began) > SECONDS:
         return f"it took {took:.1f} seconds"
-    if (held := _peak()) > BYTES:
+    if (held := _peak() - before) > BYTES:
         return f"it took {held / (1 << 20):,.0f} MiB"
     return said
 
