@@ -186,14 +186,3 @@ def test_fashion_mnist_is_read_to_the_bit_as_torchvision_reads_it(real_data: Pat
         theirs, at = FashionMNIST(str(tmp_path), train=train), ours.indices(split)
         np.testing.assert_array_equal(ours.images.array[at], theirs.data.numpy())
         np.testing.assert_array_equal(ours.columns["label"][at], theirs.targets.numpy())
-
-
-def test_a_packed_file_that_announces_more_than_fits_into_memory_is_refused_before_it_is_unpacked(
-    tmp_path, monkeypatch
-):
-    path = tmp_path / "train-images-idx3-ubyte.gz"
-    path.write_bytes(gzip.compress(bytes([0, 0, 8, 1]) + (5000).to_bytes(4, "big") + bytes(5000)))
-    monkeypatch.setattr("visus.data.cache.free_memory", lambda: 4999)
-    with pytest.raises(DataError, match="more than fit into memory") as raised:
-        read_idx(path)
-    assert raised.value.code == "DATA-151"

@@ -131,8 +131,7 @@ def _idx_bytes(array: NDArray[np.generic], like: Path) -> bytes:
 def read_idx(path: Path) -> NDArray[np.generic]:
     """Return the array in one IDX file, packed or not.
 
-    The header is believed only as far as the file's length and the free memory bear it out, before anything is
-    allocated.
+    The header is believed only as far as the file's length bears it out, before anything is allocated.
 
     Source:
         LeCun, Cortes and Burges, The MNIST database, "The IDX file format".
@@ -171,13 +170,6 @@ def _array(path: Path, file: IO[bytes] | gzip.GzipFile, most: int) -> NDArray[np
         raise DataError(
             "DATA-151", f"{shown(path)}: its header announces {shape_text} values, more than it can hold",
             where=f"{announced:,} bytes", fix="download it again",
-        )  # fmt: skip
-    from visus.data.cache import free_memory  # it loads PyTorch, which a listing of formats need not
-
-    if announced > (free := free_memory()):
-        raise DataError(
-            "DATA-151", f"{shown(path)}: its header announces {shape_text} values, more than fit into memory",
-            where=f"{announced:,} bytes, {free:,} are free", fix="download it again, or read it on a larger machine",
         )  # fmt: skip
     array = np.empty(shape, dtype)
     view = array.reshape(-1).view(np.uint8).data
