@@ -1,10 +1,9 @@
 """Complete IoU loss: overlap, distance of the centres and proportions of a box together."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from visus.core.boxes import overlaps
+from visus.losses._apart import apart
 
 
 def ciou(predictions: Float[Tensor, "N 4"], boxes: Float[Tensor, "N 4"]) -> Float[Tensor, "N"]:
@@ -22,10 +21,7 @@ def ciou(predictions: Float[Tensor, "N 4"], boxes: Float[Tensor, "N 4"]) -> Floa
     Source:
         Zheng et al., Distance-IoU loss: faster and better learning for bounding box regression, AAAI 2020, equation 10.
     """
-    predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
-    known = ~boxes.isnan().any(1)
-    truth = boxes.to(predictions.dtype).where(known[:, None], 0)
-    return (1 - overlaps(predictions, truth, "ciou")) * known
+    return apart(predictions, boxes, "ciou")
 
 
 LOSS = ciou

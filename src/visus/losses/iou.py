@@ -1,10 +1,9 @@
 """IoU loss: the share of the joint area of a predicted box and the true one that they do not share."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from visus.core.boxes import overlaps
+from visus.losses._apart import apart
 
 
 def iou(predictions: Float[Tensor, "N 4"], boxes: Float[Tensor, "N 4"]) -> Float[Tensor, "N"]:
@@ -22,10 +21,7 @@ def iou(predictions: Float[Tensor, "N 4"], boxes: Float[Tensor, "N 4"]) -> Float
     Source:
         Rezatofighi et al., Generalized intersection over union, CVPR 2019, algorithm 2.
     """
-    predictions = predictions.to(torch.promote_types(predictions.dtype, torch.float32))
-    known = ~boxes.isnan().any(1)
-    truth = boxes.to(predictions.dtype).where(known[:, None], 0)
-    return (1 - overlaps(predictions, truth, "iou")) * known
+    return apart(predictions, boxes, "iou")
 
 
 LOSS = iou
