@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from visus.core.boxes import overlaps
+
 
 @dataclass(frozen=True)
 class Objects:
@@ -84,7 +86,7 @@ def task_aligned(
     if not n:
         none = objects.labels.new_zeros(0)
         return Assigned(none, none, none, scores.new_zeros(0))
-    overlap = _overlaps(boxes[objects.pictures], objects.boxes)  # (N, A)
+    overlap = overlaps(boxes[objects.pictures], objects.boxes[:, None])  # (N, A)
     said = scores[objects.pictures, :, objects.labels]
     within = _within(points, objects.boxes)
     fit = torch.where(within, said**alpha * overlap**beta, -1.0)
@@ -100,9 +102,9 @@ def task_aligned(
     mine = first[key] == rows
     rows, columns = rows[mine], columns[mine]
 
-    fits, overlaps = fit[rows, columns], overlap[rows, columns]
+    fits, lying = fit[rows, columns], overlap[rows, columns]
     top_fit = fits.new_zeros(n).scatter_reduce(0, rows, fits, "amax")
-    top_overlap = fits.new_zeros(n).scatter_reduce(0, rows, overlaps, "amax")
+    top_overlap = fits.new_zeros(n).scatter_reduce(0, rows, lying, "amax")
     quality = fits / top_fit[rows].clamp(min=1e-30) * top_overlap[rows]
     return Assigned(objects.pictures[rows], columns, rows, quality)
 
@@ -116,13 +118,3 @@ def _within(points: Float[Tensor, "A 2"], boxes: Float[Tensor, "N 4"]) -> Bool[T
         middles = (boxes[lonely, :2] + boxes[lonely, 2:]) / 2
         inside[lonely.nonzero()[:, 0], torch.cdist(middles, points).argmin(1)] = True
     return inside
-
-
-def _overlaps(said: Float[Tensor, "N A 4"], boxes: Float[Tensor, "N 4"]) -> Float[Tensor, "N A"]:
-    """Return the IoU of each object with every box that its picture's places say."""
-    high = torch.minimum(said[..., 2:], boxes[:, None, 2:])
-    low = torch.maximum(said[..., :2], boxes[:, None, :2])
-    common = (high - low).clamp(min=0).prod(2)
-    areas = (said[..., 2:] - said[..., :2]).clamp(min=0).prod(2)
-    own = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None]
-    return common / (areas + own - common).clamp(min=1e-9)
