@@ -122,6 +122,20 @@ def clip(boxes: Float[Tensor, "*N 4"], size: tuple[int, int]) -> Float[Tensor, "
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], -1)
 
 
+def moved(boxes: Float[Tensor, "N 4"], matrices: Float[Tensor, "*N 3 3"]) -> Float[Tensor, "N 4"]:
+    """Return the rectangle around the moved corners of each box.
+
+    Args:
+        boxes: xyxy.
+        matrices: from the pixels of the boxes to others: one for all, or one for each.
+    """
+    x0, y0, x1, y1 = boxes.unbind(1)
+    corners = torch.stack([torch.stack([x, y, torch.ones_like(x)], 1) for x in (x0, x1) for y in (y0, y1)], 1)
+    lifted = corners @ matrices.transpose(-1, -2)
+    flat = lifted[..., :2] / lifted[..., 2:]
+    return torch.cat([flat.amin(1), flat.amax(1)], 1)
+
+
 def _type(boxes: Tensor) -> torch.dtype:
     """Return the type to compute in: at least float32."""
     return torch.promote_types(boxes.dtype, torch.float32)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from visus.core.boxes import moved
 from visus.core.figures import Figure, Matrix, Table
 from visus.core.task import Batch, Raw
 from visus.metrics import voc
@@ -101,7 +102,11 @@ class Detection(RowMetric["JudgedDetections"]):
             if stated is not None:
                 self.remember(
                     int(batch.indices[i]),
-                    found=(_home(boxes.detach(), batch.frames[i]), scores.detach(), labels),
+                    found=(
+                        moved(boxes.detach().double().cpu(), batch.frames[i].double().cpu()),
+                        scores.detach(),
+                        labels,
+                    ),
                     truth=(stated.boxes, stated.labels, stated.crowd, stated.area),
                 )
 
@@ -414,11 +419,3 @@ class JudgedDetections:
         free = ~self.truth.crowd
         free[matches.object[:, 0, 0][right[matches.near]]] = False
         return right, matches.counted(0, 0) & sure & ~right, free
-
-
-def _home(boxes: Tensor, frame: Tensor) -> Tensor:
-    """Return boxes in original pixels, as float64: the rectangle around their moved corners."""
-    frame = frame.double().cpu()
-    corners = boxes.double().cpu().reshape(-1, 2, 2)
-    moved = corners @ frame[:2, :2].T + frame[:2, 2]
-    return torch.cat([moved.amin(1), moved.amax(1)], 1)

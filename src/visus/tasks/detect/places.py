@@ -18,6 +18,7 @@ from visus.core.task import Batch, Term
 from visus.losses import settled
 from visus.models.detectors.anchor_free import places
 from visus.tasks.detect.assignment import Objects, task_aligned
+from visus.tasks.detect.terms import precise
 
 UNIT = "object"
 IGNORED = -2
@@ -48,7 +49,7 @@ class Places:
         weight; all other scores learn zero, but for those in regions in which nothing is counted.
         """
         (images,) = batch.inputs
-        logits, sides = (_at_least_float32(said) for said in model(images))
+        logits, sides = (precise(said) for said in model(images))
         points, strides = _places(tuple(images.shape[2:]), images.device)
         boxes = boxes_of(sides, points, strides)
         objects = Objects.of(batch.targets["boxes"], batch.targets["labels"])
@@ -69,7 +70,7 @@ class Places:
 
     def answer(self, model: nn.Module, images: Float[Tensor, "B C H W"]) -> tuple[Tensor, Tensor]:
         """Return boxes (B, A, 4) in pixels, and the score of each class there (B, A, K)."""
-        logits, sides = (_at_least_float32(said) for said in model(images))
+        logits, sides = (precise(said) for said in model(images))
         points, strides = _places(tuple(images.shape[2:]), images.device)
         return boxes_of(sides, points, strides), logits.sigmoid()
 
@@ -89,10 +90,6 @@ def boxes_of(
     """Return the boxes that the answer means, xyxy in pixels."""
     reach = F.softplus(sides) * strides[:, None]
     return torch.cat([points - reach[..., :2], points + reach[..., 2:]], -1)
-
-
-def _at_least_float32(said: Tensor) -> Tensor:
-    return said.to(torch.promote_types(said.dtype, torch.float32))
 
 
 @lru_cache(maxsize=16)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visus.core.annotations import Annotation, Boxes, Stated
+from visus.core.boxes import clip, moved
 from visus.core.errors import UsageError
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
@@ -68,8 +69,7 @@ class Objects:
 
     def home(self, frame: Tensor) -> Objects:
         """Return the objects in original pixels."""
-        at = torch.arange(len(self.labels))
-        return replace(self, boxes=_moved(self.boxes.double(), frame.double().cpu(), at))
+        return replace(self, boxes=moved(self.boxes.double(), frame.double().cpu()))
 
     def json(self) -> dict[str, Any]:
         """Return boxes, labels and scores."""
@@ -248,20 +248,8 @@ def _limits(batch: Batch, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 
     sizes = batch.originals.double()
     corners = torch.cat([torch.zeros_like(sizes), sizes.flip(1)], 1)
     inward = torch.linalg.inv(batch.frames.double().cpu())
-    moved = _moved(corners, inward, torch.arange(len(batch))).float()
-    low, high = whole[:, :2], whole[:, 2:]
-    cut = torch.cat([moved[:, :2].maximum(low).minimum(high), moved[:, 2:].maximum(low).minimum(high)], 1)
+    cut = clip(moved(corners, inward).float(), (height, width))
     return torch.where((sizes > 0).all(1, keepdim=True), cut, whole).to(images.device)
-
-
-def _moved(boxes: Tensor, matrices: Tensor, at: Tensor) -> Tensor:
-    """Return the tight boxes of xyxy boxes moved by (3, 3) matrices: the one for all, or one for each."""
-    matrix = matrices if matrices.dim() == 2 else matrices[at]
-    x0, y0, x1, y1 = boxes.unbind(1)
-    corners = torch.stack([torch.stack([x, y, torch.ones_like(x)], 1) for x in (x0, x1) for y in (y0, y1)], 1)
-    lifted = corners @ matrix.transpose(-1, -2)
-    flat = lifted[..., :2] / lifted[..., 2:]
-    return torch.cat([flat.amin(1), flat.amax(1)], 1)
 
 
 TASK = Detect
