@@ -47,6 +47,9 @@ HANGS = 30.0
 EACH = 400
 """Cases that one child is given."""
 
+Door = Callable[[str, Path, Sequence[str], str], str]
+"""Reads what lies in a folder, as ``answer`` does."""
+
 PICTURES = "pictures"
 TARGETS = (PICTURES, *(name for name in EXAMPLES if name not in {"digits", "torchvision", "folder", "clips"}))
 """The door for images, and every format that has more to read than names."""
@@ -331,7 +334,15 @@ class Tally:
         return f"{sum(self.answers.values()):,} cases: {told}; {len(self.findings)} findings"
 
 
-def fuzz(targets: Sequence[str], seconds: float, seed: int, keep: Path, tell: Callable[[str], None] = print) -> Tally:
+def fuzz(
+    targets: Sequence[str],
+    seconds: float,
+    seed: int,
+    keep: Path,
+    tell: Callable[[str], None] = print,
+    door: Door | None = None,
+    each: int = EACH,
+) -> Tally:
     """Feed damaged files to doors for some seconds; return what became of them.
 
     Case ``n`` of a target is the same for the same seed, on any machine.
@@ -342,12 +353,14 @@ def fuzz(targets: Sequence[str], seconds: float, seed: int, keep: Path, tell: Ca
         seed: of all that is random.
         keep: folder in which findings are kept, made when there is one.
         tell: given a line a minute.
+        door: read through, in place of ``answer``; a function that a fresh process can import.
+        each: cases that one child is given.
     """
     tally, began, told = Tally(), time.monotonic(), 0
     first = dict.fromkeys(targets, 0)
     while (now := time.monotonic() - began) < seconds:
         for target in targets:
-            first[target] += run(target, range(first[target], first[target] + EACH), seed, keep, tally)
+            first[target] += run(target, range(first[target], first[target] + each), seed, keep, tally, door)
             if int((time.monotonic() - began) // 60) > told:
                 told = int((time.monotonic() - began) // 60)
                 tell(f"minute {told}: {tally}")
@@ -357,19 +370,31 @@ def fuzz(targets: Sequence[str], seconds: float, seed: int, keep: Path, tell: Ca
     return tally
 
 
-def run(target: str, numbers: range, seed: int, keep: Path, tally: Tally) -> int:
+def run(
+    target: str,
+    numbers: range,
+    seed: int,
+    keep: Path,
+    tally: Tally,
+    door: Door | None = None,
+    *,
+    seconds: float = SECONDS,
+    hangs: float = HANGS,
+) -> int:
     """Run some cases of one target in a child; return how many were begun: fewer where the child did not live on."""
+    context = multiprocessing.get_context("forkserver")  # what this process has in memory would count as the files'
+    context.set_forkserver_preload(["tests.data.examples", "visus.data.decode", "visus.data.formats"])
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        ours, theirs = multiprocessing.Pipe()
-        child = multiprocessing.get_context("fork").Process(
-            target=_child, args=(target, Path(folder), numbers, seed, theirs)
+        ours, theirs = context.Pipe()
+        child = context.Process(
+            target=_child, args=(target, Path(folder), numbers, seed, theirs, door or answer, seconds)
         )
         child.start()
         theirs.close()
         begun = 0
         while begun < len(numbers):
             try:
-                why = str(ours.recv()) if ours.poll(HANGS) else f"no answer after {HANGS:.0f} seconds"
+                why = str(ours.recv()) if ours.poll(hangs) else f"no answer after {hangs:.0f} seconds"
             except EOFError:
                 child.join()
                 why = f"the process died: {_ended(child.exitcode)}"
@@ -391,7 +416,7 @@ def _ended(code: int | None) -> str:
     return signal.Signals(-code).name if code is not None and code < 0 else f"exit {code}"
 
 
-def _child(target: str, folder: Path, numbers: range, seed: int, say: Connection) -> None:
+def _child(target: str, folder: Path, numbers: range, seed: int, say: Connection, door: Door, seconds: float) -> None:
     """Damage and read one case after another in ``folder/case``, and say after each what became of it."""
     root = folder / "case"
     root.mkdir()
@@ -403,19 +428,19 @@ def _child(target: str, folder: Path, numbers: range, seed: int, say: Connection
         changed = files[int(random.integers(len(files)))]
         (root / changed).write_bytes(damaged(whole[changed], list(whole.values()), random))
         (folder / "changed").write_text(changed)
-        say.send(_judged(target, root, files, changed))
+        say.send(_judged(door, target, root, files, changed, seconds))
         (root / changed).write_bytes(whole[changed])
 
 
-def _judged(target: str, root: Path, files: Sequence[str], changed: str) -> str:
+def _judged(door: Door, target: str, root: Path, files: Sequence[str], changed: str, seconds: float) -> str:
     """Return ``accepted`` or ``refused``, or what is wrong with how a case was answered."""
     _forget_peak()
-    before, began = _peak(), time.process_time()  # what this process inherited is not the file's
+    before, began = _peak(), time.process_time()
     try:
-        said = answer(target, root, files, changed)
+        said = door(target, root, files, changed)
     except Exception:
         return traceback.format_exc()
-    if (took := time.process_time() - began) > SECONDS:
+    if (took := time.process_time() - began) > seconds:
         return f"it took {took:.1f} seconds"
     if (held := _peak() - before) > BYTES:
         return f"it took {held / (1 << 20):,.0f} MiB"

@@ -61,22 +61,17 @@ def fail(*_: object) -> str:
     [(crash, "SIGABRT"), (hang, "no answer"), (work, "seconds"), (fill, "MiB"), (exhaust, "MemoryError"),
      (fail, "a word")],
 )  # fmt: skip
-def test_whatever_ends_in_no_answer_is_kept_with_its_reason(door, why, tmp_path, monkeypatch):
-    monkeypatch.setattr(doors, "HANGS", 0.5 if door is hang else 30)
-    monkeypatch.setattr(doors, "SECONDS", 0.5 if door is work else 2.0)
-    monkeypatch.setattr(doors, "answer", door)
+def test_whatever_ends_in_no_answer_is_kept_with_its_reason(door, why, tmp_path):
     tally = doors.Tally()
-    doors.run("csv", range(7, 8), 0, tmp_path, tally)
+    hangs, seconds = (5.0 if door is hang else 60.0), (0.5 if door is work else 60.0)
+    doors.run("csv", range(7, 8), 0, tmp_path, tally, door, seconds=seconds, hangs=hangs)
     assert tally.findings == [tmp_path / "csv-0-7"] and tally.answers == {"found": 1}
     assert why in (tmp_path / "csv-0-7/finding.json").read_text() and (tmp_path / "csv-0-7/case/labels.csv").is_file()
 
 
-def test_a_finding_can_be_read_again_and_fuzzing_ends_when_it_should(tmp_path, monkeypatch):
+def test_a_finding_can_be_read_again_and_fuzzing_ends_when_it_should(tmp_path):
     told: list[str] = []
-    with monkeypatch.context() as patched:
-        patched.setattr(doors, "answer", fail)
-        patched.setattr(doors, "EACH", 2)
-        tally = doors.fuzz(["idx"], 1, 0, tmp_path, told.append)
+    tally = doors.fuzz(["idx"], 1, 0, tmp_path, told.append, fail, 2)
     assert told[-1].startswith("done in 0.0 minutes: ") and len(tally.findings) == tally.answers.total() > 1
     assert doors.replay(tally.findings[0]) in {"accepted", "refused"}
 
