@@ -86,27 +86,27 @@ def task_aligned(
     if not n:
         none = objects.labels.new_zeros(0)
         return Assigned(none, none, none, scores.new_zeros(0))
-    overlap = overlaps(boxes[objects.pictures], objects.boxes[:, None])  # (N, A)
-    said = scores[objects.pictures, :, objects.labels]
-    within = _within(points, objects.boxes)
-    fit = torch.where(within, said**alpha * overlap**beta, -1.0)
-    best, at = fit.topk(min(most, a), dim=1)
-    taken = torch.zeros_like(within).scatter_(1, at, best >= 0)
+    # pairs of an object and a place within it: few of all, and each costs memory
+    rows, places = _within(points, objects.boxes).nonzero(as_tuple=True)
+    pictures = objects.pictures[rows]
+    lying = overlaps(boxes[pictures, places], objects.boxes[rows])
+    fit = scores[pictures, places, objects.labels[rows]] ** alpha * lying**beta
+    best = fit.argsort(descending=True, stable=True)
+    best = best[rows[best].argsort(stable=True)]
+    best = best[torch.arange(len(rows), device=rows.device) - torch.searchsorted(rows, rows) < most]
+    rows, places, lying, fit = rows[best], places[best], lying[best], fit[best]
 
     # of several objects that want a place, the one that the place's box overlaps most
-    rows, columns = taken.nonzero(as_tuple=True)
-    key = objects.pictures[rows] * a + columns
-    highest = overlap.new_full((len(scores) * a,), -1.0).scatter_reduce(0, key, overlap[rows, columns], "amax")
-    wins = overlap[rows, columns] >= highest[key]
+    key = objects.pictures[rows] * a + places
+    highest = lying.new_full((len(scores) * a,), -1.0).scatter_reduce(0, key, lying, "amax")
+    wins = lying >= highest[key]
     first = torch.full((len(scores) * a,), n, device=key.device).scatter_reduce(0, key[wins], rows[wins], "amin")
     mine = first[key] == rows
-    rows, columns = rows[mine], columns[mine]
-
-    fits, lying = fit[rows, columns], overlap[rows, columns]
-    top_fit = fits.new_zeros(n).scatter_reduce(0, rows, fits, "amax")
-    top_overlap = fits.new_zeros(n).scatter_reduce(0, rows, lying, "amax")
-    quality = fits / top_fit[rows].clamp(min=1e-30) * top_overlap[rows]
-    return Assigned(objects.pictures[rows], columns, rows, quality)
+    rows, places, lying, fit = rows[mine], places[mine], lying[mine], fit[mine]
+    top_fit = fit.new_zeros(n).scatter_reduce(0, rows, fit, "amax")
+    top_overlap = fit.new_zeros(n).scatter_reduce(0, rows, lying, "amax")
+    quality = fit / top_fit[rows].clamp(min=1e-30) * top_overlap[rows]
+    return Assigned(objects.pictures[rows], places, rows, quality)
 
 
 def _within(points: Float[Tensor, "A 2"], boxes: Float[Tensor, "N 4"]) -> Bool[Tensor, "N A"]:
