@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from visus.core.errors import UsageError
 from visus.core.recipe import DetectSettings, Facts, LossSettings, ModelSettings, Recipe
 from visus.models.building import build
 from visus.models.detectors import DETECTORS
+from visus.models.detectors.anchor_free import places
 from visus.models.freezing import frozen, layers
 from visus.models.heads import below, head_prefixes
 from visus.models.origins import detector
@@ -37,6 +39,25 @@ def test_the_answer_has_a_row_a_picture_in_training_as_in_judging(name: str, siz
     trained, judged = model.train()(images), model.eval()(images)
     assert [part.shape for part in trained] == [part.shape for part in judged]
     assert all(len(part) == 2 for part in judged)
+
+
+@pytest.mark.parametrize("name", STANDING)
+@pytest.mark.parametrize("backbone", ["csp", "convnextv2_atto"])
+def test_places_lie_where_they_would_in_a_picture_that_the_strides_divide(name: str, backbone: str) -> None:
+    images = torch.rand(1, 3, 100, 130)
+    whole = F.pad(images, (0, 160 - 130, 0, 128 - 100))
+    model = network(f"{name}:{backbone}", (100, 130)).eval()
+    if name == "faster_rcnn":
+        said, expected = (model.propose(each, model.maps(each))[:3] for each in (images, whole))
+    else:
+        said, expected = model(images), model(whole)
+    torch.testing.assert_close(said, expected)
+
+
+@pytest.mark.parametrize("size", [(100, 130), (64, 96), (33, 31)])
+def test_every_answer_of_ours_has_its_place(size: tuple[int, int]) -> None:
+    points, _ = places(size)
+    assert network("anchor_free:convnextv2_atto", size).eval()(torch.rand(1, 3, *size))[0].shape[1] == len(points)
 
 
 @pytest.mark.parametrize("name", DETECTORS)

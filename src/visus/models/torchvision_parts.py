@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from visus.models.trunks import extended
 from visus.models.weights import WeightCard
 
 RATIOS = (0.5, 1.0, 2.0)
@@ -36,7 +37,7 @@ def anchors(
 
     They are xyxy in pixels of the pictures and may reach beyond them.
     """
-    height, width = images.shape[2:]
+    height, width = extended((images.shape[2], images.shape[3]))
     sizes = [list(each.shape[2:]) for each in maps]
     strides = [[torch.tensor(height // rows), torch.tensor(width // columns)] for rows, columns in sizes]
     generator.set_cell_anchors(torch.promote_types(images.dtype, torch.float32), torch.device("cpu"))

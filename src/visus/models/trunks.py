@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -19,6 +20,8 @@ class Trunk(nn.Module):
     """A network without its last layers, which gives maps of the wanted strides.
 
     Its parameters keep the names they have in the whole network, below ``body``, so that weights of the whole one fit.
+    Pictures whose sides the coarsest stride does not divide are extended by zeros (see ``extended``), so that every
+    place of a map lies where its stride says, whatever the network does at a picture's end.
 
     Args:
         name: of the network: our own, or timm's.
@@ -64,11 +67,20 @@ class Trunk(nn.Module):
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Return a map of each stride."""
+        size = images.shape[2], images.shape[3]
+        if (whole := extended(size)) != size:
+            images = F.pad(images, (0, whole[1] - size[1], 0, whole[0] - size[0]))
         body: Any = self.body
         if hasattr(body, "forward_maps"):
             maps: list[Tensor] = body.forward_maps(images)
             return [maps[i] for i in self.at]
         return list(body.forward_intermediates(images, indices=self.at, intermediates_only=True))
+
+
+def extended(size: tuple[int, int]) -> tuple[int, int]:
+    """Return (height, width), each up to the next multiple of the coarsest stride."""
+    height, width = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in size)
+    return height, width
 
 
 def whole(name: str) -> nn.Module:

@@ -18,7 +18,7 @@ from visus.models.backbones.csp import Unit
 from visus.models.blocks import Activation, Normalisation
 from visus.models.detectors import Detector
 from visus.models.pyramid import Pyramid
-from visus.models.trunks import STRIDES, Trunk
+from visus.models.trunks import STRIDES, Trunk, extended
 
 SIZES = {
     "nano": (0.5, 1.0, 64, 1),
@@ -144,8 +144,9 @@ def places(size: tuple[int, int], strides: Sequence[int] = STRIDES) -> tuple[Flo
         strides: of the maps, the finest first.
     """
     points, steps = [], []
+    height, width = extended(size)
     for stride in strides:
-        rows, columns = -(-size[0] // stride), -(-size[1] // stride)
+        rows, columns = height // stride, width // stride
         y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")
         points.append(torch.stack([x, y], -1).reshape(-1, 2) * stride)
         steps.append(torch.full((rows * columns,), float(stride)))
