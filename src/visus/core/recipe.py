@@ -312,7 +312,8 @@ class DetectSettings(Settings):
         alpha: power of the score of an object's class, in choosing the places that learn it.
         beta: power of the overlap with the object, in choosing the places that learn it.
         drawn: proposals of a picture that learn, at most, and twice the anchors that do (``faster_rcnn``).
-        candidates: pairs of place and class, those of the highest scores, that go on to suppression.
+        candidates: pairs of place and class of a picture, or of each of its tiles, those of the highest scores, that go
+            on to suppression.
         least: score below which nothing is found; what is shown has the score of the best F1 on the validation part.
         suppression: of boxes of the same object: a name of ``visus list suppressions``.
         overlap: from which on two boxes are taken for one object.

@@ -68,6 +68,14 @@ def test_how_many_tiles_are_looked_at_at_once_changes_nothing(at_once):
     assert found(both, at_once) == found(both) and [len(each) for each in found(both)] == [2, 1]
 
 
+def test_a_picture_has_room_for_the_candidates_of_all_its_tiles():
+    boxes = [[10, 10, 20, 20], [60, 40, 70, 52], [150, 120, 160, 130]]
+    limits = torch.tensor([[0.0, 0, FRAME[1], FRAME[0]]])
+    raw = tiled(planted(*boxes), limits, Tiling(SIZE, 64, 0.25), 4, 1, look)
+    ((kept, _, _),) = finish(raw, DetectSettings(candidates=1))
+    assert sorted(kept.int().tolist()) == boxes
+
+
 def recipe(**detect):
     return Recipe(
         task="detect", model=ModelSettings(name="anchor_free", options={"width": 8, "normalisation": "layer"}),
@@ -147,9 +155,9 @@ def test_whole_pictures_are_read_where_that_is_enough(objects, size):
 
 def test_a_stated_size_of_tiles_stands_and_without_a_word_there_are_none():
     tiny = [(30, 24)] * 20
-    assert chosen(facts(tiny)).detect.tiles == 0
+    assert chosen(facts(tiny)).detect.tiles == 0 and chosen(facts(tiny)).detect.most == 300
     settled = chosen(facts(tiny, **{"detect.tiles": 512, "input.size": [320, 320]}))
-    assert settled.detect.tiles == 512 and settled.input.size == (320, 320)
+    assert settled.detect.tiles == 512 and settled.input.size == (320, 320) and settled.detect.most == 3000
     assert chosen(facts(tiny, **{"detect.tiles": 512})).input.size == (512, 512)
     assert tiling(facts(tiny), (768, 1024))[0].across > 0
 

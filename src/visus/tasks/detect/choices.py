@@ -41,6 +41,8 @@ LOSSES = {
 """Losses by how a network's answer is read, each with its reason."""
 TINY = 12.0
 """Pixels across below which they are better read in tiles."""
+MANY = 3000
+"""Objects of a picture in tiles, at most."""
 TILE = (320, 416, 512, 640)
 """Sides of a tile, as the network reads it."""
 WITHIN = 3.0
@@ -63,6 +65,8 @@ def choices(facts: Facts) -> Iterator[Choice]:
         elif tiles.across:
             size, why = tiles.size, "the larger objects fit into a tile several times"
             yield Choice("detect.seam", tiles.seam, "two tiles have the larger objects in common")
+        if across != "auto" or tiles.across:
+            yield Choice("detect.most", MANY, "a picture in tiles may show many objects")
     yield Choice("input.channels", facts.channels, CHANNELS.get(facts.channels, f"the pictures have {facts.channels}"))
     yield Choice("input.size", list(size), why)
     yield Choice("input.fit", "pad", "nothing of a picture is cut away, and objects keep their shape")

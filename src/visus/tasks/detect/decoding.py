@@ -50,11 +50,11 @@ def candidates(
 
 
 def finish(raw: Raw, settings: DetectSettings) -> list[Found]:
-    """Return the objects of each picture: candidates of the same object reduced to one."""
+    """Return the objects of each picture: its candidates, of the same object reduced to one."""
     return [
         suppress(
             boxes, scores, labels, settings.suppression, overlap=settings.overlap, least=settings.least,
-            candidates=settings.candidates, most=settings.most,
+            candidates=len(scores), most=settings.most,
         )
         for boxes, scores, labels in zip(*(raw[name].cpu() for name in ("boxes", "scores", "labels")), strict=True)
     ]  # fmt: skip

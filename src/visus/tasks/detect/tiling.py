@@ -16,6 +16,9 @@ from visus.core.task import Raw
 from visus.tasks.detect.decoding import joined
 from visus.transforms.tiles import SLACK, Tile, Tiling
 
+TOGETHER = 100
+"""Tiles for whose candidates there is room in a picture, at most: suppression's cost grows with their square."""
+
 
 def framed(images: Sequence[Float[Tensor, "C _h _w"]]) -> Float[Tensor, "B C H W"]:
     """Return pictures of any sizes in the frame of the largest, each at its left top, beyond them the usual level."""
@@ -36,12 +39,15 @@ def tiled(
     A candidate stays where its middle lies in the part that its tile answers for (see ``Tile``), so an object on a seam
     is found by one tile, and what another sees of it is dropped; the few that two of them see are left to suppression.
 
+    A picture keeps as many candidates as its tiles have room for, those of the highest scores, so a large one is not
+    asked for fewer objects on the same ground than a small one.
+
     Args:
         images: whole, at the tiles' scale.
         limits: xyxy of what of each frame is picture.
         tiling: how they are tiled.
         at_once: tiles, which bounds the memory.
-        most: candidates of a picture, those of the highest scores.
+        most: candidates for which there is room in a tile.
         look: candidates of tiles (N, C, height, width) and their limits (N, 4), in pixels of the tiles.
     """
     height, width = tiling.size
@@ -62,7 +68,7 @@ def tiled(
         raw = look(cut, bounds)
         for i, (row, tile) in enumerate(part):
             said[row].append(_own({name: values[i : i + 1] for name, values in raw.items()}, tile))
-    return _stacked([_best(joined(raws), most) for raws in said])
+    return _stacked([_best(joined(raws), most * min(len(raws), TOGETHER)) for raws in said])
 
 
 def _own(raw: Raw, tile: Tile) -> Raw:
