@@ -81,11 +81,12 @@ def test_a_picture_counts_as_one_object_more():
     assert task.counts(batch(task, FOUR)) == {"object": 6 + 4}
 
 
-def test_regions_and_unknown_classes_are_not_learned():
+@pytest.mark.parametrize(("label", "crowd"), [(1, True), (-1, False)])
+def test_regions_and_unknown_classes_are_not_learned(label, crowd):
     task = TASKS["detect"](recipe(), CLASSES)
     model = task.model().eval()
     plain = batch(task, [marked((4, 4, 40, 40))])
-    region = batch(task, [marked((4, 4, 40, 40), (48, 0, 96, 64), labels=[0, 1], crowd=[False, True])])
+    region = batch(task, [marked((4, 4, 40, 40), (48, 0, 96, 64), labels=[0, label], crowd=[False, crowd])])
     assert region.targets["labels"].tolist() == [[0, -2]]
     assert task.counts(region) == task.counts(plain)
     with torch.no_grad():
@@ -138,6 +139,14 @@ def test_the_calibrated_threshold_decides_what_is_shown():
     assert len(task.decode(raw)[0].labels) == 2
     task.calibrate({"threshold": 0.5})
     assert len(task.decode(raw)[0].labels) == 1
+
+
+def test_what_is_shown_from_a_lower_score_on_is_looked_for_from_there():
+    task = TASKS["detect"](recipe(detect=DetectSettings(least=0.5)), CLASSES)
+    model, shown = task.model().eval(), batch(task, [marked()])
+    assert not len(task.decode(task.raw(model, shown))[0])
+    task.calibrate({"threshold": 0.001})
+    assert len(task.decode(task.raw(model, shown))[0])
 
 
 def test_an_answer_that_is_not_finite_finds_nothing():

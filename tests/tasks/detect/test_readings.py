@@ -9,7 +9,7 @@ from torchvision.models.detection import _utils, fcos, retinanet, roi_heads, rpn
 from visus.core.errors import UsageError
 from visus.core.recipe import DetectSettings, InputSettings, LossSettings, ModelSettings, Recipe
 from visus.core.task import Batch
-from visus.tasks.detect import anchors, centres, matching, proposals
+from visus.tasks.detect import centres, matching
 from visus.tasks.detect.task import Detect
 
 SIZE = (64, 96)
@@ -252,7 +252,3 @@ def test_a_place_in_the_middle_is_wholly_central_and_one_at_a_side_is_not():
     squares = torch.tensor([[28.0, 28, 36, 36], [12, 28, 20, 36], [20, 28, 28, 36]])
     found = centres.centralities(squares, torch.tensor([[16.0, 16, 48, 48]] * 3))
     torch.testing.assert_close(found, torch.tensor([1.0, 0.0, (8 / 24) ** 0.5]))
-
-
-def test_what_the_readings_are_called_is_what_the_networks_state():
-    assert [each.READING.__name__ for each in (anchors, centres, proposals)] == ["Anchors", "Centres", "Proposals"]

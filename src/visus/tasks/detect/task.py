@@ -111,7 +111,7 @@ class Detect:
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
         self.recipe, self.classes = recipe, tuple(classes)
         self.score = chosen(recipe.score, "map", Detection.SCORES)
-        self.threshold = recipe.detect.least
+        self.calibrate({})
 
     @staticmethod
     def defaults(facts: Facts) -> Iterator[Choice]:
@@ -175,18 +175,18 @@ class Detect:
         if self._tiling is None:
             return self._seen(model, images, limits)
         return tiled(
-            images, limits, self._tiling, self.recipe.batch, self.recipe.detect.candidates,
+            images, limits, self._tiling, self.recipe.batch, self.detect.candidates,
             lambda tiles, limits: self._seen(model, tiles, limits),
         )  # fmt: skip
 
     def _seen(self, model: nn.Module, images: Float[Tensor, "B C H W"], limits: Float[Tensor, "B 4"]) -> Raw:
         """Return the candidates of pictures or tiles of the network's size, as they are and mirrored."""
-        raws = [candidates(*self._reading.answer(model, images), limits, self.recipe.detect)]
+        raws = [candidates(*self._reading.answer(model, images), limits, self.detect)]
         if self.recipe.flips:
             width = images.shape[-1]
             turned = limits.clone()
             turned[:, 0], turned[:, 2] = width - limits[:, 2], width - limits[:, 0]
-            said = candidates(*self._reading.answer(model, images.flip(-1)), turned, self.recipe.detect)
+            said = candidates(*self._reading.answer(model, images.flip(-1)), turned, self.detect)
             raws.append(mirrored(said, width))
         return self.merge(raws)
 
@@ -204,8 +204,11 @@ class Detect:
         return found
 
     def calibrate(self, said: Mapping[str, float]) -> None:
-        """Take the score from which on an object is shown."""
-        self.threshold = said.get("threshold", self.recipe.detect.least)
+        """Take the score from which on an object is shown, and from which on it is then looked for at the latest."""
+        self.detect = self.recipe.detect
+        self.threshold = said.get("threshold", self.detect.least)
+        if self.threshold < self.detect.least:
+            self.detect = self.detect.model_copy(update={"least": self.threshold})
 
     def annotations(self, columns: Mapping[str, Any], i: int) -> dict[str, Annotation]:
         """Return the objects that record ``i`` is known to show."""
@@ -225,7 +228,7 @@ class Detect:
         return boxed(sample.image, prediction.boxes, prediction.labels, prediction.scores, self.classes, truth)
 
     def _finish(self, raw: Raw) -> list[Found]:
-        return finish(raw, self.recipe.detect)
+        return finish(raw, self.detect)
 
     @cached_property
     def _tiling(self) -> Tiling | None:
