@@ -64,6 +64,12 @@ def test_names_may_come_from_a_list_a_file_or_data(weights, photos, tmp_path):
     ]
 
 
+def test_names_that_are_not_said_are_not_taken_from_the_folder_one_is_in(weights, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    model = visus.adopt(weights, model="cnn", options=OPTIONS, classes="", out=weights.with_name("unsaid.safetensors"))
+    assert model.classes == ("0", "1", "2")
+
+
 def test_a_wrong_number_of_names_is_refused_with_both_numbers(weights):
     with pytest.raises(UsageError) as caught:
         visus.adopt(weights, model="cnn", options=OPTIONS, classes=["a", "b"])

@@ -112,7 +112,8 @@ def _misused(error: Exception) -> VisusError:
     command = context.command_path if context is not None else "visus"
     option, fix = getattr(error, "option_name", ""), ""
     if option and context is not None:
-        known = {name.lstrip("-") for parameter in context.command.params for name in parameter.opts}
+        names = [name for parameter in context.command.params for name in parameter.opts]
+        known = {name.lstrip("-") for name in names if name.startswith("-")}  # the others are arguments
         near = nearest(option.lstrip("-"), {*known, "help"})
         fix = f"did you mean '--{near}'?" if near else f"{command} --help"
         return UsageError("USE-000", f"there is no option {option}", where=command, fix=fix)

@@ -106,7 +106,9 @@ def _settings(task: str, model: str, channels: int, names: Sequence[str]) -> dic
 
 def _names(classes: Sequence[str] | str | Path, outputs: int) -> tuple[str, ...]:
     """Return one name an output."""
-    if isinstance(classes, str | Path):
+    if not classes:
+        names = tuple(map(str, range(outputs)))
+    elif isinstance(classes, str | Path):
         path = Path(classes)
         if os.path.isdir(path) or str(classes).startswith("torchvision:"):  # noqa: PTH112  # a list is too long a name
             from visus.core.recipe import DataSettings
@@ -118,7 +120,7 @@ def _names(classes: Sequence[str] | str | Path, outputs: int) -> tuple[str, ...]
         else:
             names = tuple(part.strip() for part in str(classes).split(",") if part.strip())
     else:
-        names = tuple(classes) or tuple(map(str, range(outputs)))
+        names = tuple(classes)
     if len(names) != outputs:
         raise UsageError("USE-019", f"{len(names)} names for {outputs} outputs", where=", ".join(names[:8]),
                          fix=f"--classes with {outputs} names, in the order of the outputs")  # fmt: skip

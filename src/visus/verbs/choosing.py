@@ -14,6 +14,7 @@ from torch import nn
 
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.recipe import Choice, Draft, Facts, Recipe
+from visus.core.suppression import SUPPRESSIONS
 from visus.data.cache import free_memory
 from visus.data.dataset import ArrayImages, Dataset, FileImages, Images
 from visus.data.decode import peek
@@ -102,7 +103,8 @@ def check_wishes(wanted: Sequence[Choice]) -> Recipe:
     said, recipe = draft.wanted(), draft.finish()
     _lengths(said)
     for kind, key, known in (("task", "task", TASKS), ("loss", "loss.name", LOSSES), ("format", "data.format", FORMATS),
-                             ("schedule", "schedule.name", schedule.SHAPES)):  # fmt: skip
+                             ("schedule", "schedule.name", schedule.SHAPES),
+                             ("suppression", "detect.suppression", SUPPRESSIONS)):  # fmt: skip
         name = said.get(key)
         if name is not None and name not in known and name != "auto":
             raise UsageError("USE-004", f"there is no {kind} named {name!r}", fix=did_you_mean(name, known))
