@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from visus.core.errors import ResourceError, UsageError, first_line
 from visus.core.recipe import Recipe
+from visus.engine.depthwise import Float32Gradients
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,13 @@ class Device:
     rank: int = 0
     world: int = 1
 
-    def autocast(self) -> torch.autocast:
-        """Return the context of a forward pass."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Give the context of a forward pass."""
+        half = self.precision == "bfloat16"
+        gradients = Float32Gradients() if half and self.device.type == "cpu" else nullcontext()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half), gradients:
+            yield
 
     def seed(self, seed: int) -> None:
         """Seed this device's default generator alone; ``torch.manual_seed`` visits every backend and costs 100 us."""

@@ -1,13 +1,12 @@
-"""What a network is in numbers, and which precision, memory format and threads suit it: rules, never a timing."""
+"""What a network costs, and which precision, memory format and threads suit it: rules, never a timing."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from visus.models.heads import head_prefix
+LAYER = 8e6
+"""Multiply-adds of a layer on a batch, in the mean, from which computing in bfloat16 pays for converting to it."""
 
 SPARSE_SHARE = 0.1
 DENSE_SPEED, SPARSE_SPEED = 35e9, 7e9
@@ -15,40 +14,20 @@ DENSE_SPEED, SPARSE_SPEED = 35e9, 7e9
 224 and EfficientNet-Lite0 at 96)."""
 
 
-@dataclass(frozen=True)
-class Description:
-    """A network in numbers.
+def suits_bfloat16(model: nn.Module, multiply_adds: int, batch: int) -> bool:
+    """Tell whether a training step is no slower under bfloat16 autocast, on hardware that multiplies bfloat16 faster.
 
-    Attributes:
-        kind: name of its class.
-        parameters: all of them; ``trainable``: those that gradients reach.
-        layers: convolutions and linear layers; ``depthwise``: those among them that mix hardly any channels.
-        dense: see ``is_dense``.
-        head: name of the last layer.
-        multiply_adds: for one picture of the stated size; 0 where none was stated.
+    The time of a step in float32 over that in bfloat16 (one thread with AVX512-BF16, channels last, batches of 8 at 96
+    and 224 pixels and of 16 at 128) was 1.5 to 2.0 for resnext50, 1.2 to 1.7 regnetx_004, 1.2 to 2.0 mobilenetv2_100,
+    1.1 to 1.4 efficientnet_lite0, 1.0 to 1.4 vit_tiny and 1.2 to 1.3 convnext_atto, all above the limit; and below it
+    0.8 to 1.0 for mobilenetv3_small_100 and 0.9 to 1.0 for ghostnet_100.
+
+    Args:
+        model: the network.
+        multiply_adds: of one picture; see ``multiply_adds``.
+        batch: pictures of a step.
     """
-
-    kind: str
-    parameters: int
-    trainable: int
-    layers: int
-    depthwise: int
-    dense: bool
-    head: str
-    multiply_adds: int = 0
-
-
-def is_dense(model: nn.Module) -> bool:
-    """Tell whether nearly all layers mix many channels, so that bfloat16 is worth while.
-
-    A layer is sparse when each of its outputs sees fewer than 4 channels of its input although there are more:
-    depthwise convolutions.  A network with more than a tenth of such layers is not dense.  The time of a training
-    step in float32 over that under bfloat16 autocast (one thread with AVX512-BF16, channels last, batch 8 at 96
-    pixels) was 2.1 for resnet18, 1.9 densenet121, 1.6 resnext50 (groups of 4), 1.3 regnetx_004, 1.1 vit_tiny: dense;
-    and 1.0 convnext_atto, 0.5 efficientnet_lite0, 0.4 mobilenetv3_small, 0.6 ghostnet: not.
-    """
-    layers, depthwise = _layers(model)
-    return depthwise <= SPARSE_SHARE * layers
+    return batch * multiply_adds >= LAYER * len(_layers(model))
 
 
 def unsafe_channels_last(model: nn.Module) -> list[str]:
@@ -69,7 +48,7 @@ def unsafe_channels_last(model: nn.Module) -> list[str]:
 
 
 def threads_beside_reading(
-    model: nn.Module, channels: int, size: tuple[int, int], stored: tuple[float, float], cores: int, readers: int
+    model: nn.Module, multiply_adds: int, size: tuple[int, int], stored: tuple[float, float], cores: int, readers: int
 ) -> int:
     """Return how many of a processor's cores should compute the network while the others prepare its batches.
 
@@ -80,47 +59,22 @@ def threads_beside_reading(
 
     Args:
         model: the network.
-        channels: of the pictures.
+        multiply_adds: of one picture; see ``multiply_adds``.
         size: (height, width) of the pictures that the network reads.
         stored: (height, width) of the decoded pictures that they are cut from.
         cores: of this machine.
         readers: threads or processes that prepare batches, each on a core of its own at most.
     """
-    work = 3 * _multiply_adds(model, channels, size)  # forward, and two products backward
-    computing = work / (DENSE_SPEED if is_dense(model) else SPARSE_SPEED)
+    layers = _layers(model)
+    depthwise = [m for m in layers if not isinstance(m, nn.Linear) and m.groups > 1 and m.in_channels // m.groups < 4]
+    speed = SPARSE_SPEED if len(depthwise) > SPARSE_SHARE * len(layers) else DENSE_SPEED
+    computing = 3 * multiply_adds / speed  # forward, and two products backward
     reading = 1e-4 + 1.5e-9 * stored[0] * stored[1] + 2e-8 * size[0] * size[1]  # seconds of a core for a picture
     return max(1, cores - min(readers, int(cores * reading / (computing + reading) + 1 / 3)))
 
 
-def describe(model: nn.Module, channels: int = 0, size: tuple[int, int] | None = None) -> Description:
-    """Return the network in numbers.
-
-    Args:
-        model: any network.
-        channels: of the pictures; with ``size``, the multiply-adds of one picture are counted.
-        size: (height, width) of the pictures.
-    """
-    layers, depthwise = _layers(model)
-    return Description(
-        kind=type(model).__name__,
-        parameters=sum(p.numel() for p in model.parameters()),
-        trainable=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        layers=layers,
-        depthwise=depthwise,
-        dense=is_dense(model),
-        head=head_prefix(model),
-        multiply_adds=_multiply_adds(model, channels, size) if channels and size else 0,
-    )
-
-
-def _layers(model: nn.Module) -> tuple[int, int]:
-    """Return how many convolutions and linear layers there are, and how many of them are depthwise."""
-    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]
-    sparse = [m for m in layers if not isinstance(m, nn.Linear) and m.groups > 1 and m.in_channels // m.groups < 4]
-    return len(layers), len(sparse)
-
-
-def _multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int:
+def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int:
+    """Return how many products one picture costs, of ``size`` (height, width)."""
     from torch.utils.flop_counter import FlopCounterMode
 
     was, device = model.training, next((p.device for p in model.parameters()), None)
@@ -129,3 +83,7 @@ def _multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> in
         model(torch.zeros(2, channels, *size, device=device))  # of two pictures, as it was checked to take
     model.train(was)
     return int(counter.get_total_flops()) // 4
+
+
+def _layers(model: nn.Module) -> list[nn.Linear | nn.modules.conv._ConvNd]:
+    return [m for m in model.modules() if isinstance(m, nn.Linear | nn.modules.conv._ConvNd)]

@@ -24,7 +24,7 @@ from visus.engine import device as hardware
 from visus.engine import optim, schedule
 from visus.losses import LOSSES
 from visus.models.building import check_outputs
-from visus.models.describing import is_dense, threads_beside_reading, unsafe_channels_last
+from visus.models.describing import multiply_adds, suits_bfloat16, threads_beside_reading, unsafe_channels_last
 from visus.models.origins import origin_of
 from visus.models.origins.user_code import GIVEN
 from visus.tasks import TASKS
@@ -203,25 +203,26 @@ def _what_follows(recipe: Recipe, dataset: Dataset, known: Facts, given: nn.Modu
     if given is not None:  # before anything is started; it also gives lazy layers their shape
         check_outputs(given, len(names), recipe.input.channels, recipe.input.size, type(given).__name__)
     model = network(recipe, task, given)
-    dense = is_dense(model)
-    if known.fast_bfloat16 and dense:
-        yield Choice("precision", "bfloat16", "this processor multiplies it faster, and the network is dense")
+    work = multiply_adds(model, recipe.input.channels, recipe.input.size)
+    if not known.fast_bfloat16:
+        yield Choice("precision", "float32", "this processor multiplies bfloat16 no faster")
+    elif suits_bfloat16(model, work, recipe.batch):
+        yield Choice("precision", "bfloat16", "this processor multiplies it faster")
     else:
-        why = "the network is not dense" if known.fast_bfloat16 else "this processor multiplies bfloat16 no faster"
-        yield Choice("precision", "float32", why)
+        yield Choice("precision", "float32", "the network is too small to gain from bfloat16")
     if known.device == "cpu" and (unsafe := unsafe_channels_last(model)):
         yield Choice("memory_format", "contiguous", f"{unsafe[0]} could crash in channels_last")
     else:
         yield Choice("memory_format", "channels_last", "convolutions run faster in it")
-    yield _threads(model, recipe, known)
+    yield _threads(model, work, recipe, known)
 
 
-def _threads(model: nn.Module, recipe: Recipe, known: Facts) -> Choice:
+def _threads(model: nn.Module, work: int, recipe: Recipe, known: Facts) -> Choice:
     """Return how many threads compute: all, or those that preparing batches for a small network leaves free."""
     if known.device == "cpu" and known.sizes and known.cores > 1:
         stored = float(median(h for h, _ in known.sizes)), float(median(w for _, w in known.sizes))
         readers = recipe.data.workers or min(THREADS, known.cores)
-        threads = threads_beside_reading(model, recipe.input.channels, recipe.input.size, stored, known.cores, readers)
+        threads = threads_beside_reading(model, work, recipe.input.size, stored, known.cores, readers)
         if threads < known.cores:
             why = f"the network is small: preparing batches takes {known.cores - threads} of {known.cores} cores"
             return Choice("threads", threads, why)
