@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 
 import torch
 
@@ -74,6 +75,8 @@ def _own(name: str) -> Listed:
 def _detector(name: str) -> Listed:
     detector = DETECTORS[name]
     summary = detector.summary + (f"; on {detector.backbone}, or {name}:BACKBONE" if detector.backbone else "")
+    if detector.library and find_spec(detector.library) is None:
+        summary += f"; needs visus[{detector.extra}]"
     return Listed(name, "visus", detector.parameters or _parameters(name, 80), summary=summary)
 
 

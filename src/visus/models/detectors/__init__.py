@@ -31,6 +31,9 @@ class Detector:
         implied: tensors as they were published -> the options that they imply.
         settings: of the recipe, found for it by its authors: ``{"detect.overlap": 0.3}``.
         usual: of pictures it is given, where it has no backbone that says so: ``mean``, ``std`` and ``size``.
+        own: names after the colon that mean backbones of its own -> the repository of Hugging Face in which weights of
+            the whole network were published.
+        library: that it is made of, where visus is installed without; ``extra`` is what brings it: ``visus[EXTRA]``.
     """
 
     build: Callable[..., Any]
@@ -44,6 +47,9 @@ class Detector:
     implied: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda tensors: {}
     settings: Mapping[str, Any] = field(default_factory=dict)
     usual: Mapping[str, Any] = field(default_factory=dict)
+    own: Mapping[str, str] = field(default_factory=dict)
+    library: str = ""
+    extra: str = ""
 
 
 DETECTORS: Catalog[Detector] = Catalog("visus.models.detectors", "DETECTOR")

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from visus.core.errors import UsageError
-from visus.models import torchvision_parts, trunks
+from visus.models import torchvision_parts, transformers_parts, trunks
 from visus.models.detectors import DETECTORS
 from visus.models.heads import below, head_prefixes
 from visus.models.origins import backbone_of, origin_of, own
@@ -34,7 +34,7 @@ def network(name: str, outputs: int, channels: int, size: tuple[int, int], optio
 def usual(name: str) -> WeightCard:
     """Return the card for fresh weights: what pictures the network, or its backbone, is usually given."""
     detector, backbone = backbone_of(name)
-    if not backbone:
+    if not backbone or backbone in DETECTORS[detector].own:
         return WeightCard("none", "", True, "", **DETECTORS[detector].usual)
     return replace(origin_of(backbone).usual(backbone), size=(320, 320), margin=1.0)
 
@@ -71,7 +71,8 @@ def read(name: str, card: WeightCard) -> dict[str, Tensor]:
         backbone = backbone_of(name)[1]
         return origin_of(backbone).read(backbone, card)
     if card.file is None:
-        raise missing(card, torchvision_parts.place(card.source))
+        theirs = backbone_of(name)[1] in DETECTORS[backbone_of(name)[0]].own
+        raise missing(card, transformers_parts.place() if theirs else torchvision_parts.place(card.source))
     return read_tensors(card.file)
 
 
@@ -85,7 +86,7 @@ def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[
         return DETECTORS[detector].renamed(tensors)
     if any(key.startswith(BODY) for key in tensors):
         return dict(tensors)
-    if not backbone:
+    if not backbone or backbone in DETECTORS[detector].own:
         return DETECTORS[detector].renamed(tensors)
     body = trunks.whole(backbone)
     named = origin_of(backbone).renamed(backbone, body, tensors)
@@ -98,7 +99,9 @@ def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[
 
 
 def _published(name: str) -> WeightCard | None:
-    """Return the card of weights that torchvision published for the whole network, or None."""
+    """Return the card of weights that were published for the whole network, or None."""
     detector, backbone = backbone_of(name)
+    if repository := DETECTORS[detector].own.get(backbone):
+        return transformers_parts.card(repository)
     published = DETECTORS[detector].published.get(backbone)
     return torchvision_parts.card(published) if published else None

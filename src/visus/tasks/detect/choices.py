@@ -37,8 +37,25 @@ LOSSES = {
         Choice("detect.box_loss", "huber", "proposals are near already, and corrected by small offsets"),
         Choice("detect.box_gain", 1.0, "found for it by its authors"),
     ),
+    "queries": (
+        Choice("loss.name", "varifocal", "a query says how well its box fits, so that the best of several wins"),
+        Choice("detect.candidates", 300, "found for it by its authors"),
+    ),
 }
 """Losses by how a network's answer is read, each with its reason."""
+PLACES = (
+    Choice("optim.name", "adamw", "little to tune"),
+    Choice("optim.lr", 2e-3, "learned most on blood cells"),
+    Choice("optim.weight_decay", 0.05, "usual for adamw from scratch"),
+    Choice("optim.clip", 10.0, "early gradients are large: few places know an object"),
+)
+QUERIES = (
+    Choice("optim.name", "adamw", "little to tune, and what its authors use"),
+    Choice("optim.lr", 2e-4, "found for it by its authors: attention is torn by larger steps"),
+    Choice("optim.weight_decay", 1e-4, "found for it by its authors"),
+    Choice("optim.clip", 0.1, "found for it by its authors: who is matched with whom changes suddenly"),
+)
+"""Optimiser and its settings, for networks of queries and for all others."""
 TINY = 12.0
 """Pixels across below which they are better read in tiles."""
 MANY = 3000
@@ -73,13 +90,10 @@ def choices(facts: Facts) -> Iterator[Choice]:
     yield from losses(facts)
     yield from _network(facts)
     yield batch(facts, 16 if facts.train >= 1000 else 8)
-    yield from optimiser(
-        facts,
-        Choice("optim.name", "adamw", "little to tune"),
-        Choice("optim.lr", 2e-3, "learned most on blood cells"),
-        Choice("optim.weight_decay", 0.05, "usual for adamw from scratch"),
-        Choice("optim.clip", 10.0, "early gradients are large: few places know an object"),
-    )
+    queries = reading_of(facts) == "queries"
+    yield from optimiser(facts, *(QUERIES if queries else PLACES))
+    if queries and facts.device == "cuda":
+        yield Choice("deterministic", False, "no kernel of a graphics card reads maps as queries do to the same bit")
     yield Choice("schedule.name", "cosine", "ends at a rate of zero")
     yield Choice("schedule.warmup", 0.05, "which place learns what is decided by the network itself")
     yield Choice("ema", 0.998, "averaged weights judge better before the rate has fallen")
@@ -87,15 +101,14 @@ def choices(facts: Facts) -> Iterator[Choice]:
     yield Choice("augment.brightness", 0.2, "light varies")
     yield Choice("augment.contrast", 0.2, "light varies")
     yield Choice("augment.saturation", 0.2, "light varies")
-    yield from mirroring(facts)
+    yield from (choice for choice in mirroring(facts) if not queries or choice.key != "flips")
     if facts.minutes is None:
         yield Choice("epochs", 100.0, "a detector needs many looks at each picture")
 
 
 def losses(facts: Facts) -> Iterator[Choice]:
     """Yield the losses that the network learns by, without numbers that another loss, which the user named, lacks."""
-    detector = backbone_of(network_name(facts))[0]
-    reading = DETECTORS[detector].reading if detector else "places"
+    detector, reading = backbone_of(network_name(facts))[0], reading_of(facts)
     for key, value in DETECTORS[detector].settings.items() if detector else ():
         yield Choice(key, value, "found for it by its authors")
     usual, *numbers = LOSSES[reading]
@@ -107,9 +120,17 @@ def losses(facts: Facts) -> Iterator[Choice]:
         if choice.key == "detect.box_gain" and reading == "proposals" and of_overlap:
             choice = Choice(choice.key, 10.0, "few boxes learn, and their sum is divided by all proposals drawn")
         yield choice
+    if reading == "queries" and not facts.wanted.get("flips"):
+        yield Choice("detect.suppression", "none", "each object is learned by one query, and found by one")
     if reading == "proposals" and facts.device == "cpu":
         yield Choice("detect.drawn", FEW_DRAWN, "a processor judges few proposals a second")
         yield Choice("model.options", {"proposals": FEW_PROPOSED}, "a processor judges few proposals a second")
+
+
+def reading_of(facts: Facts) -> str:
+    """Return how the network is learned from and read: the name of a file of this folder."""
+    detector = backbone_of(network_name(facts))[0]
+    return DETECTORS[detector].reading if detector else "places"
 
 
 def network_name(facts: Facts) -> str:
@@ -185,7 +206,9 @@ def _network(facts: Facts) -> Iterator[Choice]:
     yield Choice("input.std", list(std), f"what {card.name} expects" if weights != "none" else "usual")
     if backbone_of(name)[0] == "retinanet" and weights in ("none", "default") and card.trained_on != "COCO":
         yield Choice("model.options", {"version": 2}, "a fresh head learns much sooner where it is normalised")
-    if weights != "none":
+    if weights != "none" and reading_of(facts) == "queries":
+        yield Choice("model.layer_decay", 0.5, "found for it by its authors: the backbone moves much less")
+    elif weights != "none":
         yield Choice("model.layer_decay", 0.85, "lower layers fit already and move less")
     if (name, weights, facts.device) == (PRETRAINED, "default", "cpu"):
         lowest = [f"backbone.body.{part}" for part in ("conv_stem", "bn1", "blocks.0", "blocks.1")]
