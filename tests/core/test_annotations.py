@@ -21,9 +21,11 @@ from visus.core.annotations import (
     Numbers,
     Points,
     Stated,
+    StatedMap,
     move_points,
     warp_polygon,
 )
+from visus.data import mask_door
 
 SIZE = (320, 400)
 """Of the new picture, (height, width)."""
@@ -254,6 +256,37 @@ def test_what_comes_from_outside_a_class_map_is_ignored():
         torch.tensor([[1.0, 0, 2], [0, 1, 0], [0, 0, 1]]), (4, 4)
     )
     assert moved.classes.tolist() == [[99, 99, 1, 1]] * 4
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["straight", "turned", "tilted"]))
+def test_each_pixel_of_a_moved_class_map_is_the_old_one_in_which_its_centre_lies(seed, kind):
+    generator = np.random.default_rng(seed)
+    x, y, left, top = generator.uniform((0.3, 0.3, -9, -9), (2, 2, 9, 9))
+    matrix = torch.tensor([[x, 0, left], [0, -y, 20 + top], [0, 0, 1]], dtype=torch.float64)
+    if kind != "straight":
+        matrix = affine(*generator.uniform((-3, 0.6, -0.4, -9, -9), (3, 1.6, 0.4, 9, 9))).double()
+    if kind == "tilted":
+        matrix[2, :2] = torch.from_numpy(generator.uniform(-0.02, 0.02, 2))
+    classes = torch.randint(0, 200, (19, 23), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    moved = ClassMap(classes).warp(matrix, (21, 26)).classes
+    assert moved.dtype == torch.uint8
+    inverse = torch.linalg.inv(matrix).numpy()
+    for row, column in generator.integers(0, (21, 26), (40, 2)).tolist():
+        at = inverse @ (column + 0.5, row + 0.5, 1.0)
+        old_x, old_y = at[:2] / at[2]
+        if min(abs(old_x - round(old_x)), abs(old_y - round(old_y))) < 1e-4:
+            continue  # on an edge between two
+        inside = at[2] > 0 and 0 <= old_x < 23 and 0 <= old_y < 19
+        assert moved[row, column] == (classes[int(old_y), int(old_x)] if inside else 255)
+
+
+def test_a_stated_map_does_not_move():
+    value = StatedMap(torch.zeros(3, 4, dtype=torch.uint8))
+    assert value.warp(affine(1, 2, 0, 5, 5), SIZE) is value
+
+
+def test_what_is_ignored_is_the_same_number_for_readers_and_annotations():
+    assert ClassMap(torch.zeros(1, 1, dtype=torch.uint8)).ignore == mask_door.IGNORE
 
 
 def test_halving_a_class_map_takes_the_same_pixel_of_every_four():

@@ -192,7 +192,7 @@ def test_a_map_holds_dense_classes_and_255_for_what_is_ignored(tmp_path: Path):
     write_mask(tmp_path / "m.png", np.array([[7, 300, 9], [0, 65535, 7]], np.uint16))
     held = maps(tmp_path, "m.png", values=(300, 7), ignore=(0, 9, 65535, 70000))
     assert read_map(held, 0).tolist() == [[1, 0, IGNORE], [IGNORE, IGNORE, 1]]
-    assert read_map(held, 0).dtype == np.int64
+    assert read_map(held, 0).dtype == np.uint8
 
 
 def test_a_value_that_stands_for_no_class_is_refused_with_file_and_value(tmp_path: Path):

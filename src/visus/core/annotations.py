@@ -16,6 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+IGNORE = 255
+"""What stands, in a map of classes, for a pixel of which nothing is said: from the reader to the loss to the metric."""
+
 
 @runtime_checkable
 class Annotation(Protocol):
@@ -169,15 +172,30 @@ class Stated:
 
 @dataclass(frozen=True)
 class ClassMap:
-    """A class for each pixel: (H, W) int64, ``ignore`` where none is stated, and for what comes from outside."""
+    """A class for each pixel: (H, W) uint8, ``ignore`` where none is stated, and for what comes from outside."""
 
     classes: Tensor
-    ignore: int = 255
+    ignore: int = IGNORE
 
     def warp(self, matrix: Tensor, size: tuple[int, int]) -> ClassMap:
         """Move by nearest neighbour."""
         source, inside = _nearest(self.classes.shape, matrix, size)
         return ClassMap(self.classes.flatten()[source].where(inside, self.ignore).reshape(size), self.ignore)
+
+
+@dataclass(frozen=True)
+class StatedMap:
+    """A class for each pixel as the user's data states it, in original pixels: what predictions are judged against.
+
+    Attributes:
+        classes: (H, W) uint8, ``IGNORE`` where none is stated.
+    """
+
+    classes: Tensor
+
+    def warp(self, matrix: Tensor, size: tuple[int, int]) -> StatedMap:
+        """Return itself: original pixels are where they were."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -365,11 +383,25 @@ def _nearest(old: torch.Size, matrix: Tensor, size: tuple[int, int]) -> tuple[Te
     """Return for each new pixel the old one in which its centre lies: flat index, and whether there is one.
 
     Centres that fall on an edge between pixels belong to the pixel after it, whatever the last bit of the matrix says.
+    A row and a column are each the sum of what x and what y give; where one of them gives nothing, which is most
+    moves, a place is computed once for a whole line.
     """
-    height, width = size
-    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
-    lifted = _lift(torch.stack([x, y], -1).reshape(-1, 2), torch.linalg.inv(matrix.double()))
-    at = (lifted[:, :2] / lifted[:, 2:] + 1e-6).floor()
-    inside = (at >= 0).all(1) & (at[:, 0] < old[1]) & (at[:, 1] < old[0]) & (lifted[:, 2] > 0)
-    column, row = at.where(inside[:, None], 0).long().unbind(1)
-    return row * old[1] + column, inside
+    inverse = torch.linalg.inv(matrix.double())
+    across = inverse[:, :1] * (torch.arange(size[1]) + 0.5)  # (3, width)
+    down = inverse[:, 1:2] * (torch.arange(size[0]) + 0.5) + inverse[:, 2:]  # (3, height)
+    flat = matrix[2].tolist() == [0, 0, 1]
+    depth = None if flat else across[2] + down[2][:, None]
+    inside = torch.ones(size, dtype=torch.bool) if depth is None else depth > 0
+    at = []
+    for axis, limit in enumerate((old[1], old[0])):
+        x, y = across[axis][None], down[axis][:, None]
+        if flat and inverse[axis, 0] == 0:
+            x = x[:, :1]
+        if flat and inverse[axis, 1] == 0:
+            y = y[:1]
+        place = (x + y if depth is None else (x + y) / depth).add_(1e-6).floor_()
+        there = (place >= 0) & (place < limit)
+        inside = inside & there
+        at.append(place.where(there, 0).long())
+    column, row = at
+    return (row * old[1] + column).expand(size).flatten(), inside.flatten()

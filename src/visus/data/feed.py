@@ -24,6 +24,8 @@ from visus.core.seeds import Draws, derive, permutation
 from visus.core.task import Batch, Condemned, Transform
 from visus.data.cache import Cache
 from visus.data.dataset import Dataset, Strings
+from visus.data.mapped import columns as mapped
+from visus.data.mapped import with_maps
 from visus.data.marked import columns, light
 from visus.data.objects import Objects
 from visus.data.pixels import Beat, Pictures, Taken, frames, pictures
@@ -43,10 +45,12 @@ class Feed:
     the next.  Each rank reads its contiguous share of the rows; a share may be smaller than another, or empty.
 
     The transform gets the data set's columns and, where objects are marked on its pictures, the columns ``boxes`` (in
-    present pixels) and ``stated`` (in original ones).
+    present pixels) and ``stated`` (in original ones); where a class is stated for each pixel, ``class_map`` and, for
+    judging, ``stated_map``.
 
-    A picture that cannot be read takes no row: it is listed in ``Batch.bad`` and ``Feed.bad``, and the other rows keep
-    their bits.  The steps after the one that was asked for are prepared meanwhile; asking for another costs only time.
+    A picture that cannot be read, or whose map of classes cannot be, takes no row: it is listed in ``Batch.bad`` and
+    ``Feed.bad``, and the other rows keep their bits.  The steps after the one that was asked for are prepared
+    meanwhile; asking for another costs only time.
 
     Args:
         dataset: the records.
@@ -96,6 +100,7 @@ class Feed:
         self.cache = cache
         self._ids = dataset.ids
         self._plan = _Plan(np.asarray(indices, dtype=np.int64), batch, seed, train, rank, world)
+        source = with_maps(source, dataset.maps)
         work = _Work(self._plan, source, dataset.ids, dataset.columns, light(dataset.objects), transform, collate)
         self._pool: Pool[_Job, Batch] = Processes(work, workers) if workers else Threads(work, min(THREADS, cores()))
         self.condemned: dict[int, Condemned] = {}
@@ -331,6 +336,7 @@ class _Work:
             columns={
                 **{name: torch.from_numpy(column[samples]) for name, column in self.columns.items()},
                 **columns(self.objects, samples, taken.originals, sizes),
+                **mapped(taken, sizes, judged=not self.plan.train),
             },
             frames=frames(taken.originals, sizes),
             originals=torch.from_numpy(taken.originals),

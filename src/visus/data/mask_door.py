@@ -29,7 +29,7 @@ Values: TypeAlias = NDArray[np.uint8 | np.uint16]
 """(H, W) numbers as a file stores them."""
 
 IGNORE = 255
-"""What stands, in a dense map, for a pixel of which nothing is said."""
+"""What stands, in a dense map, for a pixel of which nothing is said: that of ``core/annotations.py``, without torch."""
 
 
 class Stored(NamedTuple):
@@ -44,16 +44,16 @@ class Stored(NamedTuple):
     palette: NDArray[np.uint8] | None
 
 
-def read_map(maps: ClassMaps, i: int) -> NDArray[np.int64]:
+def read_map(maps: ClassMaps, i: int) -> NDArray[np.uint8]:
     """Return the dense class of every pixel of map ``i``, upright, (H, W); ``IGNORE`` where none is stated.
 
     Raises:
         DataError: as ``values_of``, and DATA-273: a value that stands for no class.
     """
     if not maps.paths[i]:
-        return np.full(_picture(maps, i)[:2], IGNORE, np.int64)
+        return np.full(_picture(maps, i)[:2], IGNORE, np.uint8)
     values = values_of(maps, i)
-    dense = np.full(np.iinfo(values.dtype).max + 1, -1, np.int64)
+    dense = np.full(np.iinfo(values.dtype).max + 1, -1, np.int16)
     for value in maps.ignore:
         if 0 <= value < len(dense):
             dense[value] = IGNORE
@@ -63,7 +63,7 @@ def read_map(maps: ClassMaps, i: int) -> NDArray[np.int64]:
     classes = dense[values]
     if classes.min() < 0:
         raise no_class(maps.root / maps.paths[i], np.unique(values[classes < 0]).tolist(), maps.values, maps.ignore)
-    return classes
+    return classes.astype(np.uint8)
 
 
 def values_of(maps: ClassMaps, i: int) -> Values:

@@ -36,11 +36,13 @@ class Taken:
             kernels that follow are the same.
         originals: (R, 2) height and width before shrinking.
         bad: why, by index, for pictures that could not be read; they take no row.
+        maps: (H, W) uint8 of each, the class of every original pixel; None where the data states none (see ``mapped``).
     """
 
     images: Tensor | list[Tensor]
     originals: NDArray[np.int64]
     bad: dict[int, str]
+    maps: Sequence[Tensor] | None = None
 
 
 class Pictures(Protocol):

@@ -11,15 +11,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visus.core.annotations import Annotation, Boxes, ClassMap
-from visus.core.errors import DataError
+from visus.core.annotations import IGNORE, Annotation, Boxes, ClassMap
 from visus.core.recipe import AugmentSettings, InputSettings, Recipe
 from visus.core.sample import Samples
 from visus.core.seeds import Draws
 from visus.core.task import Transform
 from visus.data.dataset import Dataset
+from visus.data.mapped import columns as mapped
+from visus.data.mapped import with_maps
 from visus.data.marked import columns as marked
-from visus.data.mask_door import IGNORE, read_map
 from visus.data.pixels import frames, pictures
 from visus.tasks._drawing import Drawn, colour_of, drawn
 from visus.transforms.copy_paste import shape
@@ -97,15 +97,8 @@ def sheet(dataset: Dataset, recipe: Recipe, readable: NDArray[np.int64]) -> Shee
 
 def _samples(dataset: Dataset, chosen: NDArray[np.int64], channels: int) -> Samples:
     """Return those of the pictures that can be read with what is known of them; without those whose map cannot be."""
-    maps: dict[int, ClassMap] = {}
-    if dataset.column() == "class_map" and dataset.maps is not None:
-        for i in chosen.tolist():
-            try:
-                maps[i] = ClassMap(torch.from_numpy(read_map(dataset.maps, i)), IGNORE)
-            except DataError:
-                continue  # what is wrong with it is a finding of its own
-        chosen = np.array([*maps], np.int64)
-    taken = pictures(dataset.images, channels).take(chosen, lambda index: None)
+    maps = dataset.maps if dataset.column() == "class_map" else None  # what is wrong with one is a finding of its own
+    taken = with_maps(pictures(dataset.images, channels), maps).take(chosen, lambda index: None)
     chosen = chosen[~np.isin(chosen, [*taken.bad])]
     sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in taken.images]
     columns: dict[str, Tensor | Sequence[Annotation]] = {
@@ -113,8 +106,7 @@ def _samples(dataset: Dataset, chosen: NDArray[np.int64], channels: int) -> Samp
     }
     if dataset.column() == "objects":
         columns["boxes"] = marked(dataset.objects, chosen, taken.originals, sizes)["boxes"]
-    if maps:
-        columns["class_map"] = [maps[i] for i in chosen.tolist()]
+    columns.update(mapped(taken, sizes, judged=False))
     ids = tuple(dataset.ids[int(i)] for i in chosen)
     return Samples(ids, torch.from_numpy(chosen), taken.images, columns, frames(taken.originals, sizes))
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from visus.core.sample import Sample
 from visus.core.task import Metric, Prediction
 from visus.data.dataset import SPLITS, Dataset
+from visus.data.mapped import columns as mapped
+from visus.data.mapped import with_maps
 from visus.data.marked import columns
-from visus.data.pixels import pictures
+from visus.data.pixels import Taken, pictures
 from visus.engine import loop
 from visus.engine.device import Device
 from visus.engine.evaluate import answers
@@ -84,21 +85,22 @@ def _gallery(run: loop.Run, dataset: Dataset, metric: Metric) -> list[Picture]:
     chosen = {title: list(indices) for title, indices in metric.gallery(EACH).items()}
     wanted = np.unique(np.array([i for indices in chosen.values() for i in indices], dtype=np.int64))
     predictions = _predictions(run, dataset, wanted) if len(wanted) else {}
-    source = pictures(dataset.images, run.recipe.input.channels)
+    source = with_maps(pictures(dataset.images, run.recipe.input.channels), dataset.maps)
     shown = []
     for title, indices in chosen.items():
         for i in indices:
             if i in predictions:
                 taken = source.take(np.array([i]), lambda index: None)
                 image = taken.images[0]
-                sample = Sample(dataset.ids[i], image, run.task.annotations(_known(dataset, i, taken.originals), i))
+                sample = Sample(dataset.ids[i], image, run.task.annotations(_known(dataset, i, taken), i))
                 shown.append(Picture(title, dataset.ids[i], run.task.draw(sample, predictions[i])))
     return shown
 
 
-def _known(dataset: Dataset, i: int, originals: NDArray[np.int64]) -> dict[str, Any]:
+def _known(dataset: Dataset, i: int, taken: Taken) -> dict[str, Any]:
     """Return what is known of record ``i``: the columns, and by its number what is marked on it."""
-    marked = columns(dataset.objects, np.array([i]), originals, [(int(originals[0, 0]), int(originals[0, 1]))])
+    size = (int(taken.originals[0, 0]), int(taken.originals[0, 1]))
+    marked = {**columns(dataset.objects, np.array([i]), taken.originals, [size]), **mapped(taken, [size], judged=True)}
     return {**dataset.columns, **{name: {i: values[0]} for name, values in marked.items()}}
 
 
