@@ -90,3 +90,31 @@ def test_a_loose_box_of_its_class_on_another_object_is_a_localisation_error_firs
     near = (0, 0, 100, 40)
     count, _ = measured([(near, 0.9, 0)], [(A, 0), (near, 1)])
     assert count == only(localisation=1, missed=1)
+
+
+def unsure():
+    """Return judged boxes whose best F1 is at 0.8; below lie four on nothing, and one that is right after all."""
+    sure, shaky = [(A, 0.9, 0), (LOOSE, 0.85, 0), (B, 0.8, 1)], [(FAR, 0.7 - i / 10, 0) for i in range(4)]
+    return judged([([*sure, *shaky, (C, 0.1, 1)], [(A, 0), (B, 1), (C, 1)])], 2)
+
+
+def test_the_mistakes_of_a_score_are_those_of_the_detections_that_are_as_sure():
+    items = unsure().judged()
+    assert items.threshold == 0.8
+    assert dict(zip(KINDS, items.errors.count(), strict=True)) == only(localisation=1, background=4)
+    assert items.mistakes == only(localisation=1, missed=1)
+
+
+def test_the_table_counts_at_the_threshold_and_says_so_and_its_costs_are_of_all_detections():
+    metric = unsure()
+    (table,) = (figure for figure in metric.figures() if figure.title == "Kinds of mistakes")
+    assert {row[0]: row[1] for row in table.rows} == only(localisation=1, missed=1)
+    assert "at least 0.800" in table.note and "of all detections" in table.note
+    cost = metric.judged().everything(np.ones((1, 1)))["cost"][0]
+    assert [row[2].value for row in table.rows] == pytest.approx(cost.tolist())
+
+
+def test_an_object_that_only_an_unsure_mistake_is_on_is_missed_at_the_threshold():
+    items = judged([([(A, 0.9, 0), (B, 0.2, 0)], [(A, 0), (B, 1)])], 2).judged()
+    assert items.mistakes == only(missed=1)
+    assert items.errors.count() == list(only(classification=1).values())

@@ -50,19 +50,24 @@ class Errors:
         return [*(int((self.kind == k).sum()) for k in range(len(KINDS) - 1)), int(self.missed.sum())]
 
 
-def errors(truth: Truth, matches: Matches) -> Errors:
-    """Return the kind of each mistake; of ``matches``, the first range of sizes and the first threshold are read."""
-    found = matches.found
-    right, counted = matches.right(0, 0), matches.counted(0, 0)
-    wrong = np.flatnonzero(counted & ~right)
+def errors(truth: Truth, matches: Matches, least: float = -np.inf) -> Errors:
+    """Return the kind of each mistake; of ``matches``, the first range of sizes and the first threshold are read.
+
+    Args:
+        truth: the objects.
+        matches: which detection found which of them; what the surer ones found does not depend on the others.
+        least: score below which detections are as if they had not been said.
+    """
+    found, sure = matches.found, matches.found.score >= least
+    wrong = np.flatnonzero(matches.counted(0, 0) & ~matches.right(0, 0) & sure)
     own, own_at, other, other_at = _nearest(truth, matches, wrong)
     kind, at = _kinds(own, other), np.full(len(found), -1)
     at[wrong] = np.select([kind == _LOCALISATION, kind == _CLASSIFICATION], [own_at, other_at], -1)
     kinds = np.full(len(found), -1)
     kinds[wrong] = kind
     missed = ~truth.crowd
-    missed[at[at >= 0]] = False
-    missed[matches.object[:, 0, 0][matches.object[:, 0, 0] >= 0]] = False
+    for on in (at, _objects(matches)[sure]):
+        missed[on[on >= 0]] = False
     return Errors(kinds, at, missed)
 
 

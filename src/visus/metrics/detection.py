@@ -191,10 +191,13 @@ class Detection(RowMetric["JudgedDetections"]):
     def _mistakes(self, items: JudgedDetections) -> Table:
         value, low, high = (np.asarray(part) for part in items.measures[_COST])
         costs = [scored({kind: (value[i], low[i], high[i])}, items.n).get(kind) for i, kind in enumerate(KINDS)]
-        rows = list(zip(KINDS, items.errors.count(), costs, KINDS.values(), strict=True))
+        rows = [
+            (kind, items.mistakes[kind], cost, what) for (kind, what), cost in zip(KINDS.items(), costs, strict=True)
+        ]
         note = (
-            "What AP50 would gain, were all mistakes of one kind mended (TIDE); gains do not add up.  All detections"
-            " are counted, also those that are too unsure to be shown."
+            f"Counted are detections of a score of at least {items.threshold:.3f}, where F1 is best.  The cost is what"
+            " AP50 would gain, were all mistakes of one kind mended (TIDE), of all detections, also those that are too"
+            " unsure to be shown; gains do not add up."
         )
         return Table("Kinds of mistakes", ("kind", "count", "cost in AP50", "what it is"), rows, note)
 
@@ -244,8 +247,13 @@ class JudgedDetections:
 
     @cached_property
     def errors(self) -> Errors:
-        """The kind of each mistake."""
+        """The kind of each mistake, of all detections."""
         return errors(self.truth, self.matches)
+
+    @cached_property
+    def mistakes(self) -> dict[str, int]:
+        """How many mistakes of each kind there are at the threshold."""
+        return dict(zip(KINDS, errors(self.truth, self.matches, self.threshold).count(), strict=True))
 
     @cached_property
     def measures(self) -> Measures:

@@ -41,7 +41,7 @@ class Explained:
         classes: of the average precision of each class, the largest difference first; that of a class on fewer than six
             pictures may be anything.
         mistakes: of what each kind of mistake costs in AP50; a smaller cost is better.
-        counts: how many mistakes of each kind A makes, and B.
+        counts: how many mistakes of each kind A makes, and B, each from the score on at which its F1 is best.
     """
 
     a: str
@@ -138,7 +138,7 @@ def explain(a: Evaluation, b: Evaluation) -> Explained:
         a.model, b.model, a.score,
         {name: difference(name, name) for name in SCORES if name in a.scores and name in b.scores},
         classes, {kind: difference("cost", "cost", i) for i, kind in enumerate(KINDS)},
-        dict(zip(KINDS, zip(of_a.errors.count(), of_b.errors.count(), strict=True), strict=True)),
+        {kind: (of_a.mistakes[kind], of_b.mistakes[kind]) for kind in KINDS},
     )  # fmt: skip
 
 
