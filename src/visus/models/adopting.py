@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from visus.core.errors import UsageError
 from visus.core.modelfile import Architecture
 from visus.core.recipe import ModelSettings
+from visus.models import torchvision_parts
 from visus.models.backbones import BACKBONES
 from visus.models.building import architecture_of, seeded
 from visus.models.detectors import DETECTORS
 from visus.models.fitting import aligned, fit
 from visus.models.heads import first_convolution, head_prefix, outputs_of
 from visus.models.origins import backbone_of, origin_of
-from visus.models.reading import MEMORY, SECONDS, read_tensors
-from visus.models.weights import WeightCard
+from visus.models.reading import MEMORY, SECONDS, read_tensors, unwrapped
+from visus.models.weights import WeightCard, as_published
 
 
 @dataclass(frozen=True)
@@ -31,29 +32,31 @@ class Adopted:
         architecture: name, options (those the weights imply among them) and outputs.
         channels: of the pictures it reads.
         usual: what pictures such a network is usually given: mean, std, size.
+        settings: of the recipe, by which the publisher of the weights reads the network's answers.
     """
 
     tensors: dict[str, Tensor]
     architecture: Architecture
     channels: int
     usual: WeightCard
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def adopt(
-    file: Path,
+    source: Path | nn.Module,
     name: str,
     options: Mapping[str, Any] | None = None,
     *,
     seconds: float = SECONDS,
     memory: int = MEMORY,
 ) -> Adopted:
-    """Return a file's weights as those of a network.
+    """Return the weights of a file, or of a network built elsewhere, as those of a network of this house.
 
     Options, outputs and channels that the weights imply need not be stated.  Nothing in the file is run: see
     ``reading``.
 
     Args:
-        file: safetensors, or a state dict saved by ``torch.save``, wrapped or not.
+        source: safetensors, or a state dict saved by ``torch.save``, wrapped or not; or a module.
         name: of the network, as ``model.name``.
         options: of the network.
         seconds: the child process that reads a pickle may take.
@@ -64,25 +67,33 @@ def adopt(
         UsageError: the weights are not those of this network: a tensor is missing, left over, of another shape or not
             finite.
     """
-    origin, tensors = origin_of(name), read_tensors(file, seconds=seconds, memory=memory)
-    usual = origin.usual(name)
-    chosen = dict(options or {})
+    origin, published, title = origin_of(name), None, str(source)
+    if isinstance(source, nn.Module):
+        tensors, title = unwrapped(torchvision_parts.tensors_of(source)), f"this {type(source).__name__}"
+    else:
+        tensors = read_tensors(source, seconds=seconds, memory=memory)
+        published = as_published(source, name)
+    usual = published or origin.usual(name)
+    chosen, settings = dict(options or {}), dict[str, Any]()
     if name in BACKBONES:
         chosen = {**BACKBONES[name].implied(BACKBONES[name].renamed(tensors, tuple(tensors))), **chosen}
     if detector := backbone_of(name)[0]:
         chosen = {**DETECTORS[detector].implied(tensors), **chosen}
+        if torchvision_parts.is_theirs(tensors):
+            settings = dict(DETECTORS[detector].judging)
+            usual = replace(usual, size=torchvision_parts.SIZE)
     with seeded(0):
         model = origin.network(name, 1, 3, usual.size, chosen)
         tensors = aligned(origin.renamed(name, model, tensors), model)
         outputs, first = outputs_of(tensors, model), tensors.get(f"{first_convolution(model)}.weight")
         if not outputs:
             raise UsageError(
-                "MODEL-015", f"{file} holds no head for {name}: there is no {head_prefix(model)}.weight in it",
+                "MODEL-015", f"{title} holds no head for {name}: there is no {head_prefix(model)}.weight in it",
                 looked=", ".join(list(tensors)[:3]) + (" ..." if len(tensors) > 3 else ""),
-                fix=f"to train on from a trunk alone: --model {name} --set model.weights={file}",
+                fix=f"to train on from a trunk alone: --model {name} --set model.weights=FILE",
             )  # fmt: skip
         channels = 3 if first is None else int(first.shape[1])
         model = origin.network(name, outputs, channels, usual.size, chosen)
-    fit(model, tensors, str(file), whole=True)
+    fit(model, tensors, title, whole=True)
     architecture = architecture_of(ModelSettings(name=name, options=chosen), outputs)
-    return Adopted(dict(model.state_dict()), architecture, channels, usual)
+    return Adopted(dict(model.state_dict()), architecture, channels, usual, settings)

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from visus.models.trunks import extended
 from visus.models.weights import WeightCard
@@ -21,8 +22,14 @@ from visus.models.weights import WeightCard
 RATIOS = (0.5, 1.0, 2.0)
 """Height over width of the anchors of each size."""
 
+SIZE = (800, 800)
+"""(height, width) of pictures as its detectors were trained on them, about: the shorter side had 800 pixels."""
+
 PRECISION = 1e-5
 """What batch normalisation adds to a variance."""
+
+_ON_FEATURES = re.compile(r"^backbone\.body\.(?=\d)")
+"""How names begin where the backbone is the chain of features of one of torchvision's networks alone."""
 
 
 def told(pyramid: Any, maps: Sequence[Float[Tensor, "B _ _ _"]]) -> list[Float[Tensor, "B D _ _"]]:
@@ -62,7 +69,7 @@ def card(name: str, file: Path | None = None) -> WeightCard:
         source=best.url,
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
-        size=(800, 800),
+        size=SIZE,
         outputs=len(best.meta["categories"]),
         trained_on="COCO",
         parameters=best.meta["num_params"],
@@ -81,6 +88,20 @@ def is_theirs(tensors: Mapping[str, Tensor]) -> bool:
     return any(key.startswith("backbone.fpn.") for key in tensors)
 
 
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return the state of a network that was built elsewhere, so that it answers as there.
+
+    Normalisations that torchvision holds still may add anything to a variance; what they add beyond ``PRECISION`` goes
+    into it, and they get the count that marks tensors for which nothing is left to be guessed.
+    """
+    state = {key: each.detach().cpu().clone() for key, each in module.state_dict().items() if isinstance(each, Tensor)}
+    for name, layer in module.named_modules():
+        if isinstance(layer, FrozenBatchNorm2d):
+            state[f"{name}.running_var"] += layer.eps - PRECISION
+            state[f"{name}.num_batches_tracked"] = torch.tensor(0)
+    return state
+
+
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of torchvision's detectors by the names that our detectors and timm's networks have for them.
 
@@ -90,6 +111,7 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, tensor in tensors.items():
         key = re.sub(r"((?:inner|layer)_blocks\.\d+)\.(weight|bias)$", r"\1.0.\2", key)
         key = re.sub(r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", key)
+        key = _ON_FEATURES.sub("backbone.body.features.", key)
         for theirs, ours in (("backbone.fpn.", "pyramid."), ("rpn.head.", "proposals."), ("roi_heads.", "head.")):
             key = ours + key.removeprefix(theirs) if key.startswith(theirs) else key
         named[key] = tensor
@@ -99,9 +121,9 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def exact(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors that answer as torchvision's first detectors do, which add nothing to a variance.
 
-    Those were trained with normalisations that were held still, and kept no count of batches.  Ours add ``PRECISION``,
-    so it is taken off what they add it to.
+    Those stand on a ResNet, were trained with normalisations that were held still, and kept no count of batches.  Ours
+    add ``PRECISION``, so it is taken off what they add it to.
     """
-    if any(key.endswith("num_batches_tracked") for key in tensors):
+    if any(key.endswith("num_batches_tracked") or _ON_FEATURES.match(key) for key in tensors):
         return dict(tensors)
     return {key: tensor - PRECISION if key.endswith("running_var") else tensor for key, tensor in tensors.items()}

@@ -24,11 +24,11 @@ class Trunk(nn.Module):
     place of a map lies where its stride says, whatever the network does at a picture's end.
 
     Args:
-        name: of the network: our own, or timm's.
+        name: of the network: our own, timm's, or one of torchvision's that is a chain of ``features``.
         channels: of the pictures.
         size: (height, width) of the pictures.
         options: of the network.
-        strides: of the maps, rising.
+        strides: of the maps, rising; of several maps of a stride the last, or if it is named twice the first and last.
 
     Attributes:
         widths: channels of each map.
@@ -49,18 +49,23 @@ class Trunk(nn.Module):
         body = origin_of(name).network(name, 1, channels, size, options)
         with torch.no_grad():
             shapes = [tuple(found.shape) for found in _maps(body.eval(), torch.zeros(1, channels, 256, 256))]
-        at = {256 // shape[2]: i for i, shape in enumerate(shapes)}  # of several maps of a stride, the last
-        lacking = [stride for stride in strides if stride not in at]
+        at = dict[int, list[int]]()
+        for i, shape in enumerate(shapes):
+            at.setdefault(256 // shape[2], []).append(i)
+        lacking = [stride for stride in strides if len(at.get(stride, ())) < strides.count(stride)]
         if lacking:
+            many = "two maps" if lacking[0] in at else "map"
             raise UsageError(
-                "MODEL-023", f"{name} has no map of stride {lacking[0]}",
+                "MODEL-023", f"{name} has no {many} of stride {lacking[0]}",
                 where=f"its maps have the strides {', '.join(map(str, sorted(at))) or 'of no known kind'}",
                 fix="a network that halves its map step by step: csp, efficientnet_lite0, resnet18",
             )  # fmt: skip
-        self.at = [at[stride] for stride in strides]
+        self.at = [at[stride][0 if stride in strides[i + 1 :] else -1] for i, stride in enumerate(strides)]
         self.widths = tuple(shapes[i][1] for i in self.at)
         if callable(prune := getattr(body, "prune_intermediate_layers", None)):
             prune(self.at, prune_norm=True, prune_head=True)
+        elif _is_chain(body):
+            _cut(body, self.at[-1] + 1)
         elif hasattr(body, "head"):
             del body.head
         self.body = body.train()
@@ -73,6 +78,9 @@ class Trunk(nn.Module):
         body: Any = self.body
         if hasattr(body, "forward_maps"):
             maps: list[Tensor] = body.forward_maps(images)
+            return [maps[i] for i in self.at]
+        if _is_chain(body):
+            maps = _chained(body, images)
             return [maps[i] for i in self.at]
         return list(body.forward_intermediates(images, indices=self.at, intermediates_only=True))
 
@@ -94,6 +102,9 @@ def _maps(body: Any, images: Tensor) -> list[Tensor]:
     """Return every map that a network offers, in the order of its layers."""
     if hasattr(body, "forward_maps"):
         return list(body.forward_maps(images))
+    if _is_chain(body):
+        maps = _chained(body, images)
+        return [found for found in maps if found.shape[2] == found.shape[3]]  # else channels come last
     if not hasattr(body, "forward_intermediates"):
         return []
     try:
@@ -101,3 +112,26 @@ def _maps(body: Any, images: Tensor) -> list[Tensor]:
     except (RuntimeError, AssertionError, TypeError, ValueError):
         return []  # a network of one picture size, whose maps are all of one stride anyway
     return [found for found in maps if found.dim() == 4]
+
+
+def _is_chain(body: Any) -> bool:
+    """Tell whether a network is one of torchvision's whose lower part is a chain of layers."""
+    return isinstance(getattr(body, "features", None), nn.Sequential) and not hasattr(body, "forward_intermediates")
+
+
+def _chained(body: Any, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+    """Return the map behind each layer of such a chain."""
+    maps = list[Tensor]()
+    for layer in body.features:
+        maps.append(layer(maps[-1] if maps else images))
+    return maps
+
+
+def _cut(body: Any, length: int) -> None:
+    """Leave the first layers of such a chain, with the batch normalisation that torchvision has below its detectors."""
+    del body.features[length:]
+    for name in [name for name, _ in body.named_children() if name != "features"]:
+        delattr(body, name)
+    for layer in body.modules():
+        if isinstance(layer, nn.BatchNorm2d):  # whatever the network has for whole pictures
+            layer.eps, layer.momentum = 1e-5, 0.1

@@ -78,7 +78,31 @@ def card_of(settings: ModelSettings) -> WeightCard:
     if settings.weights == "none":
         return usual
     file = Path(settings.weights)
-    return _as_published(file, settings.name) or _of_file(file, usual)
+    return as_published(file, settings.name) or _of_file(file, usual)
+
+
+def as_published(file: Path, network: str) -> WeightCard | None:
+    """Return the card of the network's default weights where a user's file is theirs, else None.
+
+    torchvision and timm put the first digits of a file's SHA-256 into its name, by which it is told.
+    """
+    from dataclasses import replace
+    from hashlib import file_digest
+
+    from visus.models.origins import origin_of
+
+    digits = re.search(r"-([0-9a-f]{8})\.pth$", file.name)
+    if digits is None or not file.is_file():
+        return None
+    try:
+        published = origin_of(network).card(network)
+    except UsageError:  # it has none
+        return None
+    if Path(published.source).name != file.name:
+        return None
+    with file.open("rb") as opened:
+        same = file_digest(opened, "sha256").hexdigest().startswith(digits[1])
+    return replace(published, file=file) if same else None
 
 
 def permits(licence: str) -> bool:
@@ -117,30 +141,6 @@ def missing(card: WeightCard, folder: Path, fix: str = "") -> UsageError:
         fix=fix
         or "put the file there, or start fresh: --set model.weights=none, or name one: --set model.weights=FILE",
     )
-
-
-def _as_published(file: Path, network: str) -> WeightCard | None:
-    """Return the card of the network's default weights where a user's file is theirs, else None.
-
-    torchvision and timm put the first digits of a file's SHA-256 into its name, by which it is told.
-    """
-    from dataclasses import replace
-    from hashlib import file_digest
-
-    from visus.models.origins import origin_of
-
-    digits = re.search(r"-([0-9a-f]{8})\.pth$", file.name)
-    if digits is None or not file.is_file():
-        return None
-    try:
-        published = origin_of(network).card(network)
-    except UsageError:  # it has none
-        return None
-    if Path(published.source).name != file.name:
-        return None
-    with file.open("rb") as opened:
-        same = file_digest(opened, "sha256").hexdigest().startswith(digits[1])
-    return replace(published, file=file) if same else None
 
 
 def _of_file(file: Path, usual: WeightCard) -> WeightCard:

@@ -6,17 +6,20 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import UsageError
 from visus.verbs.load import Model, load
+
+if TYPE_CHECKING:
+    from torch import nn
 
 EVEN = 0.5
 """Score from which on an object is shown where no validation part said which is best."""
 
 
 def adopt(
-    weights: str | Path,
+    weights: str | Path | nn.Module,
     *,
     model: str,
     classes: Sequence[str] | str | Path = (),
@@ -29,10 +32,10 @@ def adopt(
     licence: str = "",
     out: str | Path | None = None,
 ) -> Model:
-    """Take in a weights file as a model of this house.  A pickle is read by a child process that may not run its code.
+    """Take in weights as a model of this house.  A pickle is read by a child process that may not run its code.
 
     Args:
-        weights: ``.safetensors``, ``.pt``, ``.pth``: a state dict, bare or wrapped.
+        weights: ``.safetensors``, ``.pt``, ``.pth``: a state dict, bare or wrapped; or a module that holds them.
         model: the network they belong to, as for ``train``.
         classes: names in the order of the outputs, or a data set whose names are taken, or a text file with one a line;
             "0", "1", ... by default.
@@ -43,7 +46,7 @@ def adopt(
         fit: ``squash``, ``crop`` or ``pad``.
         options: keyword arguments of the network.
         licence: of the weights, written into the card.
-        out: the file to write; beside the weights, with ``.safetensors``, by default.
+        out: the file to write; beside the weights, with ``.safetensors``, by default; a module's must be named.
 
     Raises:
         DataError: the file cannot be read, or reading it would run code.
@@ -58,7 +61,14 @@ def adopt(
     from visus.models.origins.user_code import is_code
     from visus.transforms.pipeline import build
 
-    source = Path(weights)
+    source = Path(weights) if isinstance(weights, str | Path) else weights
+    title = source.name if isinstance(source, Path) else type(source).__name__
+    if out is not None:
+        target = Path(out)
+    elif isinstance(source, Path):
+        target = source.with_suffix(".safetensors")
+    else:
+        raise UsageError("USE-018", f"a {title} has no place of its own", fix="out=FILE")
     said = {"size": size, "mean": mean, "std": std, "fit": fit}
     draft = Draft(Choice(f"input.{key}", value, f"--{key}") for key, value in said.items() if value is not None)
     taken = adopting.adopt(source, model, options)
@@ -76,11 +86,11 @@ def adopt(
     build(reads)  # refuses as many means as there are no channels for
     names = _names(classes, taken.architecture.outputs)
     card = Card(
-        recipe=_settings(task, model, taken.channels, names), calibration={"threshold": EVEN} if finds else {},
-        visus=__version__, task=task, architecture=taken.architecture, classes=names, input=reads, weights=source.name,
-        licences={"code": "Apache-2.0", f"weights {source.name}": licence or taken.usual.licence or "unknown"},
+        recipe=_settings(task, model, taken.channels, names) | dict(taken.settings),
+        calibration={"threshold": EVEN} if finds else {},
+        visus=__version__, task=task, architecture=taken.architecture, classes=names, input=reads, weights=title,
+        licences={"code": "Apache-2.0", f"weights {title}": licence or taken.usual.licence or "unknown"},
     )  # fmt: skip
-    target = Path(out) if out is not None else source.with_suffix(".safetensors")
     if target.exists() and out is None:
         raise UsageError("USE-018", f"{target} exists already", fix="--out FILE")
     write_model(target, taken.tensors, card)

@@ -119,6 +119,15 @@ def test_files_of_torchvisions_first_releases_are_read_as_those_of_now(name: str
     torch.testing.assert_close(now, then)
 
 
+@pytest.mark.parametrize(("name", "layer", "adds"), [
+    ("faster_rcnn", "bn1", 0.0), ("retinanet", "bn1", 0.0), ("fcos", "bn1", 1e-5), ("faster_rcnn", "0.1", 1e-5),
+])  # fmt: skip
+def test_what_a_published_network_adds_to_a_variance_is_known(name: str, layer: str, adds: float) -> None:
+    ours = {"0.1": "features.0.1"}.get(layer, layer)  # a MobileNet below a detector is its features alone
+    (said,) = DETECTORS[name].renamed({f"backbone.body.{layer}.running_var": torch.ones(1)}).items()
+    assert said == (f"backbone.body.{ours}.running_var", torch.ones(1) + adds - 1e-5)
+
+
 def test_the_networks_own_names_are_kept() -> None:
     model = taken("fcos", theirs("fcos").state_dict())
     assert detector.renamed("fcos:resnet18", model, model.state_dict()).keys() == model.state_dict().keys()

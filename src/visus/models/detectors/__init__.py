@@ -30,6 +30,7 @@ class Detector:
         renamed: tensors as they were published -> the same by the network's own names.
         implied: tensors as they were published -> the options that they imply.
         settings: of the recipe, found for it by its authors: ``{"detect.overlap": 0.3}``.
+        judging: settings of the recipe by which the publisher of those weights reads their answers.
         usual: of pictures it is given, where it has no backbone that says so: ``mean``, ``std`` and ``size``.
         own: names after the colon that mean backbones of its own -> the repository of Hugging Face in which weights of
             the whole network were published.
@@ -46,6 +47,7 @@ class Detector:
     renamed: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     implied: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda tensors: {}
     settings: Mapping[str, Any] = field(default_factory=dict)
+    judging: Mapping[str, Any] = field(default_factory=dict)
     usual: Mapping[str, Any] = field(default_factory=dict)
     own: Mapping[str, str] = field(default_factory=dict)
     library: str = ""

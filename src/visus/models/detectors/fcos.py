@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from jaxtyping import Float
@@ -77,8 +78,13 @@ class FCOS(nn.Module):
         laid = parts.anchors(self.squares, images, maps).expand(len(images), -1, -1)
         return said["cls_logits"], said["bbox_regression"], said["bbox_ctrness"].squeeze(2), laid
 
+    def outputs_in(self, tensors: Mapping[str, Tensor]) -> int:
+        """Return how many classes the tensors of a whole network tell apart, 0 where they hold no head."""
+        return len(tensors.get("head.classification_head.cls_logits.bias", ()))
+
 
 DETECTOR = Detector(
     build, "efficientnet_lite0", "FCOS: places, sides and centrality, torchvision's head and pyramid", "centres",
     parameters=10_951_509, published={"resnet50": "fcos_resnet50_fpn"}, renamed=parts.renamed,
+    judging={"detect.candidates": 5000, "detect.least": 0.2, "detect.overlap": 0.6, "detect.most": 100},
 )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from jaxtyping import Float
 from pydantic import Field
@@ -67,6 +67,11 @@ def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     )
 
 
+def implied(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Return the options that torchvision's tensors imply."""
+    return {"version": 2 if any(re.search(r"_head\.conv\.0\.1\.weight$", key) for key in tensors) else 1}
+
+
 class RetinaNet(nn.Module):
     """See ``build``.
 
@@ -103,8 +108,14 @@ class RetinaNet(nn.Module):
         laid = parts.anchors(self.anchors, images, maps)
         return said["cls_logits"], said["bbox_regression"], laid.expand(len(images), -1, -1)
 
+    def outputs_in(self, tensors: Mapping[str, Tensor]) -> int:
+        """Return how many classes the tensors of a whole network tell apart, 0 where they hold no head."""
+        return len(tensors.get("head.classification_head.cls_logits.bias", ())) // (3 * len(parts.RATIOS))
+
 
 DETECTOR = Detector(
     build, "efficientnet_lite0", "RetinaNet: anchors and focal loss, torchvision's head and pyramid", "anchors",
     parameters=12_494_068, published={"resnet50": "retinanet_resnet50_fpn"}, renamed=renamed,
+    implied=implied,
+    judging={"detect.candidates": 5000, "detect.least": 0.05, "detect.overlap": 0.5, "detect.most": 300},
 )  # fmt: skip

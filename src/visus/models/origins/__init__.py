@@ -60,6 +60,8 @@ def origin_of(name: str) -> Origin:
         return own
     if timm_zoo.knows(name):
         return timm_zoo
+    if torchvision_zoo.knows(name):
+        return torchvision_zoo
     raise UsageError("MODEL-010", f"there is no network named {name!r}", looked=_looked(name), fix=_fix(name))
 
 
@@ -71,7 +73,7 @@ def backbone_of(name: str) -> tuple[str, str]:
 
 def _looked(name: str) -> str:
     here = f", and {name}.py" if Path(f"{name}.py").is_file() else ""
-    return f"our own ({', '.join([*BACKBONES, *DETECTORS])}) and timm's names{here}"
+    return f"our own ({', '.join([*BACKBONES, *DETECTORS])}), timm's and torchvision's names{here}"
 
 
 def _fix(name: str) -> str:

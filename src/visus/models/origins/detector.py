@@ -13,6 +13,7 @@ from visus.models import torchvision_parts, transformers_parts, trunks
 from visus.models.detectors import DETECTORS
 from visus.models.heads import below, head_prefixes
 from visus.models.origins import backbone_of, origin_of, own
+from visus.models.origins.torchvision_zoo import PREFIX
 from visus.models.reading import read_tensors
 from visus.models.weights import WeightCard, missing
 
@@ -103,5 +104,5 @@ def _published(name: str) -> WeightCard | None:
     detector, backbone = backbone_of(name)
     if repository := DETECTORS[detector].own.get(backbone):
         return transformers_parts.card(repository)
-    published = DETECTORS[detector].published.get(backbone)
+    published = DETECTORS[detector].published.get(backbone.removeprefix(PREFIX))
     return torchvision_parts.card(published) if published else None

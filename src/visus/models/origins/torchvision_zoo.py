@@ -26,6 +26,11 @@ def names() -> list[str]:
     return [PREFIX + name for name in models.list_models(module=models)]
 
 
+def knows(name: str) -> bool:
+    """Tell whether torchvision has a network of this name, with or without the prefix."""
+    return PREFIX + name.removeprefix(PREFIX) in names()
+
+
 def network(name: str, outputs: int, channels: int, size: tuple[int, int], options: Mapping[str, Any]) -> nn.Module:
     """Return the network with fresh weights.
 
@@ -112,9 +117,8 @@ def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[
 
 
 def _plain(name: str) -> str:
-    known = names()
-    if name not in known:
-        raise UsageError("MODEL-010", f"there is no network named {name!r}", fix=did_you_mean(name, known))
+    if not knows(name):
+        raise UsageError("MODEL-010", f"there is no network named {name!r}", fix=did_you_mean(name, names()))
     return name.removeprefix(PREFIX)
 
 
