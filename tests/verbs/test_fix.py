@@ -33,7 +33,7 @@ def fixes(photos, tmp_path):
     finding = Finding(
         "CHECK-050", "warning", "", "", "", (*items, Item("x", "warned", "no class")), consequence="mislead"
     )
-    write_fixes(dataset, finding, tmp_path / "fixes.json")
+    write_fixes(dataset, [finding], tmp_path / "fixes.json")
     told = json.loads((tmp_path / "fixes.json").read_text())
     assert [item["apply"] for item in told["items"]] == [False, False]
     told["items"][0]["apply"] = True

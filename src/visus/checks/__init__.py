@@ -86,6 +86,23 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class Detections:
+    """What was found on N pictures by detectors that did not learn from them: D detections, in original pixels.
+
+    Attributes:
+        record: (D,) int64, the picture each lies on; ``label``: (D,) int64 class; ``score``: (D,) float64, larger means
+            surer; ``box``: (D, 4) float64 x0, y0, x1, y1, half-open.
+        judged: (N,) bool, the pictures that detectors were asked about.
+    """
+
+    record: NDArray[np.int64]
+    label: NDArray[np.int64]
+    score: NDArray[np.float64]
+    box: NDArray[np.float64]
+    judged: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
 class Subject:
     """What checks look at.
 
@@ -97,6 +114,8 @@ class Subject:
             read; computed at the first call.
         out_of_fold: returns (N, K) float32 class probabilities of every labelled picture by small models that did not
             learn from it, NaN elsewhere; None where labels are not to be examined.
+        detections: returns what small detectors found on every picture, down to low scores, that did not learn from it;
+            None where boxes are not to be examined.
         tell: told what is being done, a sentence each.
         settings: by which the data was read.
     """
@@ -108,6 +127,7 @@ class Subject:
     out_of_fold: Callable[[], NDArray[np.float32]] | None
     tell: Callable[[str], None]
     settings: DataSettings = field(default_factory=DataSettings)
+    detections: Callable[[], Detections] | None = None
 
 
 @dataclass(frozen=True)

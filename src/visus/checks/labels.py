@@ -31,11 +31,13 @@ def look(subject: Subject) -> Iterator[Finding]:
     if subject.out_of_fold is None:
         return
     dataset = subject.dataset
+    if dataset.column() == "objects":
+        return  # boxes are asked about by ``box_labels``
     if dataset.column() != "label":
         yield Finding(
             "CHECK-051", "note", "labels were not examined: this data does not give each picture one class",
-            why=f"it knows {dataset.column() or 'nothing'} of each picture; so far wrong classes are looked for where "
-            "each picture has one, not yet among several, nor boxes and masks",
+            why=f"it knows {dataset.column() or 'nothing'} of each picture; so far wrong labels are looked for where "
+            "each picture has one class, and among boxes, not yet among several classes a picture, nor masks",
             fix="nothing to do", consequence="fact",
         )  # fmt: skip
         return

@@ -35,6 +35,10 @@ def fix(
     else:
         print(done.summary)
         if not done.undone:
-            print(f"next      visus train {quoted(done.data)}\nundo      visus fix --undo {quoted(done.folder)}")
+            print(f"next      visus train {quoted(done.data)}")
+        if done.undoable:
+            print(f"undo      visus fix --undo {quoted(done.folder)}")
+    for lost in done.lost:
+        print_aside("lost", lost)
     for name in done.left:
         print_aside("left out", f"{name}: no file that could be copied")

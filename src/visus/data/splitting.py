@@ -48,7 +48,7 @@ def carve_missing(dataset: Dataset, *, validation: float, test: float, seed: int
     _check_classes(dataset)
     split, notes, carved = dataset.split.copy(), [], []
     ranks = _ranks(dataset, seed)
-    strata = _strata(dataset)
+    strata = strata_of(dataset)
     for part, share in ((TEST, test), (VAL, validation)):
         if (split == part).any():
             continue
@@ -65,6 +65,24 @@ def carve_missing(dataset: Dataset, *, validation: float, test: float, seed: int
         notes.append(_carved_note(dataset, part, len(taken), len(pool), seed))
     whole = dataset.with_(split=split, carved=tuple(carved))
     return whole.with_(notes=(*dataset.notes, *notes, *_absent_notes(whole), *_torn_notes(whole)))
+
+
+def strata_of(dataset: Dataset) -> NDArray[np.int64]:
+    """Return the stratum of each record: its class, its rarest class, or the tenth in which its first number lies."""
+    column = dataset.column()
+    if column == "label":
+        return dataset.columns["label"].astype(np.int64)
+    if column == "labels" or dataset.objects is not None:
+        shown = _shown(dataset)
+        count = shown.sum(0)
+        rarest = np.where(shown, count, len(dataset) + 1).argmin(1)
+        return np.where(shown.any(1), rarest, -1).astype(np.int64)
+    if column == "numbers":
+        first = dataset.columns["numbers"][:, 0].astype(np.float64)
+        known = ~np.isnan(first)
+        edges = np.quantile(first[known], np.linspace(0, 1, _BINS + 1)[1:-1]) if known.any() else np.zeros(0)
+        return np.where(known, np.searchsorted(edges, first, "right"), -1).astype(np.int64)
+    return np.zeros(len(dataset), np.int64)
 
 
 def torn(groups: NDArray[np.int64], split: NDArray[np.uint8]) -> NDArray[np.int64]:
@@ -93,24 +111,6 @@ def _ranks(dataset: Dataset, seed: int) -> NDArray[np.uint64]:
         for group, name in first.items()
     }
     return np.array([ranks[group] for group in dataset.groups.tolist()], np.uint64)
-
-
-def _strata(dataset: Dataset) -> NDArray[np.int64]:
-    """Return the stratum of each record: its class, its rarest class, or the tenth in which its first number lies."""
-    column = dataset.column()
-    if column == "label":
-        return dataset.columns["label"].astype(np.int64)
-    if column == "labels" or dataset.objects is not None:
-        shown = _shown(dataset)
-        count = shown.sum(0)
-        rarest = np.where(shown, count, len(dataset) + 1).argmin(1)
-        return np.where(shown.any(1), rarest, -1).astype(np.int64)
-    if column == "numbers":
-        first = dataset.columns["numbers"][:, 0].astype(np.float64)
-        known = ~np.isnan(first)
-        edges = np.quantile(first[known], np.linspace(0, 1, _BINS + 1)[1:-1]) if known.any() else np.zeros(0)
-        return np.where(known, np.searchsorted(edges, first, "right"), -1).astype(np.int64)
-    return np.zeros(len(dataset), np.int64)
 
 
 def _shown(dataset: Dataset) -> NDArray[np.bool_]:

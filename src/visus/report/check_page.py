@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ _STATUSES = {
     "ok": "fine", "warned": "with a warning", "clipped": "with labels cut at the edge",
     "skipped": "left out of training", "refused": "that stop training",
 }  # fmt: skip
+STATED, SUSPECTED = (235, 140, 0), (0, 114, 178)
+"""Colours of a box as the data has it, broken, and of one that a detector found in its place; as in ``page.css``."""
+
 _LINE = (230, 60, 40)
 
 
@@ -58,6 +61,7 @@ class Group:
     Attributes:
         level: ``error``, ``warning`` or ``note``.
         pictures: of the worst files; ``rows``: (file, status, why) of all.
+        legend: what the colours of boxes on the pictures mean, by ``stated`` and ``suspected``.
     """
 
     level: str
@@ -67,6 +71,7 @@ class Group:
     fix: str
     pictures: Sequence[Picture]
     rows: Sequence[tuple[str, str, str]]
+    legend: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -187,6 +187,16 @@ def describer(recipe: Recipe, dataset: Dataset) -> Callable[[int, Mapping[str, f
     return describe
 
 
+def with_rate(recipe: Recipe, dataset: Dataset, given: nn.Module | None, device: Device) -> Recipe:
+    """Return the recipe with a number as its learning rate: ``auto`` becomes what a range test finds."""
+    if recipe.optim.lr != "auto":
+        return recipe
+    found = rate_by_range_test(recipe, dataset, given, device)
+    optim = recipe.optim.model_copy(update={"lr": float(f"{found.rate:.3g}")})
+    origins = {**recipe.origins, "optim.lr": f"range test: {found.why}"}
+    return recipe.model_copy(update={"optim": optim, "origins": origins})
+
+
 def rate_by_range_test(recipe: Recipe, dataset: Dataset, given: nn.Module | None, device: Device) -> Tested:
     """Return what a range test on the training part says of the learning rate."""
     task = task_of(recipe, dataset)

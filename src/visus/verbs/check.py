@@ -33,8 +33,8 @@ SHOWN = 24
 LISTED = 8
 """Findings that a terminal shows; all are in the page and in ``--json``."""
 
-DOUBTED = "CHECK-050"
-"""The finding whose items are wrong labels, which ``visus fix`` can mend."""
+DOUBTED = ("CHECK-050", "CHECK-060", "CHECK-061", "CHECK-062", "CHECK-063")
+"""The findings whose items are wrong labels, which ``visus fix`` can mend."""
 
 GRAVITY: Mapping[Status, int] = {"ok": 0, "warned": 1, "clipped": 2, "skipped": 3, "refused": 4}
 """Of what becomes of a file: the gravest of all findings on it counts."""
@@ -116,7 +116,8 @@ def check(
 
     Args:
         data: a folder, a file or a name, as for ``train``.
-        labels: also train small models, and point at classes that they think are wrong.
+        labels: also train small models, and point at classes that they think are wrong; of boxes also at those that
+            are missing, on nothing, or badly placed.
         augment: also show, on the page, what training does to pictures, with proof that labels follow.
         out: folder for ``check.html``, a page with the pictures, ``check.json``, and ``fixes.json`` for ``fix``;
             one in which fixes are meant already stays, and the new one is ``fixes-2.json``.
@@ -144,7 +145,7 @@ def check(
         subject, carved = examine(data, choices, labels=labels, download=download, tell=tell)
     findings = sorted([*carved, *_findings(subject)], key=_order)
     dataset = subject.dataset
-    doubted = next((finding for finding in findings if finding.code == DOUBTED), None)
+    doubted = [finding for finding in findings if finding.code in DOUBTED]
     result = Checked(
         data=str(data), name=dataset.name, format=dataset.format, evidence=dataset.evidence, findings=tuple(findings),
         files=_files(dataset, findings),
@@ -152,9 +153,9 @@ def check(
         notes=dataset.notes,
         exit=BAD_DATA if beyond_limit(subject) else MISSED if findings and findings[0].level == "error" else OK,
         seconds=time.perf_counter() - started, page=folder / "check.html" if folder is not None else None,
-        fixes=free_list(folder) if folder is not None and doubted is not None else None,
+        fixes=free_list(folder) if folder is not None and doubted else None,
     )  # fmt: skip
-    if result.fixes is not None and doubted is not None:
+    if result.fixes is not None:
         write_fixes(dataset, doubted, result.fixes)
     if folder is not None:
         _write_page(result, subject, augment)
@@ -206,7 +207,19 @@ def examine(
 
         return out_of_fold(dataset, recipe, note, features)
 
-    return Subject(dataset, seen, recipe, features, doubted if labels else None, note, said.data), stopped
+    @cache
+    def found() -> Any:
+        import numpy as np
+
+        from visus.verbs.choosing import LENGTHS
+        from visus.verbs.out_of_fold import detections_out_of_fold
+
+        assert recipe is not None, "the check asks for detections only of what training would begin on"
+        timed = any(key in LENGTHS for choice in wanted for key in choice.sets())
+        return detections_out_of_fold(dataset, recipe, np.flatnonzero(seen.size[:, 0] > 0), tell, timed=timed)
+
+    boxes = found if labels and dataset.column() == "objects" else None
+    return Subject(dataset, seen, recipe, features, doubted if labels else None, note, said.data, boxes), stopped
 
 
 def _carved(dataset: Dataset, said: Recipe) -> tuple[Dataset, list[Finding]]:
@@ -304,6 +317,7 @@ def _write_page(result: Checked, subject: Subject, augment: bool) -> None:
             finding.level, finding.code, finding.title, finding.why, finding.fix,
             [_shown(subject, item) for item in finding.items[:SHOWN]],
             [(_place(item), item.status, item.why) for item in finding.items],
+            legend=_legend(finding),
         )
         for finding in result.findings
     ]  # fmt: skip
@@ -334,8 +348,48 @@ def _shown(subject: Subject, item: Item) -> Picture:
     """Return an item as the page shows it: its picture, and the one it is compared with, as far as they can be read."""
     from visus.report.check_page import Picture
 
+    if {"stated", "suspected"} & item.more.keys():
+        pixels = _marked(subject, item)
+        return Picture(shown(item.file), "", item.why, [pixels] if pixels is not None else [])
     drawn = [_drawn(subject, i) for i in (item.index, item.beside) if i >= 0 and i not in subject.seen.reasons]
     return Picture(shown(item.file), shown(item.other), item.why, [pixels for pixels in drawn if pixels is not None])
+
+
+def _legend(finding: Finding) -> Mapping[str, str]:
+    """Return what the colours of boxes on a finding's pictures mean."""
+    known = {name for item in finding.items for name in item.more}
+    words = {"stated": "the box as the data has it", "suspected": "where a detector sees the object"}
+    return {name: said for name, said in words.items() if name in known}
+
+
+def _marked(subject: Subject, item: Item) -> NDArray[np.uint8] | None:
+    """Return the surroundings of a doubtful box, with it and what was found there drawn; None where it is gone now."""
+    import numpy as np
+
+    from visus.data.pixels import pictures
+    from visus.report.check_page import SIDE, STATED, SUSPECTED
+    from visus.tasks._captions import rgb
+    from visus.tasks._drawing import Drawn, drawn
+
+    known = int(subject.seen.channels[item.index])
+    source = pictures(subject.dataset.images, 3 if known in (1, 3) else known)
+    taken = source.take(np.array([item.index]), lambda index: None)
+    if taken.bad:
+        return None
+    pixels = rgb(taken.images[0])
+    boxes = {name: np.array(item.more[name]) for name in ("suspected", "stated") if name in item.more}
+    every = np.stack(list(boxes.values()))
+    low, high = every[:, :2].min(0), every[:, 2:].max(0)
+    around = max(float((high - low).max()), SIDE / 4)  # as much again on each side, and never a few pixels blown up
+    x0, y0 = np.maximum(low - around, 0).astype(int).tolist()
+    x1, y1 = np.ceil(high + around).astype(int).tolist()
+    part = np.ascontiguousarray(pixels[y0:y1, x0:x1])
+    colours = {"stated": STATED, "suspected": SUSPECTED}
+    here = [
+        Drawn((box - np.tile((x0, y0), 2)).tolist(), "", colours[name], dashed=name == "stated")
+        for name, box in boxes.items()
+    ]
+    return drawn(part, here, SIDE)
 
 
 def _drawn(subject: Subject, i: int) -> NDArray[np.uint8] | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from visus.core.errors import DataError, UsageError
 if TYPE_CHECKING:
     from visus.checks import Finding
     from visus.data.dataset import Dataset
+    from visus.data.fixes import Fixes
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Fixed:
         listed: how many fixes there were in the list, whether meant or not.
         undone: they were taken back.
         left: names of what is no file and was not copied.
+        lost: what of the original the copy does not say, a phrase each, where it had to be written anew.
+        undoable: the copy can be made the original again.
     """
 
     folder: Path
@@ -32,6 +35,8 @@ class Fixed:
     listed: int
     undone: bool = False
     left: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
+    undoable: bool = True
 
     @property
     def summary(self) -> str:
@@ -45,7 +50,7 @@ class Fixed:
         """Return plain values."""
         return {
             "folder": str(self.folder), "data": str(self.data), "undone": self.undone, "listed": self.listed,
-            "applied": [dict(fix) for fix in self.applied], "not_copied": list(self.left),
+            "applied": [dict(fix) for fix in self.applied], "not_copied": list(self.left), "lost": list(self.lost),
         }  # fmt: skip
 
 
@@ -60,7 +65,8 @@ def fix(
 
     Nothing is ever written into ``data``.  Files of class folders move to another class, a table changes one cell a
     fix, files of arrays are written anew; everything else is copied byte for byte, and the copy is read back before it
-    appears.
+    appears.  Of boxes the pictures are copied, and all labels are written anew, in the same format; that cannot be
+    taken back, since it leaves the original as it was.
 
     Args:
         data: the folder or table that the fixes are for.
@@ -78,7 +84,7 @@ def fix(
 
     if undo is not None and data is None and fixes is None and out is None:
         told = amending.restored(Path(undo))
-        return Fixed(Path(undo), Path(undo), tuple(told["items"]), len(told["items"]), undone=True)
+        return Fixed(Path(undo), Path(undo), tuple(told["items"]), len(told["items"]), undone=True, undoable=False)
     if data is None or fixes is None or out is None or undo is not None:
         raise UsageError(
             "USE-049", "fixing needs the data, a list of fixes and a place for the copy",
@@ -91,6 +97,8 @@ def fix(
 
     listed = lists.read(Path(fixes))
     dataset = open_data(data, DataSettings(format=_format(listed.data["format"]), max_bad=1.0), carve=False)
+    if dataset.column() == "objects":
+        return _fixed_boxes(Path(data), dataset, Path(fixes), listed, Path(out))
     amending.check_amendable(Path(data), dataset)
     changes = lists.changes(Path(fixes), listed, dataset)
     meant = [item.json() for item in listed.items if item.apply]
@@ -118,8 +126,8 @@ def free_list(folder: Path) -> Path:
     return path
 
 
-def write_fixes(dataset: Dataset, finding: Finding, path: Path) -> None:
-    """Write the list of fixes that a finding of wrong labels suggests, for a person to go through.
+def write_fixes(dataset: Dataset, findings: Iterable[Finding], path: Path) -> None:
+    """Write the list of fixes that findings of wrong labels suggest, for a person to go through.
 
     None is meant from the start: of those of which the models are surest, too many are right (see the documentation of
     wrong labels for how many).
@@ -127,11 +135,36 @@ def write_fixes(dataset: Dataset, finding: Finding, path: Path) -> None:
     from visus.data import fixes as lists
 
     items = []
-    for item in finding.items:
-        if item.index >= 0 and "suggested" in item.more:
-            label, to = item.more["label"], item.more["suggested"]
-            items.append(lists.Fix(dataset.ids[item.index], label, to, item.why, apply=False))
+    for item in (item for finding in findings for item in finding.items):
+        more = item.more
+        if item.index < 0 or not {"suggested", "stated"} & more.keys():
+            continue
+        named = lists.Fix(dataset.ids[item.index], more.get("label", ""), more.get("suggested"), item.why, apply=False)
+        if "kind" in more:
+            at = tuple(more["suspected"]) if more["kind"] in ("missing", "place") else None
+            named = replace(named, box=more.get("box", lists.NEW), at=at)
+        items.append(named)
     lists.write(path, dataset, items)
+
+
+def _fixed_boxes(path: Path, dataset: Dataset, list_: Path, listed: Fixes, out: Path) -> Fixed:
+    """Write a copy of data with boxes in which some of them are otherwise."""
+    from visus.data import fixes as lists
+    from visus.data.converting import convert
+    from visus.data.formats import FORMATS
+    from visus.data.paths import check_outside
+
+    check_outside(out, path)
+    if FORMATS[dataset.format].write is None:
+        raise DataError(
+            "DATA-336", f"{dataset.name}: this cannot be changed in a copy yet",
+            where=f"{dataset.format} data with boxes, which visus reads but does not write", done="nothing was written",
+            fix="visus convert DATA --to coco COPY, and visus check COPY --labels",
+        )  # fmt: skip
+    changed = dataset.with_(objects=lists.changed_objects(list_, listed, dataset))
+    lost = convert(changed, dataset.format, out, lossy=True)
+    meant = tuple(item.json() for item in listed.items if item.apply)
+    return Fixed(out, out, meant, len(listed.items), lost=tuple(lost), undoable=False)
 
 
 def _format(named: str) -> str:

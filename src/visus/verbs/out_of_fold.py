@@ -1,24 +1,38 @@
-"""Class probabilities of every labelled picture by small models that did not learn from it."""
+"""What small models say of every labelled picture that they did not learn from: class probabilities, or objects."""
 
 from __future__ import annotations
 
+import tempfile
+import time
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from visus.core.errors import Interrupted
 from visus.core.seeds import derive
+from visus.data.dataset import SPLITS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from visus.checks import Detections
     from visus.core.recipe import Recipe
+    from visus.core.task import Metric
     from visus.data.dataset import Dataset
+    from visus.engine.device import Device
+    from visus.verbs.assembly import Tell
 
-FOLDS = 5
-"""Models of which each judges the pictures that it did not learn from."""
+FOLDS, NETWORKS = 5, 3
+"""Models of which each judges the pictures that it did not learn from; and, where each is a whole network, fewer: the
+same time then trains each of them longer."""
+
+LOOKS, EPOCHS = 20_000, (1.0, 30.0)
+"""Pictures that a network is shown where no length is asked for, repeats included; and how often each, at least and at
+most."""
 
 ROUNDS = 100
 """Steps of L-BFGS at most."""
@@ -74,18 +88,88 @@ def out_of_fold(
     return found
 
 
-def folds(labels: NDArray[np.int64], groups: NDArray[np.int64] | None, seed: int) -> NDArray[np.int64]:
+def detections_out_of_fold(
+    dataset: Dataset, recipe: Recipe, readable: NDArray[np.int64], tell: Tell, *, timed: bool = False
+) -> Detections:
+    """Return what detectors find on readable pictures, of all splits, that they did not learn from.
+
+    Args:
+        dataset: with objects.
+        recipe: with which it would be trained.
+        readable: records that detectors learn from and are asked about.
+        tell: told what is being done.
+        timed: the recipe's length was asked for; see ``judged_out_of_fold``.
+
+    Returns:
+        Everything from the recipe's least score on, after suppression, in original pixels.
+    """
+    from visus.checks import Detections
+
+    metric = judged_out_of_fold(dataset, recipe, readable, tell, timed=timed)
+    said = {name: column.numpy() for name, column in metric.state().items()}
+    judged = np.zeros(len(dataset), np.bool_)
+    judged[said["index"]] = True
+    return Detections(said["found_index"], said["found_label"], said["found_score"], said["found_box"], judged)
+
+
+def judged_out_of_fold(
+    dataset: Dataset, recipe: Recipe, known: NDArray[np.int64], tell: Tell, *, timed: bool = False
+) -> Metric:
+    """Return the task's metric of some records, each judged by a network that did not learn from it.
+
+    The records are cut into folds, stratified and with whole groups; for each fold a network is trained on the others,
+    without a validation part, so that nothing of what it will judge chooses its weights, and its last weights judge.
+    Everything is the task's and the engine's own.
+
+    Args:
+        dataset: what is known of it is learned from; its splits do not matter.
+        recipe: with which it would be trained.  Its length is that of each network, but minutes are those of all of
+            them together.
+        known: records that can be read.
+        tell: told what is being done.
+        timed: the recipe's length was asked for; if not, it is reckoned: ``LOOKS`` pictures a network.
+
+    Raises:
+        Interrupted: a signal came; nothing is kept.
+        ResourceError, DivergedError: as ``loop.fit``.
+    """
+    from visus.data.splitting import strata_of
+    from visus.engine.device import opened
+    from visus.verbs.assembly import task_of
+
+    groups = dataset.groups[known] if dataset.groups is not None else None
+    fold = folds(strata_of(dataset)[known] + 1, groups, recipe.seed, NETWORKS)
+    parts = [known[fold == one] for one in np.unique(fold)]
+    states: list[Mapping[str, Tensor]] = []
+    with opened(recipe) as device:
+        for number, held in enumerate(parts if len(parts) > 1 else ()):
+            shown = np.setdiff1d(known, held)
+            tell({"note": f"training network {number + 1} of {len(parts)} on {len(shown):,} pictures, "
+                          f"to ask it about {len(held):,} others"})  # fmt: skip
+            part = np.full(len(dataset), len(SPLITS), np.uint8)  # what cannot be read is in none
+            part[shown], part[held] = SPLITS.index("train"), SPLITS.index("test")
+            settled = _of_length(recipe, len(shown), len(parts), timed)
+            states.append(_judged(dataset.with_(split=part), settled, device, tell).state())
+    metric = task_of(recipe, dataset).metric()
+    metric.load(states or [metric.state()])
+    return metric
+
+
+def folds(
+    labels: NDArray[np.int64], groups: NDArray[np.int64] | None, seed: int, most: int = FOLDS
+) -> NDArray[np.int64]:
     """Return the fold of each record: every class is spread evenly, and no group is torn apart.
 
     Args:
         labels: (N,) classes.
         groups: (N,) what stays together, or None.
         seed: of the draw.
+        most: folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     wholes = len(np.unique(groups)) if groups is not None else len(labels)
-    count = min(FOLDS, wholes, int(np.bincount(labels).max()))
+    count = min(most, wholes, int(np.bincount(labels).max()))
     fold = np.zeros(len(labels), np.int64)
     if count < 2:
         return fold
@@ -97,6 +181,44 @@ def folds(labels: NDArray[np.int64], groups: NDArray[np.int64] | None, seed: int
     for number, (_, held) in enumerate(parts):
         fold[held] = number
     return fold
+
+
+def _of_length(recipe: Recipe, pictures: int, networks: int, timed: bool) -> Recipe:
+    """Return the recipe of one network of several that learns from so many pictures."""
+    length: dict[str, Any] = {"batch": min(recipe.batch, pictures)}
+    if recipe.minutes and timed:
+        length["minutes"] = recipe.minutes / networks
+    elif not timed:
+        least, most = EPOCHS
+        length |= {"minutes": None, "steps": None, "epochs": min(most, max(least, LOOKS / pictures))}
+    return recipe.model_copy(update=length)
+
+
+def _judged(dataset: Dataset, recipe: Recipe, device: Device, tell: Tell) -> Metric:
+    """Return the metric of the test part by a network that the training part alone has taught."""
+    from visus.engine import loop
+    from visus.engine.device import short_of_memory
+    from visus.engine.evaluate import judge
+    from visus.engine.folder import RunFolder
+    from visus.verbs.assembly import assemble, feed, with_rate
+
+    def heard(row: Mapping[str, Any]) -> None:
+        if not {"note", "validation", "decoding"} & row.keys():
+            tell(row)
+
+    lean = short_of_memory("nothing was written", "less else running, or --set input.size=SMALLER")
+    with lean, tempfile.TemporaryDirectory(prefix="visus-check-") as place, RunFolder(Path(place, "run")) as held:
+        recipe = with_rate(recipe, dataset, None, device)
+        run = assemble(recipe, dataset, held, device, given=None, started=time.perf_counter(), tell=heard)
+        try:
+            loop.fit(run)
+            run.state.swap_average()
+            with feed(dataset, dataset.indices("test"), run.task, recipe, device, train=False) as asked:
+                return judge(run.task, run.state.model, asked, device, micro=run.micro(run.state.progress.step))[0]
+        except Interrupted as error:
+            raise Interrupted(error.exit - 128, error.what, done="nothing was written", fix="ask again") from error
+        finally:
+            run.train.close()
 
 
 def _learned(train: NDArray[np.float32], labels: NDArray[np.int64], held: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -74,6 +74,7 @@ def train(
     from visus.data.paths import check_outside
     from visus.data.stamps import contents, stamps
     from visus.engine.device import opened
+    from visus.verbs.assembly import with_rate
     from visus.verbs.choosing import check_wishes
     from visus.verbs.environment import environment
     from visus.verbs.session import complete
@@ -91,7 +92,7 @@ def train(
     with opened(settled) as device:
         folder = Path(out) if out is not None else Path(device.agreed(str(_free(data))))
         with _begun(folder, device) as held:
-            settled = _with_rate(settled, dataset, given, device, tell)
+            settled = with_rate(settled, dataset, given, device)
             if held.leader:
                 known = {"fingerprint": dataset.fingerprint(), "stamps": stamps(dataset), "contents": contents(dataset)}
                 source = {"data": _place(data), **known, "download": download, "command": _command(data)}
@@ -284,18 +285,6 @@ def _free(data: str | Path, base: Path = RUNS) -> Path:
     while (base / f"{stem}-{number}").exists():
         number += 1
     return base / f"{stem}-{number}"
-
-
-def _with_rate(recipe: Recipe, dataset: Dataset, given: nn.Module | None, device: Device, tell: Tell) -> Recipe:
-    """Replace ``auto`` by what a range test found."""
-    if recipe.optim.lr != "auto":
-        return recipe
-    from visus.verbs.assembly import rate_by_range_test
-
-    found = rate_by_range_test(recipe, dataset, given, device)
-    optim = recipe.optim.model_copy(update={"lr": float(f"{found.rate:.3g}")})
-    origins = {**recipe.origins, "optim.lr": f"range test: {found.why}"}
-    return recipe.model_copy(update={"optim": optim, "origins": origins})
 
 
 def _place(data: str | Path) -> str:
