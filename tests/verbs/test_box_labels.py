@@ -68,3 +68,23 @@ def test_the_page_shows_doubtful_boxes_with_a_legend_of_the_two_colours(mistaken
     page = mistaken.checked.page.read_text()
     assert '<li class="stated">the box as the data has it</li>' in page
     assert '<li class="suspected">where a detector sees the object</li>' in page
+
+
+def test_the_list_of_fixes_holds_every_doubt_and_mends_a_copy(mistaken, tmp_path):
+    doubts = [item for finding in mistaken.checked.findings if finding.code in mistaken.files for item in finding.items]
+    told = json.loads(mistaken.checked.fixes.read_text())
+    assert len(told["items"]) == len(doubts) and not any(item["apply"] for item in told["items"])
+    for item in told["items"]:
+        item["apply"] = True
+    (tmp_path / "fixes.json").write_text(json.dumps(told))
+    done = visus.fix(mistaken.checked.data, tmp_path / "fixes.json", out=tmp_path / "copy")
+    assert len(done.applied) == len(doubts) and done.lost == ()
+
+
+def test_too_few_pictures_are_answered_in_words_and_nothing_is_trained(tmp_path):
+    data = write_rectangles(tmp_path / "data", train=16)
+    notes = []
+    found = visus.check(data, labels=True, out=tmp_path / "found", watch=notes.append)
+    (told,) = [finding for finding in found.findings if finding.code == "CHECK-064"]
+    assert told.title == "boxes were not examined" and "it takes 20 to learn from" in told.why
+    assert found.fixes is None and not any("training network" in note.get("note", "") for note in notes)

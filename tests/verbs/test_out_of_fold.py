@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
+from tests.verbs.examples import TINY
 
 from visus.checks.labels import contradictions
-from visus.core.recipe import Recipe
+from visus.core.recipe import Choice, Recipe
 from visus.data.dataset import ArrayImages, Dataset, Strings
-from visus.verbs.out_of_fold import FOLDS, folds, out_of_fold
+from visus.verbs.choosing import resolve
+from visus.verbs.out_of_fold import EPOCHS, FOLDS, LOOKS, NETWORKS, folds, judged_out_of_fold, of_length, out_of_fold
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +126,54 @@ def test_groups_stay_in_one_fold():
     labels, groups = np.arange(120) % 3, np.arange(120) // 6
     fold = folds(labels, groups, 0)
     assert all(len(set(fold[groups == group])) == 1 for group in range(20)) and len(set(fold)) == FOLDS
+
+
+def few(digits: tuple[Dataset, NDArray[np.float32]]) -> tuple[Dataset, Recipe]:
+    """Return 90 digits, and how a small network learns them in a few steps."""
+    whole = digits[0]
+    dataset = whole.with_(
+        ids=Strings(list(whole.ids)[:90]), images=ArrayImages(whole.images.array[:90]),
+        columns={"label": whole.columns["label"][:90]}, split=np.zeros(90, np.uint8),
+    )  # fmt: skip
+    settings = {**TINY, "steps": 4, "device": "cpu", "threads": 1}
+    return dataset, resolve(dataset, [Choice(key, value, "test") for key, value in settings.items()])
+
+
+def answers(dataset: Dataset, recipe: Recipe, known: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return what networks say of some records, in their order, by the metric of the task."""
+    metric = judged_out_of_fold(dataset, recipe, known, lambda row: None, timed=True)
+    assert metric.indices.tolist() == known.tolist()
+    return metric.ordered()["logits"].numpy()
+
+
+def test_networks_of_any_task_are_asked_only_about_what_they_did_not_learn_from(digits):
+    dataset, recipe = few(digits)
+    known, labels = np.setdiff1d(np.arange(90), [3, 50]), dataset.columns["label"]
+    fold = folds(labels[known] + 1, None, recipe.seed, NETWORKS)
+    before = answers(dataset, recipe, known)
+
+    def swapped(i: int, j: int) -> NDArray[np.int64]:
+        order = np.arange(90)
+        order[known[[i, j]]] = known[[j, i]]
+        return labels[order]
+
+    pairs = ((i, j) for i in range(40) for j in range(i + 1, 60)
+             if fold[i] == fold[j] and labels[known[i]] != labels[known[j]])  # fmt: skip
+    i, j = next(
+        (i, j) for i, j in pairs if (folds(swapped(i, j)[known] + 1, None, recipe.seed, NETWORKS) == fold).all()
+    )
+    after = answers(dataset.with_(columns={"label": swapped(i, j)}), recipe, known)
+    np.testing.assert_array_equal(after[fold == fold[i]], before[fold == fold[i]])
+    assert all((after[fold == other] != before[fold == other]).any() for other in {*range(NETWORKS)} - {fold[i]})
+
+
+def test_the_length_that_was_asked_for_stands_and_minutes_are_those_of_all_networks():
+    assert of_length(Recipe(epochs=7), 50, 3, True).epochs == 7
+    assert of_length(Recipe(minutes=12), 50, 3, True).minutes == 4
+    assert of_length(Recipe(steps=9, batch=64), 50, 3, True).batch == 50
+
+
+@pytest.mark.parametrize(("pictures", "epochs"), [(100, EPOCHS[1]), (LOOKS // 10, 10.0), (10 * LOOKS, EPOCHS[0])])
+def test_without_a_length_each_network_is_shown_a_bounded_number_of_pictures(pictures, epochs):
+    recipe = of_length(Recipe(steps=9), pictures, 3, False)
+    assert (recipe.epochs, recipe.steps, recipe.minutes) == (epochs, None, None)

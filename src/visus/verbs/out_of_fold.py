@@ -148,7 +148,7 @@ def judged_out_of_fold(
                           f"to ask it about {len(held):,} others"})  # fmt: skip
             part = np.full(len(dataset), len(SPLITS), np.uint8)  # what cannot be read is in none
             part[shown], part[held] = SPLITS.index("train"), SPLITS.index("test")
-            settled = _of_length(recipe, len(shown), len(parts), timed)
+            settled = of_length(recipe, len(shown), len(parts), timed)
             states.append(_judged(dataset.with_(split=part), settled, device, tell).state())
     metric = task_of(recipe, dataset).metric()
     metric.load(states or [metric.state()])
@@ -183,10 +183,18 @@ def folds(
     return fold
 
 
-def _of_length(recipe: Recipe, pictures: int, networks: int, timed: bool) -> Recipe:
-    """Return the recipe of one network of several that learns from so many pictures."""
+def of_length(recipe: Recipe, pictures: int, networks: int, timed: bool) -> Recipe:
+    """Return the recipe of one network of several that learns from so many pictures.
+
+    Args:
+        recipe: of training.
+        pictures: that it learns from.
+        networks: among which minutes are divided.
+        timed: its length was asked for; if not, each picture is shown as often as makes ``LOOKS`` of all, within
+            ``EPOCHS``.
+    """
     length: dict[str, Any] = {"batch": min(recipe.batch, pictures)}
-    if recipe.minutes and timed:
+    if timed and recipe.minutes:
         length["minutes"] = recipe.minutes / networks
     elif not timed:
         least, most = EPOCHS
