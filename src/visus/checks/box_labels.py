@@ -108,9 +108,7 @@ def _finding(kind: Kind, dataset: Dataset, objects: Objects, said: Detections, f
     title = f"{len(every):,} {told.what[len(every) > 1]} to be {told.share}"
     of, counts = found.surest
     if kind == "extra":
-        title += (
-            f": small detectors see nothing of {are(len(every), 'it', 'them')}; how many are wrong is not estimated"
-        )
+        title += ": small detectors see nothing there; how many are wrong is not estimated"
     elif of >= ENOUGH:
         share, low, high = _interval(counts[kind], of)
         title += f"; by estimate {share:.1%} of all objects are ({low:.1%} to {high:.1%})"

@@ -34,7 +34,7 @@ _STATUSES = {
     "ok": "fine", "warned": "with a warning", "clipped": "with labels cut at the edge",
     "skipped": "left out of training", "refused": "that stop training",
 }  # fmt: skip
-STATED, SUSPECTED = (235, 140, 0), (0, 114, 178)
+STATED, SUSPECTED = (235, 140, 0), (40, 160, 255)
 """Colours of a box as the data has it, broken, and of one that a detector found in its place; as in ``page.css``."""
 
 _LINE = (230, 60, 40)
