@@ -7,12 +7,13 @@ import pytest
 import torch
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss
 
+from visus.core.annotations import IGNORE
 from visus.losses import LOSSES, reads
 
 B, K, R = 9, 4, 6
 FIRST_ARGUMENT = {
     "label": "logits", "labels": "logits", "numbers": "predictions",
-    "boxes": "predictions", "quality": "logits", "distances": "logits",
+    "boxes": "predictions", "quality": "logits", "distances": "logits", "classes": "logits",
 }  # fmt: skip
 
 
@@ -22,6 +23,11 @@ def answers_and_truth(column: str, dtype: torch.dtype = torch.float64) -> tuple[
     answers = 3 * torch.randn(B, K, generator=generator, dtype=dtype)
     if column == "label":
         return answers, torch.tensor([0, 3, -1, 1, 2, 2, -1, 0, 1])
+    if column == "classes":
+        classes = torch.randint(K, (B, 3, 3), generator=generator)
+        classes[torch.rand(B, 3, 3, generator=generator) < 0.2] = IGNORE
+        classes[[1, 4]] = IGNORE
+        return 3 * torch.randn(B, K, 3, 3, generator=generator, dtype=dtype), classes
     unknown = torch.rand(B, K, generator=generator) < 0.3
     unknown[4] = True
     truth = torch.rand(B, K, generator=generator, dtype=dtype)
@@ -35,6 +41,13 @@ def answers_and_truth(column: str, dtype: torch.dtype = torch.float64) -> tuple[
     else:
         truth = truth.round() if column == "labels" else 5 * truth
     return answers, truth.masked_fill(unknown, torch.nan)
+
+
+def unknown_rows(column: str, truth: torch.Tensor) -> torch.Tensor:
+    """Return which rows nothing is known of."""
+    if column == "classes":
+        return (truth == IGNORE).all((1, 2))
+    return truth < 0 if column == "label" else truth.isnan().all(1)
 
 
 def boxes(corners: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
@@ -74,17 +87,20 @@ def test_what_is_unknown_neither_costs_nor_pulls(name):
     answers.requires_grad_()
     values = LOSSES[name](answers, truth)
     values.sum().backward()
-    unknown = truth < 0 if reads(name) == "label" else truth.isnan().all(1)
+    unknown = unknown_rows(reads(name), truth)
     assert unknown.any()
     assert (values[unknown] == 0).all()
-    pull = answers.grad[unknown] if reads(name) == "label" else answers.grad[truth.isnan()]  # of distances: (sides, R)
+    if reads(name) == "classes":
+        pull = answers.grad.movedim(1, -1)[truth == IGNORE]
+    else:  # of distances: (sides, R)
+        pull = answers.grad[unknown] if reads(name) == "label" else answers.grad[truth.isnan()]
     assert (pull == 0).all()
     assert torch.isfinite(answers.grad).all()
 
 
 def test_the_gradient_is_the_slope_of_the_value(name):
     answers, truth = answers_and_truth(reads(name))
-    known = truth >= 0 if reads(name) == "label" else ~truth.isnan().all(1)
+    known = ~unknown_rows(reads(name), truth)
     answers, truth = answers[known].requires_grad_(), truth[known]
     value = MOMENTARY.get(name, lambda at, truth: lambda answers: LOSSES[name](answers, truth))(answers, truth)
     torch.testing.assert_close(LOSSES[name](answers, truth), value(answers))

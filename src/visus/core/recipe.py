@@ -108,8 +108,8 @@ class LossSettings(Settings):
         smoothing: share of the target spread evenly over the classes (cross entropy).
         class_weights: ``none``, ``balanced`` (inverse frequency), or one number a class.
         gamma: focusing power of the focal losses.
-        alpha: factor of what is shown (binary focal) or of what is not (varifocal); negative for the loss's own, none
-            and 0.75.
+        alpha: factor of what is shown (binary focal) or of what is not (varifocal), or weight of false alarms against
+            misses (Tversky); negative for the loss's own: none, 0.75 and 0.3.
         delta: where the Huber loss turns from squares to lines, in units of each target's standard deviation.
     """
 

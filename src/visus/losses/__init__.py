@@ -1,7 +1,8 @@
 """Losses: pure functions of tensors that give one value a row (image, box or place).  Importing it loads no torch.
 
 Every loss takes the network's answer, then the truth.  The name of its second argument says what it learns from: a
-column of the data (``label``, one class a picture; ``labels``, several; ``numbers``), or what a detector makes of its
+column of the data (``label``, one class a picture; ``labels``, several; ``numbers``; ``classes``, one class a pixel,
+where a picture is judged as a whole: a loss of single pixels reads ``label``), or what a detector makes of its
 boxes (``boxes``; ``quality``, how well a place's box fits, by class; ``distances`` from a place to the sides of its
 box).  Its other arguments are named as in ``LossSettings``, or ``class_weights``.
 """
@@ -24,7 +25,7 @@ LOSSES: Catalog[Callable[..., Any]] = Catalog("visus.losses", "LOSS")
 
 
 def reads(name: str) -> str:
-    """Return what a loss learns from: ``label``, ``labels``, ``numbers``, ``boxes``, ``quality`` or ``distances``."""
+    """Return what a loss learns from, such as ``label``: the name of its second argument."""
     return list(inspect.signature(LOSSES[name]).parameters)[1]
 
 
