@@ -55,10 +55,20 @@ def boxed(off):
     }
 
 
+PIXELS = torch.stack([(torch.arange(8 * K) % K)[torch.randperm(8 * K, generator=torch.Generator().manual_seed(i))]
+                      for i in range(N)]).reshape(N, 8, K).to(torch.uint8)  # fmt: skip
+
+
+def pixels(off):
+    """Return scores of every pixel."""
+    return {"logits": 4 * F.one_hot(PIXELS.long(), K).movedim(-1, 1) + off * noise(N, K, 8, K)}
+
+
 EXAMPLES = {
     "Classification": ("logits", {"label": LABEL}, lambda off: {"logits": 4 * F.one_hot(LABEL, K) + off * noise(N, K)}),
     "Multilabel": ("logits", {"labels": SHOWN}, lambda off: {"logits": 4 * SHOWN - 2 + off * noise(N, K)}),
     "Detection": ("boxes", {"stated": STATED}, boxed),
+    "Segmentation": ("logits", {"stated": list(PIXELS)}, pixels),
     "Regression": ("predictions", {"numbers": NUMBERS}, lambda off: {"predictions": NUMBERS + off * noise(N, K)}),
 }
 """By metric: the tensor it reads, the truth, and answers that are ``off`` by more or less."""

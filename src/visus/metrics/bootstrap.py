@@ -30,6 +30,9 @@ Measures: TypeAlias = dict[str, tuple[Value, Value, Value]]
 Sums: TypeAlias = csr_array
 """(G, n): which of n items each of G sums takes."""
 
+FEWEST = 6
+"""Pictures of a class from which on its scores have an interval."""
+
 BLOCK = 32
 CELLS = 4_000_000
 

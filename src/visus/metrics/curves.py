@@ -39,11 +39,15 @@ def reliability(
     z = 1.959963984540054
     middle = (y + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(y * (1 - y) / n + z * z / (4 * n * n))
-    line = Line(name, x.tolist(), y.tolist(), (middle - half).tolist(), (middle + half).tolist())
-    return Curve(
-        "Reliability", said, "share that is right", [line],
-        diagonal=True, points=True, bars=count[held].tolist(),
-    )  # fmt: skip
+    return reliability_curve(name, x, y, middle - half, middle + half, n, said)
+
+
+def reliability_curve(
+    name: str, confidence: Numbers, right: Numbers, low: Numbers, high: Numbers, items: Numbers, said: str
+) -> Curve:
+    """Return how often answers of some confidences are right: (bins,) of each, its interval and the items behind it."""
+    line = Line(name, confidence.tolist(), right.tolist(), low.tolist(), high.tolist())
+    return Curve("Reliability", said, "share that is right", [line], diagonal=True, points=True, bars=items.tolist())
 
 
 def roc_curves(classes: Sequence[str], ranking: Callable[[int], Ranking], areas: Numbers) -> Curve:

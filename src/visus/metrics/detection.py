@@ -16,7 +16,17 @@ from visus.core.figures import Figure, Matrix, Table
 from visus.core.task import Batch, Raw
 from visus.metrics import voc
 from visus.metrics.average_precision import VOC, VOC07, Ranked, objects_of, reached
-from visus.metrics.bootstrap import Measures, Numbers, Sums, Weights, mean_of_defined, measured, scored, summing
+from visus.metrics.bootstrap import (
+    FEWEST,
+    Measures,
+    Numbers,
+    Sums,
+    Weights,
+    mean_of_defined,
+    measured,
+    scored,
+    summing,
+)
 from visus.metrics.box_errors import KINDS, Errors, errors, mended
 from visus.metrics.counts import Counts
 from visus.metrics.curves import precision_recall_curves
@@ -25,9 +35,6 @@ from visus.metrics.rows import RowMetric
 
 Boxes: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """Of one picture: (N, 4) boxes in present pixels, (N,) scores, (N,) labels."""
-
-FEWEST = 6
-"""Pictures of a class from which on its average precision has an interval."""
 
 MOST_CLASSES_OF_A_MATRIX = 1000
 _OF_ALL = {"map": slice(0, 10), "map50": slice(0, 1), "map75": slice(5, 6)}
