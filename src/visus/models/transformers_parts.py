@@ -6,6 +6,7 @@ network is built; nothing of it reaches for the network: everything is built fro
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from visus.core.errors import UsageError
-from visus.models.trunks import Trunk
+from visus.models.trunks import STRIDES, Trunk, extended, filled
 from visus.models.weights import WeightCard
-
-STEP = 32
-"""Pixels that divide both sides of the pictures: maps are enlarged by two, and joined with those they came from."""
 
 PRIOR = 0.01
 """Probability of an object at a query before anything was learned (Lin et al., ICCV 2017, section 4.1)."""
@@ -64,7 +62,7 @@ class Own(nn.Module):
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Return a map of each stride."""
-        return list(self.body(images).feature_maps)
+        return list(self.body(filled(images)).feature_maps)
 
 
 class Straight(nn.Sequential):
@@ -152,17 +150,9 @@ def configured(
         layers: of the decoder; 0 for those of the size.
         width: channels of maps and queries; 0 for those of the size.
         hidden: numbers between two layers of a query or place; 0 for those of the size.
-
-    Raises:
-        UsageError: a size that the network cannot read.
     """
-    if any(side % STEP for side in size):
-        near = "x".join(str(max(STEP, STEP * round(side / STEP))) for side in size)
-        raise UsageError(
-            "MODEL-027", f"pictures of {size[0]} x {size[1]}: each side must be a multiple of {STEP}",
-            fix=f"--set input.size={near}",
-        )  # fmt: skip
-    strides = [STEP >> i for i in reversed(range(maps))]
+    strides = STRIDES[-maps:]
+    places = sum(math.prod(side // stride for side in extended(size)) for stride in strides)
     asked = {
         "decoder_layers": layers, "encoder_hidden_dim": width, "d_model": width, "encoder_ffn_dim": hidden,
         "decoder_ffn_dim": hidden,
@@ -175,8 +165,8 @@ def configured(
     return kind(
         backbone_config=unused, freeze_backbone_batch_norms=False, num_labels=outputs, num_denoising=0,
         tie_word_embeddings=False, initializer_bias_prior_prob=PRIOR,
-        num_queries=min(queries, sum(size[0] // stride * (size[1] // stride) for stride in strides)),
-        feat_strides=strides, num_feature_levels=maps, encode_proj_layers=[maps - 1], encoder_in_channels=[8] * maps,
+        num_queries=min(queries, places), feat_strides=list(strides), num_feature_levels=maps,
+        encode_proj_layers=[maps - 1], encoder_in_channels=[8] * maps,
         decoder_in_channels=[settings["encoder_hidden_dim"]] * maps, **settings,
     )  # fmt: skip
 

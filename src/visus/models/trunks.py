@@ -72,9 +72,7 @@ class Trunk(nn.Module):
 
     def forward(self, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, "B _ _ _"]]:
         """Return a map of each stride."""
-        size = images.shape[2], images.shape[3]
-        if (whole := extended(size)) != size:
-            images = F.pad(images, (0, whole[1] - size[1], 0, whole[0] - size[0]))
+        images = filled(images)
         body: Any = self.body
         if hasattr(body, "forward_maps"):
             maps: list[Tensor] = body.forward_maps(images)
@@ -89,6 +87,13 @@ def extended(size: tuple[int, int]) -> tuple[int, int]:
     """Return (height, width), each up to the next multiple of the coarsest stride."""
     height, width = (-(-side // STRIDES[-1]) * STRIDES[-1] for side in size)
     return height, width
+
+
+def filled(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C _ _"]:
+    """Return pictures extended by zeros at their right and lower ends (see ``extended``)."""
+    size = images.shape[2], images.shape[3]
+    whole = extended(size)
+    return images if whole == size else F.pad(images, (0, whole[1] - size[1], 0, whole[0] - size[0]))
 
 
 def whole(name: str) -> nn.Module:

@@ -69,7 +69,7 @@ def build(
     Args:
         outputs: classes.
         channels: of the pictures.
-        size: (height, width) of the pictures, multiples of 32.
+        size: (height, width) of the pictures; any, best a multiple of 32 each.
         backbone: ``nano``, ``small``, ``medium``, ``large`` or ``xlarge``, the authors' networks, or any network, ours
             or timm's, that has maps of strides 8, 16, 32; all else is then as with ``small``.
         queries: objects that can be found in a picture; no more than it has places.
@@ -78,8 +78,7 @@ def build(
         hidden: numbers between two layers of a query; 0 for those of the size.
 
     Raises:
-        UsageError: transformers is not installed, a size that is no multiple of 32, a backbone that does not exist, or
-            has no such maps.
+        UsageError: transformers is not installed, a backbone that does not exist, or has no such maps.
 
     Source:
         Peng et al., D-FINE, 2024 (arXiv 2410.13842).
@@ -122,8 +121,8 @@ class DFine(parts.Queries):
         """Return logits and boxes of each query, and the logits of where the sides are, from the box they start from.
 
         Logits and boxes are those of the query as it was chosen, of a first look, and of every layer, the last of
-        which counts.  Boxes are middle, width and height, in widths and heights of the picture.  Sides are left, top,
-        right, bottom, after every layer; what their values mean is said by ``steps``.
+        which counts.  Boxes are middle, width and height, in widths and heights of the picture as it is extended to
+        multiples of 32.  Sides are left, top, right, bottom, after every layer; ``steps`` says what their values mean.
         """
         said = self.asked(images)
         corners = said.intermediate_predicted_corners

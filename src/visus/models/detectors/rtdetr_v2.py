@@ -40,7 +40,7 @@ def build(
     Args:
         outputs: classes.
         channels: of the pictures.
-        size: (height, width) of the pictures, multiples of 32.
+        size: (height, width) of the pictures; any, best a multiple of 32 each.
         backbone: ``r18``, ``r34``, ``r50`` or ``r101``, the authors' networks, or any network, ours or timm's, that has
             maps of strides 8, 16, 32; all else is then as with ``r18``.
         queries: objects that can be found in a picture; no more than it has places.
@@ -49,8 +49,7 @@ def build(
         hidden: numbers between two layers of a query; 0 for those of the size.
 
     Raises:
-        UsageError: transformers is not installed, a size that is no multiple of 32, a backbone that does not exist, or
-            has no such maps.
+        UsageError: transformers is not installed, a backbone that does not exist, or has no such maps.
 
     Source:
         Lv et al., RT-DETRv2, 2024 (arXiv 2407.17140); Zhao et al., DETRs beat YOLOs, CVPR 2024.
@@ -77,7 +76,8 @@ class RTDetrV2(parts.Queries):
     def forward(self, images: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B S Q K"], Float[Tensor, "B S Q 4"]]:
         """Return logits and boxes of each query: as it was chosen, and after every layer, the last of which counts.
 
-        Boxes are middle, width and height, in widths and heights of the picture.
+        Boxes are middle, width and height, in widths and heights of the picture as it is extended to multiples
+        of 32.
         """
         said = self.asked(images)
         return (

@@ -21,6 +21,7 @@ from visus.core.task import Batch, Term
 from visus.losses import settled
 from visus.losses.distribution_focal import distribution_focal
 from visus.models.detectors.dfine import steps
+from visus.models.trunks import extended
 from visus.tasks.detect.matching import objects_of, outside_regions
 from visus.tasks.detect.places import UNIT
 from visus.tasks.detect.terms import class_loss, precise
@@ -199,8 +200,8 @@ def taught(
 
 
 def _scale(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "4"]:
-    """Return width, height, width, height of the pictures."""
-    height, width = images.shape[2:]
+    """Return width, height, width, height of the pictures as the network reads them: extended to whole strides."""
+    height, width = extended((images.shape[2], images.shape[3]))
     return torch.tensor([width, height, width, height], dtype=torch.float32)
 
 
