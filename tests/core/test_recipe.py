@@ -213,6 +213,20 @@ def test_what_the_user_said_stands_against_what_a_task_chooses():
     assert (recipe.origins["optim.lr"], recipe.origins["optim.name"]) == ("--set optim.lr=0.1", "a small network")
 
 
+def test_a_choice_settles_the_word_by_which_the_user_leaves_it_to_the_task_and_no_other():
+    for said, found in (("auto", 640), (320, 320)):
+        draft = Draft([Choice("detect.tiles", said, "--tiles")])
+        draft.choose(Choice("detect.tiles", 640, "small objects", settles="auto"))
+        assert draft.finish().detect.tiles == found
+        assert ("small objects" in draft.finish().origins["detect.tiles"]) == (said == "auto")
+
+
+def test_a_word_of_the_user_stands_against_a_choice_that_does_not_settle_it():
+    draft = Draft([Choice("optim.lr", "auto", "--lr")])
+    draft.choose(Choice("optim.lr", 0.1, "habit"))
+    assert draft.finish().optim.lr == "auto"
+
+
 def test_the_first_choice_of_a_task_stands_against_its_later_ones():
     draft = Draft()
     draft.choose(Choice("batch", 32, "memory"))

@@ -32,7 +32,6 @@ from visus.core.wording import accepted, described
 Scalar: TypeAlias = bool | int | float | str | None
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OPTIONS = "model.options"
-TILES = "detect.tiles"
 
 
 def _rising(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -440,13 +439,15 @@ SECTIONS = {
 class Choice:
     """A setting somebody chose: dotted key, value, and the reason or place in one phrase.
 
-    ``asked`` is false where it stands in a whole recipe, of which not every value was meant.
+    ``asked`` is false where it stands in a whole recipe, of which not every value was meant; ``settles`` is the word by
+    which the user leaves the setting to this choice.
     """
 
     key: str
     value: Any
     why: str
     asked: bool = True
+    settles: str = ""
 
     def sets(self) -> list[str]:
         """Return the dotted keys it sets: several where its value is a mapping."""
@@ -519,7 +520,7 @@ class Draft:
             elif key == OPTIONS:  # option by option: the user may have settled one of several
                 settled = self._chosen[key]
                 self._chosen[key] = Choice(key, {**value, **settled.value}, f"{settled.why}; {choice.why}")
-            elif key == TILES and self._chosen[key].value == "auto":  # which leaves it to the task
+            elif choice.settles and self._chosen[key].value == choice.settles:
                 self._chosen[key] = Choice(key, value, f"{self._chosen[key].why}: {choice.why}")
 
     def wanted(self) -> dict[str, Any]:

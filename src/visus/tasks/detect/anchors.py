@@ -13,8 +13,7 @@ from torchvision.models.detection._utils import BoxCoder
 from visus.core.recipe import Recipe
 from visus.core.task import Batch, Term
 from visus.tasks.detect.matching import BACKGROUND, BETWEEN, matched, objects_of, outside_regions
-from visus.tasks.detect.places import UNIT
-from visus.tasks.detect.terms import box_loss, class_loss, precise, weights
+from visus.tasks.detect.terms import UNIT, box_loss, class_loss, precise, weights
 
 CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
 LOW, HIGH = 0.4, 0.5

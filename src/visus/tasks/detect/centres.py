@@ -14,8 +14,7 @@ from visus.core.recipe import LossSettings, Recipe
 from visus.core.task import Batch, Term
 from visus.losses import settled
 from visus.tasks.detect.matching import BACKGROUND, objects_of, outside_regions
-from visus.tasks.detect.places import UNIT
-from visus.tasks.detect.terms import class_loss, precise, weights
+from visus.tasks.detect.terms import UNIT, class_loss, precise, weights
 
 RADIUS = 1.5
 """How far from an object's middle a place learns it, in sides of its square."""

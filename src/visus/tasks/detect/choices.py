@@ -75,7 +75,7 @@ def choices(facts: Facts) -> Iterator[Choice]:
     size, why = picture_size(facts)
     tiles, why_tiles = tiling(facts, size)
     if facts.wanted.get("detect.tiles") == "auto":
-        yield Choice("detect.tiles", tiles.across, why_tiles)
+        yield Choice("detect.tiles", tiles.across, why_tiles, settles="auto")
     if across := facts.wanted.get("detect.tiles"):
         if across != "auto":
             size, why = (_multiple(min(across, TILE[-1])),) * 2, f"a tile is {across} pixels wide"

@@ -12,7 +12,8 @@ from torchvision.models.detection._utils import Matcher
 
 from visus.core.boxes import pairwise_iou
 from visus.core.task import Batch
-from visus.tasks.detect.places import IGNORED
+from visus.tasks.detect.assignment import Objects
+from visus.tasks.detect.terms import IGNORED
 
 BACKGROUND, BETWEEN = -1, -2
 """Instead of an object: none is near, and none is near enough to tell."""
@@ -20,9 +21,8 @@ BACKGROUND, BETWEEN = -1, -2
 
 def objects_of(batch: Batch, row: int) -> tuple[Float[Tensor, "M 4"], Int[Tensor, "M"]]:
     """Return boxes and labels of the objects of one picture that have a class and an area."""
-    boxes, labels = batch.targets["boxes"][row], batch.targets["labels"][row]
-    real = (labels >= 0) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-    return boxes[real], labels[real]
+    mine = Objects.of(*(batch.targets[name][row : row + 1] for name in ("boxes", "labels")))
+    return mine.boxes, mine.labels
 
 
 @torch.no_grad()

@@ -18,11 +18,8 @@ from visus.core.task import Batch, Term
 from visus.losses import settled
 from visus.models.detectors.anchor_free import places
 from visus.tasks.detect.assignment import Objects, task_aligned
-from visus.tasks.detect.terms import precise
-
-UNIT = "object"
-IGNORED = -2
-"""Label of a region in which nothing is counted."""
+from visus.tasks.detect.matching import outside_regions
+from visus.tasks.detect.terms import UNIT, precise
 
 
 class Places:
@@ -60,7 +57,8 @@ class Places:
         quality = torch.zeros_like(logits)
         quality[assigned.pictures, assigned.places, objects.labels[assigned.objects]] = assigned.quality
         values = self.class_loss(logits.flatten(0, 1), quality.flatten(0, 1)).reshape(logits.shape[:2])
-        counted = self._counted(points, batch)
+        spots = points.repeat(1, 2)  # boxes without an area
+        counted = torch.stack([outside_regions(spots, batch, row) for row in range(len(batch))])
         counted[assigned.pictures, assigned.places] = True
         apart = self.box_loss(boxes[assigned.pictures, assigned.places], objects.boxes[assigned.objects])
         return {
@@ -73,15 +71,6 @@ class Places:
         logits, sides = (precise(said) for said in model(images))
         points, strides = _places(tuple(images.shape[2:]), images.device)
         return boxes_of(sides, points, strides), logits.sigmoid()
-
-    def _counted(self, points: Float[Tensor, "A 2"], batch: Batch) -> Tensor:
-        """Return (B, A) bool: the place lies in no region in which nothing is counted."""
-        labels, regions = batch.targets["labels"], batch.targets["boxes"]
-        counted = torch.ones(len(labels), len(points), dtype=torch.bool, device=points.device)
-        for row, at in (labels == IGNORED).nonzero().tolist():
-            x0, y0, x1, y1 = regions[row, at]
-            counted[row] &= ~((points[:, 0] > x0) & (points[:, 0] < x1) & (points[:, 1] > y0) & (points[:, 1] < y1))
-        return counted
 
 
 def boxes_of(

@@ -15,8 +15,7 @@ from visus.core.recipe import Recipe
 from visus.core.task import Batch, Term
 from visus.models.detectors.faster_rcnn import FasterRCNN
 from visus.tasks.detect.matching import BACKGROUND, drawn, matched, objects_of, outside_regions
-from visus.tasks.detect.places import UNIT
-from visus.tasks.detect.terms import box_loss, class_loss, precise, weights
+from visus.tasks.detect.terms import UNIT, box_loss, class_loss, precise, weights
 
 OFFSETS = BoxCoder((1.0, 1.0, 1.0, 1.0))
 """From anchors to objects."""

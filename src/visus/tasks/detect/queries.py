@@ -23,8 +23,7 @@ from visus.losses.distribution_focal import distribution_focal
 from visus.models.detectors.dfine import steps
 from visus.models.trunks import extended
 from visus.tasks.detect.matching import objects_of, outside_regions
-from visus.tasks.detect.places import UNIT
-from visus.tasks.detect.terms import class_loss, precise
+from visus.tasks.detect.terms import UNIT, class_loss, precise
 
 CLASS_COST, ABSOLUTE_COST, OVERLAP_COST = 2.0, 5.0, 2.0
 """What a class, a box's numbers and its overlap weigh when queries are matched with objects."""

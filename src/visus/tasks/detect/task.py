@@ -26,7 +26,7 @@ from visus.models.origins import backbone_of
 from visus.tasks._scores import chosen
 from visus.tasks.detect.choices import choices
 from visus.tasks.detect.decoding import Found, candidates, finish, joined, mirrored
-from visus.tasks.detect.places import IGNORED, UNIT
+from visus.tasks.detect.terms import IGNORED, UNIT
 from visus.tasks.detect.tiling import framed, tiled
 from visus.transforms.tiles import Tiling
 

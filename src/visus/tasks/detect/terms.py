@@ -1,4 +1,4 @@
-"""The losses of networks that start from given boxes, by the names they have in the recipe, and what a picture weighs.
+"""What readings share: the unit of their sums, losses from given boxes by their names, and what a picture weighs.
 
 N boxes, K classes.
 """
@@ -15,6 +15,10 @@ from visus.core.errors import UsageError
 from visus.core.recipe import LossSettings, Recipe
 from visus.core.task import Batch
 from visus.losses import reads, settled
+
+UNIT = "object"
+IGNORED = -2
+"""Label of a region in which nothing is counted."""
 
 BEND = 1 / 9
 """Where the loss of offsets turns from squares to lines."""
