@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from tests.verbs.detecting import write_rectangles
 from torch import nn
 from torchvision.models import detection
 from torchvision.ops import FrozenBatchNorm2d
@@ -159,3 +160,21 @@ def test_the_wrong_number_of_names_is_refused_with_both(tmp_path: Path) -> None:
             detection.fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None, num_classes=4),
             model="faster_rcnn:mobilenet_v3_large", classes="a,b", out=tmp_path / "m.safetensors",
         )  # fmt: skip
+
+
+def test_a_head_of_coco_is_exchanged_for_ones_own_and_the_report_says_what_was_taken(tmp_path: Path) -> None:
+    other = detection.fasterrcnn_mobilenet_v3_large_fpn(weights=None, weights_backbone=None, num_classes=91)
+    save_file(other.state_dict(), tmp_path / "coco.safetensors")
+    settings = {
+        "model.name": "faster_rcnn:mobilenet_v3_large", "model.weights": str(tmp_path / "coco.safetensors"),
+        "input.size": 64, "batch": 2, "resamples": 2, "data.leaks": False, "evaluate_every": 100,
+        "model.freeze": ["backbone"], "model.options.proposals": 20,
+    }  # fmt: skip
+    data = write_rectangles(tmp_path / "data", train=4, val=2, test=2)
+    run = visus.train(data, out=tmp_path / "run", steps=1, set=settings)
+    said = run.report.read_text()
+    assert "coco.safetensors: 326 of 330 tensors are taken as they are" in said
+    assert "head.box_predictor.cls_score.weight (3, 1024), not (91, 1024)" in said
+    learned = visus.load(run.best).network.state_dict()
+    first = other.state_dict()["backbone.body.0.0.weight"]
+    assert torch.equal(learned["backbone.body.features.0.0.weight"], first)  # it was held as it is

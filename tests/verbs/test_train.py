@@ -440,6 +440,7 @@ def test_a_frozen_backbone_stays_as_it_came_and_its_head_learns(coloured, tmp_pa
     assert all(torch.equal(one[name], other[name]) for name in one)
     whole = tensors(frozen.best), tensors(longer.best)
     assert any(not torch.equal(whole[0][name], whole[1][name]) for name in whole[0])
+    assert "the head classifier starts fresh" in frozen.report.read_text()
 
 
 def test_a_backbone_that_is_freed_half_way_moves_from_then_on(coloured, tmp_path):

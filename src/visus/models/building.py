@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ def build(
     seed: int = 0,
 ) -> nn.Module:
     """Return the network: ``forward(images (B, channels, height, width)) -> (B, outputs)``, the same in training.
+
+    One that starts from weights says in its attribute ``taken`` what of them is not as it was, see ``fitting.fit``.
 
     Its fresh weights depend on ``seed`` alone; the global generator is left as it was.  Nothing is ever downloaded.
 
@@ -59,7 +62,8 @@ def build(
         if origin not in (own, detector):
             check_outputs(model, outputs, channels, size, settings.name)
     if tensors:
-        fit(model, origin.renamed(settings.name, model, tensors), card.name)
+        start: Any = model
+        start.taken = fit(model, origin.renamed(settings.name, model, tensors), card.name)
     return model
 
 

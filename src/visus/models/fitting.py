@@ -16,12 +16,12 @@ LOG = logging.getLogger("visus.models")
 _WRAPPERS = ("model.", "net.", "network.", "backbone.", "encoder.", "trunk.")
 
 
-def fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str, *, whole: bool = False) -> None:
-    """Load weights into the network.
+def fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str, *, whole: bool = False) -> tuple[str, ...]:
+    """Load weights into the network, and return what of them was not taken as it was: a sentence each.
 
     The trunk must be there in full and of the right shapes.  A head of another shape, or none, leaves the network's
     fresh one, and of a head in several parts those that fit are taken; a first convolution for another number of
-    channels is adapted by ``heads.for_channels``.  Each is logged.
+    channels is adapted by ``heads.for_channels``.  Each is logged, too.
 
     Args:
         model: built with fresh weights.
@@ -38,11 +38,12 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str, *, whole: 
     taken: dict[str, Tensor] = {}
     fresh: list[str] = []
     wrong: list[str] = []
+    notes: list[str] = []
     for name, mine in own.items():
         tensor = given.get(name)
         if tensor is not None and name == first and not whole and _differs_in_channels(tensor, mine):
             old, new = tensor.shape[1], mine.shape[1]
-            LOG.warning("%s: the first layer was made for %d channels, it now reads %d", source, old, new)
+            notes.append(f"the first layer was made for {old} channels, it now reads {new}")
             tensor = for_channels(tensor, new)
         if tensor is not None and tensor.shape == mine.shape:
             taken[name] = tensor
@@ -62,16 +63,19 @@ def fit(model: nn.Module, tensors: Mapping[str, Tensor], source: str, *, whole: 
             )
     if fresh and any(below(name, head) for name in taken for head in heads):
         why = ", ".join(f"{name} {_shape(own[name])}{_other_shape(name, given)}" for name in fresh)
-        LOG.warning("%s: %d of %d tensors are taken as they are; fresh: %s", source, len(taken), len(own), why)
+        notes.append(f"{len(taken)} of {len(own)} tensors are taken as they are; fresh: {why}")
     elif fresh:
         if len(heads) == 1:
-            LOG.warning("%s: the head %s starts fresh%s", source, heads[0], _why_fresh(heads[0], own, given))
+            notes.append(f"the head {heads[0]} starts fresh{_why_fresh(heads[0], own, given)}")
         else:
-            LOG.warning("%s: what starts fresh: %d tensors of %s", source, len(fresh), ", ".join(heads))
+            notes.append(f"what starts fresh: {len(fresh)} tensors of {', '.join(heads)}")
     if left:
         some = ", ".join(left[:3]) + (" ..." if len(left) > 3 else "")
-        LOG.warning("%s: %d tensors were left out (%s)", source, len(left), some)
+        notes.append(f"{len(left)} tensors were left out ({some})")
+    for note in notes:
+        LOG.warning("%s: %s", source, note)
     model.load_state_dict(taken, strict=False)
+    return tuple(notes)
 
 
 def aligned(tensors: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -133,7 +133,7 @@ def _facts(story: Story) -> list[tuple[str, str]]:
     if story.card:
         facts.append(("classes", f"{len(story.card.classes):,}" if story.card.classes else ""))
         facts.append(("network", story.card.architecture.name))
-        facts.append(("started from", story.card.weights or "random weights"))
+        facts.append(("started from", ": ".join([story.card.weights or "random weights", *story.taken])))
         facts.append(("steps", f"{story.card.step:,}" if story.card.step else ""))
     if story.seconds:
         facts.append(("time", words.duration(_total(story.seconds))))

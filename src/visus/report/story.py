@@ -61,6 +61,7 @@ class Story:
         split: the part of the data that ``scores``, ``figures`` and ``gallery`` were measured on.
         scores: by name.
         without_leaks: also without judged pictures that other parts of the data give away.
+        taken: what of the weights that it started from was not taken as it was: a sentence each.
         chosen: a model was judged whose weights are the best on the validation part, not anyone's answers in a file.
         figures: what the metric shows, in its order.
         log: rows of log.jsonl, oldest first.  A training row has ``step``, ``epoch``, ``loss``, ``loss/TERM``, ``lr``
@@ -99,6 +100,7 @@ class Story:
     unfinished: str = ""
     path: str = ""
     without_leaks: WithoutLeaks | None = None
+    taken: tuple[str, ...] = ()
     chosen: bool = True
 
     @property

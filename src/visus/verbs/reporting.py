@@ -59,6 +59,7 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
         environment=read_document(run.folder.path / "environment.json"),
         path=str(result.report),
         without_leaks=result.without_leaks,
+        taken=tuple(getattr(run.state.model, "taken", ())),
     )  # fmt: skip
     return replace(told, findings=findings(told))
 
