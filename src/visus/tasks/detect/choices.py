@@ -56,6 +56,8 @@ QUERIES = (
     Choice("optim.clip", 0.1, "found for it by its authors: who is matched with whom changes suddenly"),
 )
 """Optimiser and its settings, for networks of queries and for all others."""
+FEW_PICTURES = 5000
+"""Training pictures below which each is met often enough to be learned by heart."""
 TINY = 12.0
 """Pixels across below which they are better read in tiles."""
 MANY = 3000
@@ -98,6 +100,8 @@ def choices(facts: Facts) -> Iterator[Choice]:
     yield Choice("schedule.warmup", 0.05, "which place learns what is decided by the network itself")
     yield Choice("ema", 0.998, "averaged weights judge better before the rate has fallen")
     yield Choice("augment.scale", [0.7, 1.4], "objects are met nearer and farther")
+    if facts.train < FEW_PICTURES:
+        yield Choice("augment.mosaic", 0.5, "with few pictures, each is also met as a quarter of one, in other company")
     yield Choice("augment.brightness", 0.2, "light varies")
     yield Choice("augment.contrast", 0.2, "light varies")
     yield Choice("augment.saturation", 0.2, "light varies")
