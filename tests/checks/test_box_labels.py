@@ -71,7 +71,7 @@ def test_the_rank_of_a_wrong_class_falls_with_what_speaks_for_the_stated_one():
 @pytest.mark.parametrize(
     "found",
     [
-        [*seen_as_stated(), (4, HERE, 1, 0.9)],  # its own class is seen as surely as usual
+        [*seen_as_stated(), (4, HERE, 1, 0.8)],  # its own class is seen as surely
         [*seen_as_stated(but=[4]), (4, HERE, 1, 0.7)],  # less sure than that class usually is
         [*seen_as_stated(), (4, APART, 1, 0.7), (5, APART, 0, 0.2)],
     ],
@@ -104,7 +104,13 @@ def test_a_box_near_which_nothing_is_seen_is_on_nothing():
     found = asked(usual(p7=[Mark(APART, 1)]), [*seen_as_stated(), (7, APART, 0, 0.02)])
     assert listed(found) == {"extra": [7]}
     (doubt,) = found.of["extra"]
-    assert (doubt.object, doubt.found, doubt.rank, doubt.sure) == (8, -1, 0.98, 0.02)
+    assert (doubt.object, doubt.found, doubt.sure) == (8, -1, 0.02) and doubt.rank == pytest.approx(1 - 0.02 / 0.8)
+
+
+def test_a_neighbour_that_overlaps_a_box_a_little_does_not_speak_for_it():
+    found = asked(usual(p7=[Mark((25, 10, 45, 30), 1)]), seen_as_stated())  # the IoU of the two is 100/700
+    assert listed(found) == {"extra": [7]}
+    assert found.of["extra"][0].sure == pytest.approx(0.8 / 7)
 
 
 def test_a_box_that_is_seen_faintly_is_not_doubted():

@@ -35,7 +35,7 @@ LOOSE, DEVIATIONS = 0.6, 3.0
 """A box is badly placed where it fits worse than this, and by so many deviations worse than boxes of its class do."""
 
 FAINT = 0.2
-"""Share of a class's usual score below which a box was not seen at all."""
+"""Share of a class's usual score below which the detections near a box, each by its overlap, have seen nothing."""
 
 SEEN = 0.8
 """Share of a class's boxes that must be seen before one that is not says anything of its label."""
@@ -59,7 +59,7 @@ class Doubt:
         object: of all objects of the data set; -1 for one that nobody drew.
         found: of all detections; -1 for an object that is not found.
         rank: by which doubts of a kind are ranked, from 0 to 1, the gravest highest.
-        sure: score of the detection; of an object that is not found, the highest score of any near it.
+        sure: score of the detection; of an object that is not found, the highest of any near it, times their overlap.
         overlap: IoU of stated box and detection; 0 where one of them is missing.
     """
 
@@ -96,7 +96,7 @@ def doubts(objects: Objects, said: Detections, classes: int) -> Doubts:
 
     A detection counts where it is as sure as detectors usually are of its class where they are right.  Then
 
-    - ``class``: it is on a box of another class, on none of its own, and nothing as sure says the box's own class;
+    - ``class``: it is on a box of another class, on none of its own, and nothing as sure there says the box's class;
     - ``place``: it is the nearest of its class to a box, nothing surer is at the box itself, and the box fits it worse
       than boxes of this class usually do;
     - ``missing``: it is on no box of any class, and on no region of many.
@@ -177,11 +177,6 @@ class _Known:
             sure, thresholds,
         )  # fmt: skip
 
-    def at_least(self, object_score: Numbers) -> Flags:
-        """Return (M,) whether a score of each object is what its class usually has."""
-        enough: Flags = object_score >= self.thresholds[self.label] - _ROUNDING
-        return enough
-
 
 def _near(objects: Objects, said: Detections, counted: Flags) -> tuple[Indices, Indices, Numbers, Flags]:
     """Return the pairs that are near each other: (P,) detections, objects, IoU; and (D,) which lie in what is not told.
@@ -216,10 +211,13 @@ def _most(rows: Indices, at: Indices, values: Numbers, count: int) -> tuple[Indi
 
 
 def _swapped(known: _Known) -> list[Doubt]:
-    """Return the boxes that a sure detection of another class is on, where none as sure says their own."""
+    """Return the boxes that a sure detection of another class is on, where nothing as sure says their own.
+
+    As in confident learning, it is the likeliest class that counts, also where both are as sure as they usually are.
+    """
     said, at = known.said, known.home
     rows = np.flatnonzero(known.sure & (at >= 0) & (known.fit >= ON) & (known.own_fit < ON))
-    rows = rows[known.asked[at[rows]] & ~known.at_least(known.own)[at[rows]] & (said.score[rows] > known.own[at[rows]])]
+    rows = rows[known.asked[at[rows]] & (said.score[rows] > known.own[at[rows]])]
     best, score = _most(at[rows], rows, said.score[rows], len(known.area))
     return [
         Doubt(_record(known, m), m, int(best[m]), float(score[m] * (1 - known.own[m])), float(score[m]),
@@ -286,20 +284,22 @@ def _missing(known: _Known, used: set[int]) -> list[Doubt]:
 def _extra(known: _Known, doubted: set[int]) -> tuple[list[Doubt], tuple[int, ...]]:
     """Return the boxes near which nothing was found, and the classes for which that would say nothing.
 
-    A detection that overlaps another box more speaks of that one.
+    A detection speaks for a box as far as it overlaps it: that of a neighbour, which overlaps it a little, hardly does.
     """
+    found, at = known.pair
     seen = np.zeros(len(known.area))
-    at = known.home >= 0
-    np.maximum.at(seen, known.home[at], known.said.score[at])
-    faint = FAINT * known.thresholds[known.label]  # infinite for a class that is never found
-    visible = known.asked & (seen >= faint)
+    np.maximum.at(seen, at, known.said.score[found] * known.overlap)
+    usual = known.thresholds[known.label]  # infinite for a class that is never found
+    visible = known.asked & (seen >= FAINT * usual)
     of_class = np.bincount(known.label[known.asked], minlength=len(known.thresholds))
     share = np.bincount(known.label[visible], minlength=len(of_class)) / np.maximum(of_class, 1)
     unseen = (of_class > 0) & (share < SEEN)
     rows = np.flatnonzero(known.asked & ~visible & ~unseen[known.label])
     rows = rows[np.argsort(-known.area[rows], kind="stable")]  # of equal ranks the largest first: it is hard to miss
     doubts = [
-        Doubt(_record(known, m), m, -1, float(1 - seen[m]), float(seen[m])) for m in rows.tolist() if m not in doubted
+        Doubt(_record(known, m), m, -1, float(1 - seen[m] / usual[m]), float(seen[m]))
+        for m in rows.tolist()
+        if m not in doubted
     ]
     return doubts, tuple(np.flatnonzero(unseen).tolist())
 
