@@ -159,6 +159,11 @@ def test_a_box_is_doubted_once_though_two_things_speak_against_it():
     assert [doubt.object for kind in KINDS for doubt in found.of[kind]].count(4) == 1
 
 
+def test_a_detection_speaks_against_one_box():
+    beside = Mark((24, 10, 44, 30), 1)  # which the detection overlaps by a third, and the usual box by two
+    assert listed(asked(usual(p4=[beside]), [*seen_as_stated(but=[4]), (4, LOOSE, 1, 0.9)])) == {"class": [4]}
+
+
 def test_boxes_without_area_and_pictures_that_were_not_judged_are_not_asked_about():
     said = detections(seen_as_stated(but=[0, 5]))
     said.judged[5] = False
@@ -250,6 +255,13 @@ def test_few_pictures_are_answered_in_words_and_no_detector_is_trained():
     assert told.why.startswith("10 readable pictures")
     (told,) = looked(usual(), [], seen=seen(COUNT, reasons={3: "the file ends early"}))
     assert told.why.startswith("19 readable pictures")
+
+
+def test_pictures_of_a_single_group_are_answered_in_words():
+    data = dataset(marks=usual())
+    nobody = replace(detections([]), judged=np.zeros(COUNT, np.bool_))
+    (told,) = CHECKS["box_labels"].look(replace(subject(data), detections=lambda: nobody))
+    assert (told.code, told.why) == ("CHECK-064", "all pictures belong to one group, and groups stay whole")
 
 
 def test_data_that_training_would_not_begin_on_is_answered_in_words():

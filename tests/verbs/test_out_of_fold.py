@@ -167,6 +167,12 @@ def test_networks_of_any_task_are_asked_only_about_what_they_did_not_learn_from(
     assert all((after[fold == other] != before[fold == other]).any() for other in {*range(NETWORKS)} - {fold[i]})
 
 
+def test_pictures_of_a_single_group_are_asked_of_no_network(digits):
+    dataset, recipe = few(digits)
+    whole = dataset.with_(groups=np.zeros(90, np.int64))
+    assert len(judged_out_of_fold(whole, recipe, np.arange(90), lambda row: None, timed=True).indices) == 0
+
+
 def test_the_length_that_was_asked_for_stands_and_minutes_are_those_of_all_networks():
     assert of_length(Recipe(epochs=7), 50, 3, True).epochs == 7
     assert of_length(Recipe(minutes=12), 50, 3, True).minutes == 4

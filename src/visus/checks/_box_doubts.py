@@ -9,7 +9,7 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -111,10 +111,8 @@ def doubts(objects: Objects, said: Detections, classes: int) -> Doubts:
     """
     known = _Known.of(objects, said, classes)
     swapped = _swapped(known)
-    used = {doubt.found for doubt in swapped}
-    moved = _moved(known, {doubt.object for doubt in swapped})
-    used |= {doubt.found for doubt in moved}
-    missing = _missing(known, used)
+    moved = _moved(known, swapped)
+    missing = _missing(known, {doubt.found for doubt in (*swapped, *moved)})
     extra, unseen = _extra(known, {doubt.object for doubt in (*swapped, *moved)})
     every: dict[Kind, list[Doubt]] = {"class": swapped, "missing": missing, "extra": extra, "place": moved}
     ranked: dict[Kind, tuple[Doubt, ...]] = {
@@ -226,10 +224,11 @@ def _swapped(known: _Known) -> list[Doubt]:
     ]  # fmt: skip
 
 
-def _moved(known: _Known, doubted: set[int]) -> list[Doubt]:
+def _moved(known: _Known, swapped: Sequence[Doubt]) -> list[Doubt]:
     """Return the boxes that a sure detection of their class overlaps less than boxes of it usually are overlapped."""
     said = known.said
-    rows = np.flatnonzero(known.sure & (known.own_home >= 0))
+    doubted, used = ({getattr(doubt, part) for doubt in swapped} for part in ("object", "found"))
+    rows = np.flatnonzero(known.sure & (known.own_home >= 0) & ~np.isin(np.arange(len(said.score)), list(used)))
     best, fit = _most(known.own_home[rows], rows, known.own_fit[rows], len(known.area))
     bound = _usual_fit(known, fit)[known.label]
     found, at = known.pair

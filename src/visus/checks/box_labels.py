@@ -58,21 +58,27 @@ def look(subject: Subject) -> Iterator[Finding]:
     objects, dataset = subject.dataset.objects, subject.dataset
     if subject.detections is None or objects is None:
         return
-    real = (objects.labels >= 0) & ~objects.crowd
-    shown = np.unique(objects.records[real])
-    readable = sum(i not in subject.seen.reasons for i in shown.tolist())
-    if readable < FEWEST or subject.recipe is None:
-        why = f"{readable:,} readable pictures show objects of a known class, and it takes {FEWEST} to learn from"
-        yield _not_asked(
-            "boxes were not examined", why if readable < FEWEST else "training would not begin on this data"
-        )
+    if why := _hindrance(subject, objects):
+        yield _not_asked("boxes were not examined", why)
         return
     said = subject.detections()
+    if not said.judged.any():
+        yield _not_asked("boxes were not examined", "all pictures belong to one group, and groups stay whole")
+        return
     found = doubts(objects, said, len(dataset.classes))
     yield from _limits(dataset, objects, said, found)
     for kind in KINDS:
         if found.of[kind]:
             yield _finding(kind, dataset, objects, said, found)
+
+
+def _hindrance(subject: Subject, objects: Objects) -> str:
+    """Return why no detector can be trained; empty where one can."""
+    shown = np.unique(objects.records[(objects.labels >= 0) & ~objects.crowd])
+    readable = sum(i not in subject.seen.reasons for i in shown.tolist())
+    if readable < FEWEST:
+        return f"{readable:,} readable pictures show objects of a known class, and it takes {FEWEST} to learn from"
+    return "" if subject.recipe is not None else "training would not begin on this data"
 
 
 def _not_asked(title: str, why: str, fix: str = "nothing to do") -> Finding:
