@@ -80,9 +80,21 @@ def test_an_object_of_less_than_eight_pixels_at_the_training_size_is_tiny():
 
 def test_objects_tiny_in_large_pictures_ask_for_tiles_and_in_small_ones_for_more_pixels():
     large = only(found(Mark((0, 0, 10, 10), 0), size=(3000, 3000), trained=640), "CHECK-024")
-    assert large.fix.startswith("cut the pictures into 4 x 4 tiles")
+    assert large.fix.startswith("--tiles 800 ")  # 10 of 800 pixels are 8 of the 640 that the network reads
     small = only(found(Mark((0, 0, 4, 4), 0), size=(100, 100)), "CHECK-024")
     assert small.fix.startswith("pictures of more pixels")
+
+
+def test_where_hardly_an_object_is_tiny_the_remedy_may_not_be_worth_it():
+    tiny, large = Mark((0, 0, 24, 24), 0), [Mark((0, 0, 100 + k, 100), 0) for k in range(0, 100, 10)]
+    assert only(found(tiny, *large, size=(200, 200)), "CHECK-024").fix.endswith("may not be worth the time")
+    assert "worth" not in only(found(tiny, *large[:9], size=(200, 200)), "CHECK-024").fix
+
+
+def test_pictures_without_an_object_are_noted_and_stay_what_they_are():
+    finding = only(list(look(subject(dataset(marks=[[Mark(GOOD, 0)], [], []])))), "CHECK-026")
+    assert finding.level == "note" and [(item.file, item.status) for item in finding.items] == [
+        ("1.png", "ok"), ("2.png", "ok")]  # fmt: skip
 
 
 def test_a_crowd_is_never_tiny():

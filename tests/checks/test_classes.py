@@ -42,6 +42,15 @@ def test_a_class_that_a_part_does_not_show_is_named(part, level):
     assert finding.level == level and [item.file for item in finding.items] == ["dog"]
 
 
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_part_that_is_to_judge_boxes_and_has_none_is_an_error(part):
+    marks = {"train": [Mark((0, 0, 9, 9), k) for k in (0, 1)], "val": [Mark((0, 0, 9, 9), 0), Mark((0, 0, 9, 9), 1)]}
+    marks |= {"test": marks["val"], part: []}
+    data = dataset(marks=[marks[each] for each in ("train", "val", "test")], split=[0, 1, 2])
+    finding = only(list(look(subject(data))), "CHECK-016")
+    assert finding.level == "error" and finding.consequence == "mislead" and "measures nothing" in finding.why
+
+
 def test_a_part_that_is_not_there_misses_no_class():
     assert codes(found((500, 500), val=(0, 0))) == []
 

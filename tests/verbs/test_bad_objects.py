@@ -147,6 +147,21 @@ def test_a_part_without_any_box_is_judged_by_nothing_and_told(odd, tmp_path):
     assert "the test part shows nothing that a score could be made of" in found.notes
 
 
+def test_a_picture_of_which_a_box_is_left_out_is_not_said_to_be_left_out(tmp_path):
+    found = visus.check(coco(tmp_path, annotations=[(1, 1, [5, 5, 0, 10])]))
+    assert found.files["skipped"] == 0 and found.files["warned"] == 1
+    (item,) = next(finding for finding in found.findings if "left out" in finding.title).items
+    assert item.status == "skipped" and item.where == "annotations[5].bbox"
+
+
+def test_data_without_any_box_is_checked_to_its_end_and_told_that_training_stops(tmp_path):
+    found = visus.check(coco(tmp_path, boxes=None))
+    first = found.findings[0]
+    assert (found.exit, first.code, first.consequence) == (1, "CHECK-029", "stop")
+    assert "no object is marked on its 5 training pictures" in first.title and "visus check" not in first.fix
+    assert sum(found.files.values()) == sum(PARTS.values())
+
+
 REFUSED = {
     "a number that is not finite": (lambda root: coco(root, annotations=[(1, 1, [5, 5, math.nan, 9])]), "is no number"),
     "not finite in a table": (lambda root: table(root, [(FIRST, "cat", "nan", 1, 9, 9, "train")]), "'nan' is not"),

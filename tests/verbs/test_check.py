@@ -189,7 +189,8 @@ def test_labels_of_data_without_classes_are_said_not_to_be_examined(tmp_path):
 def test_boxes_of_real_data_are_checked_and_drawn(real_data, tmp_path):
     found = visus.check(real_data / "bccd_voc" / "BCCD", out=tmp_path / "checked")
     (left_out,) = [finding for finding in found.findings if finding.items[0].status == "skipped"]
-    assert sum(found.files.values()) == 364 and found.files["skipped"] == len({item.index for item in left_out.items})
+    assert sum(found.files.values()) == 364 and found.files["skipped"] == 0
+    assert found.files["warned"] >= len({item.index for item in left_out.items}) == 2  # of which all else is read
     assert f'alt="{left_out.items[0].file}"' in found.page.read_text(encoding="utf-8")
 
 

@@ -105,7 +105,8 @@ def test_a_model_that_learned_is_better_than_one_that_did_not(learned, uninterru
 
 def test_the_report_shows_curves_kinds_of_mistakes_and_pictures_with_what_their_colours_mean(learned):
     page = learned.report.read_text(encoding="utf-8")
-    for shown in ("Precision and recall at IoU 0.5", "Kinds of mistakes", "Confusion matrix", "best", "dashed"):
+    for shown in ("Precision and recall at IoU 0.5", "Kinds of mistakes", "Confusion matrix", "best", "dashed",
+                  "Pictures of each class"):  # fmt: skip
         assert shown in page
     assert page.count("data:image/") > 8
 

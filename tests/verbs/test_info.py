@@ -37,6 +37,15 @@ def test_data_tells_its_parts_and_classes(photos):
     assert told["data"]["train"] == "180" and told["classes"] == {"one": "110", "six": "110", "two": "110"}
 
 
+def test_data_with_boxes_tells_its_objects_and_the_pictures_that_show_them(tmp_path):
+    lines = ["path,label,xmin,ymin,xmax,ymax,split", "a.png,cat,1,1,9,9,train", "a.png,cat,5,5,9,9,train",
+             "a.png,dog,1,1,9,9,train", "b.png,dog,1,1,9,9,val", "c.png,dog,1,1,9,9,test"]  # fmt: skip
+    for name in "abc":
+        Image.fromarray(np.full((16, 16), ord(name), np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+    assert facts(visus.info(tmp_path))["objects"] == {"cat": "2 on 1 picture", "dog": "3 on 3 pictures"}
+
+
 def test_broken_files_of_data_are_named(photos, tmp_path):
     data = shutil.copytree(photos, tmp_path / "photos")
     assert facts(visus.info(data))["data"]["decoded"] == "all: 0 unreadable"

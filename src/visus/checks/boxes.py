@@ -1,4 +1,4 @@
-"""Boxes that cannot be right: outside their picture, without area, drawn twice; and objects too small to be found."""
+"""Boxes that cannot be right: outside their picture, without area, drawn twice; objects too small; pictures without."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from visus.checks import Check, Consequence, Finding, Item, Status, Subject, are
+from visus.checks import Check, Consequence, Finding, Item, Status, Subject, are, ranked
 from visus.data.objects import Objects
 
 Rows: TypeAlias = NDArray[np.int64]
@@ -39,6 +39,7 @@ def look(subject: Subject) -> Iterator[Finding]:
     yield from _outside(known)
     yield from _twice(known)
     yield from _tiny(subject, known)
+    yield from _without_objects(subject, objects)
 
 
 @dataclass(frozen=True)
@@ -143,18 +144,31 @@ def _tiny(subject: Subject, known: _Known) -> Iterator[Finding]:
     yield known.finding(
         "CHECK-024", f"{are(len(small), 'is', 'are')} tiny at the training size of {trained}",
         f"an object of less than {TINY:.0f} x {TINY:.0f} pixels leaves hardly a trace in a network",
-        _remedy(trained, longer[small] * TINY / sides[small], longer[small]), "warned", found, "weak",
+        _remedy(trained, sides[small], longer[small])
+        + "; of so few it may not be worth the time" * (10 * len(small) < int(counted.sum())), "warned", found, "weak",
     )  # fmt: skip
 
 
-def _remedy(trained: int, needed: NDArray[np.float64], longer: NDArray[np.int64]) -> str:
+def _without_objects(subject: Subject, objects: Objects) -> Iterator[Finding]:
+    empty = np.flatnonzero(np.diff(objects.starts) == 0).tolist()
+    if empty:
+        total = len(subject.dataset)
+        yield Finding(
+            "CHECK-026", "note", f"{len(empty):,} of {total:,} pictures {are(len(empty), 'shows', 'show')} no object",
+            "they are learned as background: objects that they show, but that nobody marked, are learned to be missed",
+            "look at some of them: mark what they show, or leave them out",
+            ranked(subject.dataset, "ok", [(i, "nothing is marked on it", -i) for i in empty]), consequence="fact",
+        )  # fmt: skip
+
+
+def _remedy(trained: int, sides: NDArray[np.float64], longer: NDArray[np.int64]) -> str:
     """Return the size that shows nine of ten tiny objects, as long as pictures have so many pixels; else the tiles."""
-    wanted = int(-(-np.quantile(needed, 0.9) // 32) * 32)
+    wanted = int(-(-np.quantile(longer * TINY / sides, 0.9) // 32) * 32)
     if wanted <= min(LARGEST, float(np.median(longer))):
         return f"--size {wanted} shows nine of ten of them large enough"
-    tiles = int(np.ceil(wanted / trained))
     if wanted <= np.median(longer):
-        return f"cut the pictures into {tiles} x {tiles} tiles, which show nine of ten of them large enough"
+        across = max(32, int(trained * np.quantile(sides, 0.1) / TINY) // 32 * 32)
+        return f"--tiles {across} reads pictures in tiles, which show nine of ten of them large enough"
     return "pictures of more pixels, or from nearer by: enlarging these adds nothing"
 
 
@@ -174,4 +188,4 @@ def _corners(known: _Known, m: int) -> str:
     return f"{x0:g}, {y0:g} to {x1:g}, {y1:g}"
 
 
-CHECK = Check("boxes outside their picture, without area, drawn twice or tiny", look)
+CHECK = Check("boxes outside their picture, without area, drawn twice or tiny; pictures without any", look)

@@ -32,7 +32,7 @@ def look(subject: Subject) -> Iterator[Finding]:
     dataset = subject.dataset
     if not dataset.classes or dataset.column() not in ("label", "labels", "objects"):
         return
-    yield from balance(dataset, {split: shown_in(dataset, split) for split in SPLITS})
+    yield from balance(dataset, {split: shown_in(dataset, dataset.indices(split)) for split in SPLITS})
     if dataset.objects is None:  # a share of right answers, of which the interval is reckoned, is no score of boxes
         yield from _unknown(dataset)
         yield from _few_judged(dataset)
@@ -50,9 +50,8 @@ def balance(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Iterat
     yield from _lopsided(dataset, counts["train"])
 
 
-def shown_in(dataset: Dataset, split: str) -> NDArray[np.int64]:
-    """Return how many pictures of a split show each class, (K,)."""
-    at = dataset.indices(split)
+def shown_in(dataset: Dataset, at: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many of the records ``at`` show each class, (K,)."""
     if dataset.objects is not None:
         here = np.isin(dataset.objects.records, at) & (dataset.objects.labels >= 0)
         shown = np.unique(np.stack([dataset.objects.records[here], dataset.objects.labels[here]]), axis=1)[1]
@@ -76,25 +75,28 @@ def _missing(dataset: Dataset, counts: Mapping[str, NDArray[np.int64]]) -> Itera
     """Yield the classes without a picture in a part that has others.
 
     In training that is an error, but of boxes and class maps a warning: their lists of classes are often longer than
-    what is drawn.
+    what is drawn.  Where nothing at all is drawn on a part that is to judge, it judges nothing: an error.
     """
     drawn = _drawn(dataset)
     for split, shown in counts.items():
         learned = split == "train"
         absent = [k for k in np.flatnonzero(shown == 0).tolist() if not (learned and k in _stopped_at(dataset))]
-        if not absent or not shown.any():
+        judges_nothing = drawn and not learned and not shown.any() and len(dataset.indices(split)) > 0
+        if not absent or not (shown.any() or judges_nothing):
             continue
+        wrong = judges_nothing or (learned and not drawn)
         named = ", ".join(dataset.classes[k] for k in absent[:3]) + " ..." * (len(absent) > 3)
         yield Finding(
-            "CHECK-016", "error" if learned and not drawn else "warning",
+            "CHECK-016", "error" if wrong else "warning",
             f"the {_SPOKEN[split]} part has no picture of {len(absent):,} of {len(shown):,} classes: {named}",
             "what is never shown cannot be learned" if learned
+            else "it measures nothing: nothing is marked there" if judges_nothing
             else "how well a model recognises them cannot be measured",
-            "add pictures of them" + ", or leave the parts to visus, which carves them evenly" * (
+            "add pictures of them" + ", or leave the parts to visus: visus split DATA --out DIR" * (
                 not learned and split not in dataset.carved
             ),
             tuple(Item(dataset.classes[k], "warned", f"no {_SPOKEN[split]} picture") for k in absent),
-            consequence="mislead" if learned and not drawn else "weak",
+            consequence="mislead" if wrong else "weak",
         )  # fmt: skip
 
 

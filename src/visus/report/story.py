@@ -70,8 +70,9 @@ class Story:
         legend: what colours on them mean, in words by ``right``, ``wrong`` and ``missed``.
         recipe: every setting with its origin.
         card: what the model file says of itself.
-        data: ``name``, ``format``, ``evidence``, ``notes`` (sentences), ``items`` ({split: n}), ``counts``
-            ({split: {class: n}}), ``bad`` ((id, reason) of unusable records), ``fingerprint``, ``licence``.
+        data: ``name``, ``format``, ``evidence``, ``notes`` (sentences), ``items`` ({split: n}), ``carved``
+            (the splits that visus carved), ``counts`` ({split: {class: n}}), ``bad`` ((id, reason) of unusable
+            records), ``fingerprint``, ``licence``.
         seconds: where the time went, by stage, in their order; "training/forward" is a part of "training".
         events: what was healed: ``step``, ``kind``, ``what``.
         environment: versions, machine, threads, by name.

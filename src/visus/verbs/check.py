@@ -226,8 +226,11 @@ def _carved(dataset: Dataset, said: Recipe) -> tuple[Dataset, list[Finding]]:
     """Return the data with the parts that training would carve, or as it is with what training would stop at."""
     from visus.checks import Finding
     from visus.data.splitting import carve_missing
+    from visus.verbs.choosing import check_marked
 
     try:
+        if dataset.column() == "objects":
+            check_marked(dataset)
         return carve_missing(dataset, validation=said.data.validation, test=said.data.test, seed=said.seed), []
     except DataError as error:
         why = "training would stop at it" + (f": {error.where}" if error.where else "")
@@ -265,12 +268,16 @@ def _place(item: Item) -> str:
 
 
 def _files(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, int]:
-    """Return how many pictures there are of each status: the gravest of any finding on them."""
+    """Return how many pictures there are of each status: the gravest of any finding on them.
+
+    A picture of which a place is left out, such as a box, is read all the same.
+    """
     worst: dict[int, Status] = dict.fromkeys(range(len(dataset)), "ok")
     for finding in findings:
         for item in finding.items:
-            if item.index >= 0 and GRAVITY[item.status] > GRAVITY[worst[item.index]]:
-                worst[item.index] = item.status
+            status: Status = "warned" if item.where and item.status == "skipped" else item.status
+            if item.index >= 0 and GRAVITY[status] > GRAVITY[worst[item.index]]:
+                worst[item.index] = status
     counts = Counter(worst.values())
     counts["skipped"] += len(dataset.bad)
     return {status: counts[status] for status in GRAVITY}

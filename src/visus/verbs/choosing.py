@@ -58,7 +58,8 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
         draft.choose(Choice("model.name", GIVEN + type(given).__name__, "the module that was given"))
         draft.choose(Choice("model.weights", "none", "the module comes with its own"))
     task = task_for(dataset, str(said.get("task", "")))
-    _check_marked(dataset, task)
+    if "objects" in TASKS[task].reads:
+        check_marked(dataset)
     draft.choose(Choice("task", task, f"the data knows {dataset.column()}"))
     draft.choose(Choice("device", hardware.best_device(), "the fastest at hand"))
     known = facts(dataset, draft.finish(), said)
@@ -156,21 +157,22 @@ def task_for(dataset: Dataset, wanted: str) -> str:
     return wanted
 
 
-def _check_marked(dataset: Dataset, task: str) -> None:
+def check_marked(dataset: Dataset) -> None:
     """Refuse training pictures on which no object of a known class is marked: a network would learn to find nothing.
 
     Raises:
         DataError: DATA-096.
     """
     train = dataset.indices("train")
-    if dataset.objects is None or "objects" not in TASKS[task].reads or not len(train):
+    if dataset.objects is None or not len(train):
         return
     marked = dataset.objects.take(train)
     if not ((marked.labels >= 0) & ~marked.crowd).any():
         raise DataError(
             "DATA-096", f"{dataset.name}: no object is marked on its {len(train):,} training pictures",
             where=f"{len(dataset.remarks):,} were left out or amended while reading" if dataset.remarks else "",
-            done="nothing was trained", fix="visus check DATA shows how the labels were read",
+            done="nothing was trained",
+            fix="mark them, or name the format in which they are marked: --set data.format=NAME",
         )  # fmt: skip
 
 

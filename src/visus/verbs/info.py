@@ -193,9 +193,11 @@ def _picture(path: Path) -> Info:
 def _data(path: str | Path) -> Info:
     import numpy as np
 
+    from visus.checks.classes import shown_in
     from visus.core.recipe import DataSettings
     from visus.data.dataset import SPLITS
     from visus.data.reading import open_data
+    from visus.report.words import plural
 
     data = open_data(path, DataSettings())
     rows = [("format", f"{data.format}: {data.evidence}"), ("pictures", f"{len(data):,}")]
@@ -211,6 +213,11 @@ def _data(path: str | Path) -> Info:
     elif "labels" in data.columns:
         counts = (data.columns["labels"] == 1).sum(0).tolist()
         sections.append(("classes", tuple((n, f"{c:,}") for n, c in zip(data.classes, counts, strict=True))))
+    elif data.objects is not None:
+        labels, pictures = data.objects.labels, shown_in(data, np.arange(len(data)))
+        marked = np.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
+        drawn = zip(data.classes, marked, pictures.tolist(), strict=True)
+        sections.append(("objects", tuple((n, f"{c:,} on {plural(shown, 'picture')}") for n, c, shown in drawn)))
     elif "numbers" in data.columns:
         values = np.ma.masked_invalid(data.columns["numbers"].astype(np.float64))
         told = zip(data.numbers, values.min(0), values.mean(0), values.max(0), strict=True)

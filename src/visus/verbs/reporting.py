@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from visus.checks.classes import shown_in
 from visus.core.sample import Sample
 from visus.core.task import Metric, Prediction
 from visus.data.dataset import SPLITS, Dataset
@@ -65,19 +66,19 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
 
 
 def _data(dataset: Dataset, result: Run) -> dict[str, Any]:
-    counts = {}
+    counts: dict[str, dict[str, int]] = {}
     unread = {name for name, _ in result.bad}
     read = np.array([name not in unread for name in dataset.ids], np.bool_)
     parts = {split: (at := dataset.indices(split))[read[at]] for split in SPLITS}
-    if "label" in dataset.columns:
-        for split in SPLITS:
-            labels = dataset.columns["label"][parts[split]].astype(np.int64)
-            found = np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).tolist()
-            counts[split] = dict(zip(dataset.classes, found, strict=True))
+    if dataset.column() in ("label", "objects"):
+        shown = {split: shown_in(dataset, at) for split, at in parts.items()}
+        anywhere = np.sum(list(shown.values()), axis=0) > 0  # lists of boxes often name more classes than are drawn
+        listed = [k for k in range(len(dataset.classes)) if anywhere[k] or dataset.objects is None]
+        counts = {split: {dataset.classes[k]: int(found[k]) for k in listed} for split, found in shown.items()}
     return {
         "name": dataset.name, "format": dataset.format, "evidence": dataset.evidence, "notes": dataset.notes,
-        "items": {split: len(parts[split]) for split in SPLITS}, "counts": counts, "bad": result.bad,
-        "fingerprint": dataset.fingerprint(), "licence": dataset.licence,
+        "items": {split: len(parts[split]) for split in SPLITS}, "carved": dataset.carved, "counts": counts,
+        "bad": result.bad, "fingerprint": dataset.fingerprint(), "licence": dataset.licence,
     }  # fmt: skip
 
 
