@@ -177,6 +177,26 @@ def test_few_validation_items_are_said():
     assert rules.small_validation(Story("t", data={"items": {"val": 5000}}, log=log)) is None
 
 
+@pytest.mark.parametrize(("carved", "share", "advice"), [
+    (("val",), 0.1, "--set data.validation=0.2"), (("val",), 0.25, "visus split"), ((), 0.1, "visus split"),
+])  # fmt: skip
+def test_a_larger_share_is_advised_only_where_visus_carved_a_small_one(carved, share, advice):
+    recipe = Recipe.model_validate({"data": {"validation": share}})
+    finding = rules.small_validation(
+        Story("t", data={"items": {"val": 50}, "carved": carved}, log=_validated(0.5), recipe=recipe)
+    )
+    assert finding is not None and advice in finding.fix
+
+
+def test_an_item_is_a_share_only_of_scores_that_are_shares():
+    def said(score):
+        found = rules.small_validation(Story("t", score=score, data={"items": {"val": 50}}, log=_validated(0.5)))
+        assert found is not None
+        return found.text
+
+    assert "one item is 2.0" in said("accuracy") and "one item" not in said("map")
+
+
 def test_uneven_classes_are_said():
     finding = rules.uneven_classes(_judged(0.95, 0.94, 0.96, 3000, share=0.8))
     assert finding and "“a” would already be right in 80.0" in finding.text

@@ -39,6 +39,12 @@ def test_the_worst_classes_are_those_of_the_lowest_f1():
     assert "F1: b 0.20, c 0.50, a 0.90" in told
 
 
+def test_of_one_class_none_is_the_worst_and_no_other_table_is_told_in_its_place():
+    f1 = Score(0.2, 0.1, 0.3, 9)
+    figures = [Table("Classes", ("class", "F1"), [("a", f1)]), Table("Kinds", ("kind", "cost"), [("x", f1), ("y", f1)])]
+    assert "worst" not in summary(Story("t", figures=figures))
+
+
 def test_the_speed_is_images_per_second_of_the_middle_step(digits):
     assert "3,200 images/s" in summary(digits)  # 32 images in each logged 0.01 s
 

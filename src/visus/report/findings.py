@@ -156,7 +156,8 @@ def rare_classes(story: Story) -> Finding | None:
     told = listed([f"{_quoted(name)} {n}" for n, name in rare])
     has = "has" if len(rare) == 1 else "have"
     text = f"{plural(len(rare), 'class')} {has} fewer than {FEW} training pictures: {told}. Their results are luck."
-    return Finding("caution", text, "collect more; --set augment.policy=trivialaugment makes the most of what is there")
+    policy = "; --set augment.policy=trivialaugment makes the most of what is there"
+    return Finding("caution", text, "collect more" + policy * (story.task != "detect"))
 
 
 def wide_interval(story: Story) -> Finding | None:
@@ -178,7 +179,7 @@ def wide_interval(story: Story) -> Finding | None:
 def few_judged(story: Story) -> Finding | None:
     """So few items were judged that not even the intervals are to be trusted."""
     told = few(story.scores, story.split)
-    return Finding("caution", f"{told}.", "--set data.test=0.2, or collect more") if told else None
+    return Finding("caution", f"{told}.", _more_of(story, story.split)) if told else None
 
 
 def given_away(story: Story) -> Finding | None:
@@ -198,10 +199,9 @@ def small_validation(story: Story) -> Finding | None:
     n = _items(story, "val")
     if not 0 < n < 200 or not story.log:
         return None
-    text = (
-        f"The best weights were chosen by {plural(n, 'validation item')}; one item is {percent(1 / n, 1)}: partly luck."
-    )
-    return Finding("note", text, "--set data.validation=0.2")
+    one = f"; one item is {percent(1 / n, 1)}" if is_share(story.score) else ""
+    text = f"The best weights were chosen by {plural(n, 'validation item')}{one}: partly luck."
+    return Finding("note", text, _more_of(story, "val"))
 
 
 def not_held_out(story: Story) -> Finding | None:
@@ -304,7 +304,7 @@ def overconfident(story: Story) -> Finding | None:
     if error is None or not error.low > 0.03:
         return None
     text = f"Stated probability and observed share differ by {value_of(error, share=True)} on average."
-    return Finding("note", text, "a larger validation part fits the temperature better: --set data.validation=0.2")
+    return Finding("note", text, f"a larger validation part fits the temperature better: {_more_of(story, 'val')}")
 
 
 def waiting(story: Story) -> Finding | None:
@@ -351,6 +351,15 @@ def _falls(values: Sequence[float]) -> bool:
     """Tell whether the last quarter of a noisy series lies below its first."""
     quarter = max(1, len(values) // 4)
     return sum(values[-quarter:]) < sum(values[:quarter])
+
+
+def _more_of(story: Story, split: str) -> str:
+    """Return how a part that judges becomes larger: by another share, where visus carved it by less than a fifth."""
+    key = {"val": "validation", "test": "test"}.get(split, "")
+    carved = key and split in story.data.get("carved", ())
+    if carved and (story.recipe is None or getattr(story.recipe.data, key) < 0.2):
+        return f"--set data.{key}=0.2, or collect more"
+    return "collect more, or divide the data anew: visus split DATA --out DIR"
 
 
 def _longer(story: Story) -> str:

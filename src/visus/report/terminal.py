@@ -120,13 +120,18 @@ def _headline(story: Story) -> str:
 
 
 def _worst(story: Story, most: int = 3) -> str:
-    """Return the classes of the lowest F1, or of whatever score the table of classes ends with."""
+    """Return the classes of the lowest F1, or of whatever score the table of classes ends with; of one class, nothing.
+
+    The table of classes is the first one whose rows have names and scores.
+    """
     for table in story.figures:
-        if not isinstance(table, Table) or len(table.rows) < 2:
+        if not isinstance(table, Table) or not table.rows:
             continue
         scored = [c for c in range(len(table.columns)) if any(isinstance(row[c], Score) for row in table.rows)]
         if not scored or not all(isinstance(row[0], str) for row in table.rows):
             continue
+        if len(table.rows) < 2:
+            break
         by = next((c for c in scored if table.columns[c].lower() == "f1"), scored[-1])
         known = [
             (cell, row[0]) for row in table.rows if isinstance(cell := row[by], Score) and not math.isnan(cell.value)
