@@ -479,6 +479,13 @@ def test_a_setting_that_would_be_ignored_is_refused_before_anything_is_started(p
     assert told.value.code == code and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("setting", ["data.validation", "data.test"])
+def test_the_share_of_a_part_that_the_data_brings_is_refused_rather_than_ignored(photos, tmp_path, setting):
+    with pytest.raises(UsageError) as told:
+        visus.train(photos, out=tmp_path / "run", steps=2, set={setting: 0.3})
+    assert told.value.code == "USE-065" and not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(("wrong", "code"), [({"model": 5}, "USE-054"), ({"model": nn.Linear}, "USE-054"),
                                              ({"set": "batch=3"}, "USE-055")])  # fmt: skip
 def test_an_argument_of_another_kind_is_answered_in_words(photos, tmp_path, wrong, code):

@@ -173,8 +173,25 @@ def prepare(
     if dataset.remarks:
         remarks = f"{len(dataset.remarks):,} remark{'s' * (len(dataset.remarks) > 1)} on the data"
         tell({"note": f"{remarks}: visus check {quoted(data)} shows them"})
+    _check_shares(dataset, wanted)
     _check_leaks(dataset, allow_leak, tell)
     return _anchored(resolve(dataset, wanted, given)), dataset
+
+
+def _check_shares(dataset: Dataset, wanted: Sequence[Choice]) -> None:
+    """Refuse the share of a part that the data brings itself, so that none is carved.
+
+    Raises:
+        UsageError: USE-065.
+    """
+    asked = {key for choice in wanted if choice.asked for key in choice.sets()}
+    for split, key in (("val", "validation"), ("test", "test")):
+        if f"data.{key}" in asked and split not in dataset.carved and (stated := len(dataset.indices(split))):
+            raise UsageError(
+                "USE-065", f"data.{key} says how much is carved, and {dataset.name} has a part of its own for that",
+                where=f"{stated:,} pictures", done="nothing was trained",
+                fix="leave it out, or divide the data anew: visus split DATA --out DIR",
+            )  # fmt: skip
 
 
 def _anchored(recipe: Recipe) -> Recipe:
