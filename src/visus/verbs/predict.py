@@ -112,8 +112,11 @@ def predict(
 
     found, missing, notes = gather([files] if isinstance(files, str | Path) else files)
     loaded = model if isinstance(model, Model) else load(model, model=network)
-    place = _folder(Path(out)) if out is not None else None
+    place = Path(out) if out is not None else None
+    _check_least(loaded, least)
     written = _asked(loaded, found, place, to, numbers) if to is not None or numbers is not None else None
+    if place is not None:
+        _make(place)
     source = FileImages(Path(), Strings(found), loaded.recipe.data.max_pixels)
     bad: dict[str, str] = {}
     with _shown_from(loaded, least):
@@ -276,18 +279,23 @@ def _as_data(model: Model, result: Predictions, out: Path, to: str, numbers: Num
     return replace(result, data=str(out / to), notes=(*result.notes, *(f"{to} cannot hold {what}" for what in lost)))
 
 
-@contextmanager
-def _shown_from(model: Model, least: float | None) -> Iterator[None]:
-    """Let the model show what it is as sure of as asked, and afterwards as sure as before.
+def _check_least(model: Model, least: float | None) -> None:
+    """Refuse a score from which on nothing can be shown.
 
     Raises:
-        UsageError: USE-063, no such score.
+        UsageError: USE-063.
     """
+    if least is not None and (not 0 <= least <= 1 or "objects" not in model.task.reads):
+        raise UsageError("USE-063", f"--least {least}: a score from 0 to 1, of a model that finds objects",
+                         done="nothing was predicted", fix="--least 0.01 shows nearly all")  # fmt: skip
+
+
+@contextmanager
+def _shown_from(model: Model, least: float | None) -> Iterator[None]:
+    """Let the model show what it is as sure of as asked, and afterwards as sure as before."""
     if least is None:
         yield
         return
-    if not 0 <= least <= 1 or "objects" not in model.task.reads:
-        raise UsageError("USE-063", f"--least {least}: a score from 0 to 1, of a model that finds objects")
     try:
         model.task.calibrate({**model.card.calibration, "threshold": least})
         yield
@@ -295,8 +303,8 @@ def _shown_from(model: Model, least: float | None) -> Iterator[None]:
         model.task.calibrate(model.card.calibration)
 
 
-def _folder(out: Path) -> Path:
-    """Return a folder to write to, made where it is not there.
+def _make(out: Path) -> None:
+    """Make a folder to write to, where it is not there.
 
     Raises:
         UsageError: it cannot be.
@@ -310,7 +318,6 @@ def _folder(out: Path) -> Path:
                          fix="--out takes a folder: --out said") from error  # fmt: skip
     except OSError as error:
         raise write_failed(error, out) from error
-    return out
 
 
 def _drawn(model: Model, images: Images, result: Predictions, out: Path) -> Predictions:
