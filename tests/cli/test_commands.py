@@ -297,3 +297,14 @@ def test_evaluate_judges_a_results_file_in_place_of_a_model(visus, tmp_path):
     assert said.code == 0 and "Kinds of mistakes" in said.out and "A is better" in said.out
     told = visus("evaluate", data, "--predictions", mine, "--json").document
     assert told["scores"]["map"]["value"] == 1 and told["n"] == 8
+
+
+def test_where_nothing_can_be_measured_no_empty_table_is_printed(visus, tmp_path):
+    listed = {"images": [{"id": 1, "file_name": "a.png", "width": 9, "height": 9}], "annotations": [],
+              "categories": [{"id": 1, "name": "cat"}]}  # fmt: skip
+    (tmp_path / "instances.json").write_text(json.dumps(listed))
+    (tmp_path / "results.json").write_text(
+        json.dumps([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 1}])
+    )
+    said = visus("evaluate", "--predictions", tmp_path / "results.json", tmp_path / "instances.json")
+    assert said.code == 0 and "nothing was measured" in said.out and "95 % interval" not in said.out

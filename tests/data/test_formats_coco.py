@@ -470,6 +470,19 @@ def test_an_annotation_that_cannot_be_read_is_refused(tmp_path, changes, code, t
     refused(tmp_path, held, code, told)
 
 
+@pytest.mark.parametrize(("key", "listed"), [("image_id", "images"), ("category_id", "categories")])
+def test_annotations_of_what_is_not_listed_are_counted_and_it_is_said_where_to_list_it(tmp_path, key, listed):
+    held = document()
+    for annotation in held["annotations"]:
+        annotation[key] = 77
+    (tmp_path / "a.json").write_text(json.dumps(held))
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / "a.json")
+    many = len(held["annotations"])
+    assert caught.value.where == f"and {many - 1} more of its {many} annotations"
+    assert caught.value.fix == f"list it under {listed}, or remove its annotations"
+
+
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [

@@ -16,7 +16,10 @@ EXAMPLES = (
 
 def list(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="formats, losses, models, optimisers, schedules, settings or tasks.")
+        str,
+        typer.Argument(
+            metavar="WHAT", help="formats, losses, models, optimisers, schedules, settings, suppressions or tasks."
+        ),
     ] = "",
     pattern: Annotated[
         str,

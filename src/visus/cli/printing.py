@@ -52,7 +52,8 @@ def print_run(run: Run, *, json: bool, files: str = "FILES") -> None:
 
 def print_evaluation(found: Evaluation) -> None:
     """Print every score, then the five lines that matter."""
-    _print([found.table()])
+    if found.scores:
+        _print([found.table()])
     if found.results:
         _print(found.tables())
     for table in found.explained.tables() if found.explained is not None else ():

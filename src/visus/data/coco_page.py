@@ -86,10 +86,9 @@ class Page:
         self._check_once(listed, "images")
         self._check_once(ids, "annotations", allowed=-1)
         at = positions(listed, np.array(self.image_of, np.int64))
-        for i in np.flatnonzero(at < 0)[:1].tolist():
-            raise DataError(
-                "DATA-208", f"{self.file}: annotations[{i}].image_id: {self.image_of[i]} is no image of this file"
-            )
+        if len(lost := np.flatnonzero(at < 0)):
+            what = f"annotations[{lost[0]}].image_id: {self.image_of[lost[0]]} is no image of this file"
+            raise self._unlisted(what, len(lost), "images")
         return np.array(self.record_of, np.int64)[at]
 
     def labels(self, numbers: Sequence[int]) -> NDArray[np.int64]:
@@ -100,10 +99,15 @@ class Page:
         """
         wanted = np.array(self.category_of, np.int64)
         own = positions(np.array(list(self.categories), np.int64), wanted)
-        for i in np.flatnonzero(own < 0)[:1].tolist():
-            what = f"annotations[{i}].category_id: {wanted[i]} is no category of this file"
-            raise DataError("DATA-208", f"{self.file}: {what}")
+        if len(lost := np.flatnonzero(own < 0)):
+            what = f"annotations[{lost[0]}].category_id: {wanted[lost[0]]} is no category of this file"
+            raise self._unlisted(what, len(lost), "categories")
         return positions(np.array(numbers, np.int64), wanted)
+
+    def _unlisted(self, what: str, count: int, where: str) -> DataError:
+        more = f"and {count - 1:,} more of its {len(self.ids):,} annotations" * (count > 1)
+        return DataError("DATA-208", f"{self.file}: {what}", where=more,
+                         fix=f"list it under {where}, or remove its annotations")  # fmt: skip
 
     def _read(self) -> None:
         rest: dict[str, Any] = {}
