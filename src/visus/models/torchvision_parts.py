@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.ops import FrozenBatchNorm2d
 
 from visus.models.trunks import extended
 from visus.models.weights import WeightCard
@@ -94,6 +93,8 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     Normalisations that torchvision holds still may add anything to a variance; what they add beyond ``PRECISION`` goes
     into it, and they get the count that marks tensors for which nothing is left to be guessed.
     """
+    from torchvision.ops import FrozenBatchNorm2d
+
     state = {key: each.detach().cpu().clone() for key, each in module.state_dict().items() if isinstance(each, Tensor)}
     for name, layer in module.named_modules():
         if isinstance(layer, FrozenBatchNorm2d):
