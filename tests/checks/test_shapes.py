@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.checks.examples import codes, dataset, only, seen, subject
 
 from visus.checks.shapes import look
+from visus.core.recipe import InputSettings
 
 
 def found(count=40, trained=64, **odd):
@@ -25,6 +28,12 @@ def test_a_long_picture_is_three_times_as_long_as_usual():
     wide = dict.fromkeys(range(40), (64, 160))
     assert found(size=wide | {0: (64, 470)}) == []
     assert codes(found(size=wide | {0: (64, 490)})) == ["CHECK-006"]
+
+
+def test_a_narrow_strip_is_no_thumbnail_where_whole_pictures_are_fitted_into_a_frame():
+    of = subject(dataset(count=40), seen(40, size=dict.fromkeys(range(40), (300, 400)) | {7: (50, 20_000)}), size=160)
+    padded = replace(of, recipe=of.recipe.model_copy(update={"input": InputSettings(size=(160, 160), fit="pad")}))
+    assert codes(list(look(of))) == ["CHECK-006", "CHECK-007"] and codes(list(look(padded))) == ["CHECK-006"]
 
 
 def test_a_thumbnail_among_photographs_is_found_and_a_folder_of_thumbnails_is_not():

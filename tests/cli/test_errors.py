@@ -30,6 +30,8 @@ def shaped(said):
         (["train", "PHOTOS", "--steps", "many"], "steps = many: it takes a whole number above 0"),
         (["train", "PHOTOS", "--bogus"], "visus train --help"),
         (["train", "PHOTOS", "--out", "PHOTOS/run"], "this folder lies in the data"),
+        (["train", "PHOTOS", "--loss", "focal"], "it is a setting: --set loss=VALUE"),
+        (["train", "PHOTOS", "--box-loss", "ciou"], "it is a setting: --set detect.box_loss=VALUE"),
         (["train", "PHOTOS", "--set", "optim.lrr=1"], "did you mean 'optim.lr'?"),
         (["train", "PHOTOS", "--set", "batch"], "there is no '='"),
         (["train", "PHOTOS", "--set", "batch=many"], "batch = many: it takes a whole number above 0"),

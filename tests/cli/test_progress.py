@@ -39,6 +39,13 @@ def recipe():
     return plan("digits", minutes=5)
 
 
+def test_a_validation_without_a_score_says_so():
+    (line,) = [
+        line for line in on_terminal(100, [{"step": 5, "epoch": 1.0, "validation": {}}]) if "validation:" in line
+    ]
+    assert line.strip().endswith("nothing was measured")
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_line_of_a_running_step_is_wider_than_the_terminal(recipe, width):
     rows = [{"recipe": recipe, "folder": "runs/x"}, ROW, {**ROW, "step": 1300, "seconds": 11.0}]

@@ -143,6 +143,13 @@ def test_a_class_for_each_group_cannot_be_carved_and_it_is_said_why():
     assert caught.value.code == "DATA-182" and "2 groups stay whole" in caught.value.where
 
 
+def test_of_one_picture_with_boxes_nothing_can_be_carved_and_it_is_said_in_the_singular():
+    alone = made([0], classes=2).with_(columns={}, objects=Objects.of([[Mark((0.0, 0.0, 4.0, 4.0), 0)]]))
+    with pytest.raises(DataError, match=r"from 1 training picture\n") as caught:
+        carve(alone)
+    assert caught.value.fix == "put at least 3 pictures that show each class, or give a test part"
+
+
 def test_objects_are_stratified_by_the_rarest_class_of_a_picture():
     box = (0.0, 0.0, 4.0, 4.0)
     records = [[Mark(box, 0), *([Mark(box, 1)] if i >= 80 else [])] for i in range(100)]

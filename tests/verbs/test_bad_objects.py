@@ -145,6 +145,8 @@ def test_a_part_without_any_box_is_judged_by_nothing_and_told(odd, tmp_path):
     found = visus.evaluate(run.best, coco(tmp_path, boxes=None, categories=("cat",)), split="test")
     assert found.scores == {}
     assert "the test part shows nothing that a score could be made of" in found.notes
+    compared = visus.compare(run.best, run.best, tmp_path, split="test")
+    assert compared.verdict == "the data defines no score" and compared.json()["differences"] == {}
 
 
 def test_a_picture_of_which_a_box_is_left_out_is_not_said_to_be_left_out(tmp_path):

@@ -130,6 +130,13 @@ def test_what_cannot_be_written_is_refused_in_words(model, squares, tmp_path, mo
     assert not (tmp_path / "said").exists()
 
 
+def test_drawings_of_before_that_stay_are_counted(model, squares, tmp_path):
+    visus.predict(model, [squares / "000.png", squares / "001.png"], out=tmp_path)
+    assert visus.predict(model, [squares / "000.png", squares / "001.png"], out=tmp_path).notes == ()
+    (note,) = visus.predict(model, squares / "000.png", out=tmp_path).notes
+    assert note.endswith("1 picture drawn before is still there")
+
+
 def test_a_data_set_is_never_written_over_another(model, squares, tmp_path):
     visus.predict(model, squares / "000.png", out=tmp_path, to="voc")
     with pytest.raises(UsageError, match="is there already"):

@@ -66,12 +66,12 @@ def _extreme(subject: Subject, read: NDArray[np.int64]) -> Iterator[Finding]:
 def _small(subject: Subject, read: NDArray[np.int64]) -> Iterator[Finding]:
     if subject.recipe is None:
         return
-    trained = min(subject.recipe.input.size)
-    shorter = subject.seen.size[read].min(1)
-    found = np.flatnonzero((shorter < SMALL * trained) & (shorter < SMALL * np.median(shorter)))
+    reads, sizes = subject.recipe.input, subject.seen.size[read]
+    trained, shorter = min(reads.size), sizes.min(1)
+    enlarged = (np.array(reads.size) / sizes).min(1) if reads.fit == "pad" else trained / shorter
+    found = np.flatnonzero((enlarged * SMALL > 1) & (shorter < SMALL * np.median(shorter)))
     if not len(found):
         return
-    sizes = subject.seen.size[read]
     told = [(int(read[k]), f"{sizes[k, 1]} x {sizes[k, 0]} pixels", -float(shorter[k])) for k in found]
     yield Finding(
         "CHECK-007", "warning",

@@ -39,6 +39,7 @@ def adopt(
     import visus
     from visus.cli.printing import print_json
     from visus.core.recipe import parse_option
+    from visus.report.words import plural
 
     found = visus.adopt(
         weights, model=model, classes=classes, task=task, size=size, mean=_numbers("mean", mean),
@@ -49,7 +50,7 @@ def adopt(
             {"model": str(found.path), "classes": list(found.classes), "card": found.card.model_dump(mode="json")}
         )
     else:
-        print(f"{found.path}: {found.card.architecture.name} of {len(found.classes)} classes")
+        print(f"{found.path}: {found.card.architecture.name} of {plural(len(found.classes), 'class')}")
 
 
 def _numbers(name: str, text: str | None) -> list[float] | None:

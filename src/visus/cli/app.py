@@ -116,11 +116,24 @@ def _misused(error: Exception) -> VisusError:
         known = {name.lstrip("-") for name in names if name.startswith("-")}  # the others are arguments
         near = nearest(option.lstrip("-"), {*known, "help"})
         fix = f"did you mean '--{near}'?" if near else f"{command} --help"
+        if context.info_name in ("train", "check") and (key := _setting(option)):
+            fix = f"it is a setting: --set {key}=VALUE"
         return UsageError("USE-000", f"there is no option {option}", where=command, fix=fix)
     what = str(error.format_message()) if hasattr(error, "format_message") else str(error)
     if number := re.match(r"Invalid value for '?(.+?)'?: Input should be a valid (integer|number)", what):
         what = f"{number[1]} takes a {'whole number' if number[2] == 'integer' else 'number'}"
     return UsageError("USE-000", what[:1].lower() + what[1:].rstrip("."), fix=f"{command} --help")
+
+
+def _setting(option: str) -> str:
+    """Return the setting that an unknown option is called like: its key, its section, or the only one that ends so."""
+    from visus.core.recipe import Recipe
+
+    name, keys = option.lstrip("-").replace("-", "_"), list(Recipe().flat())
+    if name in keys or f"{name}.name" in keys:
+        return name
+    ending = [key for key in keys if key.endswith(f".{name}")]
+    return ending[0] if len(ending) == 1 else ""
 
 
 def _stopped() -> VisusError:

@@ -32,6 +32,7 @@ def compare(
     if json:
         print_json(found.json())
     else:
-        print_table(found.table())
+        if found.differences:
+            print_table(found.table())
         print(f"{found.score}: {found.verdict}")
         print_notes(found.notes)

@@ -83,7 +83,9 @@ class Progress(logging.Handler):
             self._show_event(row)
         elif "validation" in row:
             self.judged = {k: v for k, v in row["validation"].items() if isinstance(v, float) and math.isfinite(v)}
-            self._say(f"step {row['step']:,}  {self._epoch(row)}  validation: {self._judged(2)}")
+            self._say(
+                f"step {row['step']:,}  {self._epoch(row)}  validation: {self._judged(2) or 'nothing was measured'}"
+            )
         elif "decoding" in row:
             done, of = row["decoding"], row["of"]
             self._line([bar(done / max(1, of)), f"decoding pictures {done:,} of {of:,}"])

@@ -182,16 +182,15 @@ def _check_classes(dataset: Dataset) -> None:
 def _nothing_to_carve(dataset: Dataset, part: int) -> DataError:
     name = {VAL: "validation", TEST: "test"}[part]
     train = len(dataset.indices("train"))
-    what = f"{dataset.name}: no {name} part can be carved from {train:,} training pictures"
+    what = f"{dataset.name}: no {name} part can be carved from {train:,} training picture{'s' * (train != 1)}"
     if dataset.groups is not None:
         groups = len(np.unique(dataset.groups[dataset.indices("train")]))
         why = f"{groups:,} groups stay whole, and without any one of them a class could not be trained on"
     else:
         why = f"a class keeps one picture for training, and each of the {len(dataset.classes):,} has too few beyond it"
-    return DataError(
-        "DATA-182", what, where=why,
-        fix=f"put at least {3 if part == TEST else 2} pictures in each class, or give a {name} part",
-    )  # fmt: skip
+    each = "that show each class" if dataset.objects is not None else "in each class"
+    fix = f"put at least {3 if part == TEST else 2} pictures {each}, or give a {name} part"
+    return DataError("DATA-182", what, where=why, fix=fix)
 
 
 def _carved_note(dataset: Dataset, part: int, taken: int, pool: int, seed: int) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import UsageError
+from visus.report.words import plural
 from visus.verbs.load import Model, load
 
 if TYPE_CHECKING:
@@ -132,8 +133,9 @@ def _names(classes: Sequence[str] | str | Path, outputs: int) -> tuple[str, ...]
     else:
         names = tuple(classes)
     if len(names) != outputs:
-        raise UsageError("USE-019", f"{len(names)} names for {outputs} outputs", where=", ".join(names[:8]),
-                         fix=f"--classes with {outputs} names, in the order of the outputs")  # fmt: skip
+        raise UsageError("USE-019", f"{plural(len(names), 'name')} for {plural(outputs, 'output')}",
+                         where=", ".join(names[:8]),
+                         fix=f"--classes with {plural(outputs, 'name')}, in the order of the outputs")  # fmt: skip
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise UsageError(
             "USE-019", f"two outputs have the name {twice[0]!r}", fix="--classes with a name for each output"

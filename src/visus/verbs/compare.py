@@ -44,7 +44,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """The headline in words: "+0.6 +- 0.9: no difference shown"."""
-        return self.differences[self.score].verdict
+        return self.differences[self.score].verdict if self.score in self.differences else "the data defines no score"
 
     def json(self) -> dict[str, Any]:
         """Return plain values."""

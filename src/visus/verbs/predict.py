@@ -334,6 +334,7 @@ def _drawn(model: Model, images: Images, result: Predictions, out: Path) -> Pred
     from visus.report.pictures import png
 
     source = pictures(images, model.recipe.input.channels)
+    before = {str(place) for place in out.glob("[0-9]" * 5 + "-*.png")}
     drawn: list[str] = []
     for i, (file, said) in enumerate(result):
         if said is not None:
@@ -341,7 +342,9 @@ def _drawn(model: Model, images: Images, result: Predictions, out: Path) -> Pred
             place = out / f"{len(drawn):05d}-{Path(file).stem[:60]}.png"  # at most 255 bytes, whatever its letters
             write_bytes(place, png(model.task.draw(sample, said)))
             drawn.append(str(place))
-    written = replace(result, drawn=tuple(drawn))
+    left = len(before.difference(drawn))
+    older = f"{out}: {left:,} picture{'s' * (left != 1)} drawn before {'is' if left == 1 else 'are'} still there"
+    written = replace(result, drawn=tuple(drawn), notes=(*result.notes, *[older] * (left > 0)))
     write_json(out / "predictions.json", written.json())
     write_text(out / "predictions.csv", written.csv())
     return written
