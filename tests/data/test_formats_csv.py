@@ -426,3 +426,8 @@ def written(dataset: Dataset, folder: Path) -> None:
     for name in NAMES:
         shutil.copyfile(folder.parent / name, folder / name)
     FORMATS["csv"].write(dataset, folder)
+
+
+def test_numbers_named_as_sides_are_noted_as_such(root: Path):
+    (note,) = read(table(root, "path,xmin,ymin,xmax,ymax", "a.png,1,2,5,6")).notes
+    assert note == "xmin, ymin, xmax, ymax: read as numbers to predict; boxes need a label column beside them"

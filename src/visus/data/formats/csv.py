@@ -126,6 +126,9 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     absent = set(gone)
     rows = [row for i, row in enumerate(rows) if i not in absent]
     if kind == "numbers":
+        if box_columns(["path", "label", *names]):
+            sides = ", ".join(map(shown, names[:8]))
+            notes.append(f"{sides}: read as numbers to predict; boxes need a label column beside them")
         kind, values, classes = _numbers(names, rows, notes)
     else:
         kind, values, classes = _classes(kind, rows)
