@@ -324,6 +324,14 @@ def test_the_usual_settings_are_those_of_the_papers(name):
     assert settings["loss.name"] == "varifocal" and settings["detect.suppression"] == "none"
     assert (settings["optim.clip"], settings["optim.weight_decay"], settings["detect.candidates"]) == (0.1, 1e-4, 300)
     assert "detect.box_gain" not in settings, "2 is the default"
+    assert settings["optim.lr"] == 2e-4 < chosen(**{"model.name": f"{name}:csp"})["optim.lr"]
+
+
+def test_a_graphics_card_is_not_asked_for_kernels_that_it_has_not():
+    assert "deterministic" not in chosen(**{"model.name": "dfine"})
+    facts = Facts(annotation="objects", classes=("cat",), counts=(10,), train=100, sizes=((480, 640),) * 5, channels=3,
+                  device="cuda", wanted={"model.name": "dfine"})  # fmt: skip
+    assert {choice.key: choice.value for choice in choices(facts)}["deterministic"] is False
 
 
 def test_mirror_images_may_find_an_object_twice():

@@ -51,11 +51,13 @@ PLACES = (
 )
 QUERIES = (
     Choice("optim.name", "adamw", "little to tune, and what its authors use"),
-    Choice("optim.lr", 2e-4, "found for it by its authors: attention is torn by larger steps"),
     Choice("optim.weight_decay", 1e-4, "found for it by its authors"),
     Choice("optim.clip", 0.1, "found for it by its authors: who is matched with whom changes suddenly"),
 )
 """Optimiser and its settings, for networks of queries and for all others."""
+TRAINED = Choice("optim.lr", 2e-4, "found for it by its authors: what has learned to see is torn by larger steps")
+FRESH = Choice("optim.lr", 8e-4, "nothing has learned to see yet; learned more than 0.0002 of drawn shapes")
+"""Learning rates of networks of queries, by what they start from."""
 FEW_PICTURES = 5000
 """Training pictures below which each is met often enough to be learned by heart."""
 TINY = 12.0
@@ -93,7 +95,8 @@ def choices(facts: Facts) -> Iterator[Choice]:
     yield from _network(facts)
     yield batch(facts, 16 if facts.train >= 1000 else 8)
     queries = reading_of(facts) == "queries"
-    yield from optimiser(facts, *(QUERIES if queries else PLACES))
+    rate = FRESH if weights_of(facts) == "none" else TRAINED
+    yield from optimiser(facts, *((*QUERIES, rate) if queries else PLACES))
     if queries and facts.device == "cuda":
         yield Choice("deterministic", False, "no kernel of a graphics card reads maps as queries do to the same bit")
     yield Choice("schedule.name", "cosine", "ends at a rate of zero")
@@ -140,6 +143,13 @@ def reading_of(facts: Facts) -> str:
 def network_name(facts: Facts) -> str:
     """Return the network that the user named, or ours."""
     return str(facts.wanted.get("model.name", "")) or PRETRAINED
+
+
+def weights_of(facts: Facts) -> str:
+    """Return the weights that the user named, or those that are at hand, or ``none``."""
+    wanted, name = facts.wanted.get("model.weights"), network_name(facts)
+    at_hand = weights_at_hand(name) is not None if name.partition(":")[0] in DETECTORS else False
+    return str(wanted) if wanted is not None else "default" if at_hand else "none"
 
 
 def picture_size(facts: Facts) -> tuple[tuple[int, int], str]:
@@ -198,10 +208,7 @@ def _multiple(side: float) -> int:
 
 def _network(facts: Facts) -> Iterator[Choice]:
     """Yield the network and what its weights expect of a picture."""
-    wanted = facts.wanted.get("model.weights")
-    name = network_name(facts)
-    at_hand = weights_at_hand(name) is not None if name.partition(":")[0] in DETECTORS else False
-    weights = str(wanted) if wanted is not None else "default" if at_hand else "none"
+    name, weights = network_name(facts), weights_of(facts)
     card = card_of(ModelSettings(name=name, weights=weights))
     mean, std = card.statistics(facts.channels)
     yield Choice("model.name", name, "features from ImageNet that come with visus, and a head of our own")
