@@ -32,7 +32,7 @@ def command(verb: str, data: str, folder: Path, steps: int, workers: int, settin
     visus = [sys.executable, "-m", "visus"]
     if verb == "resume":
         return [*visus, "resume", str(folder), "--quiet"]
-    sets = [word for setting in ("save_every=0.3", "data.validation=0.2", *settings) for word in ("--set", setting)]
+    sets = [word for setting in ("save_every=0.3", *settings) for word in ("--set", setting)]
     lengths = ["--steps", str(steps), "--workers", str(workers)]
     return [*visus, "train", data, "--out", str(folder), *lengths, "--quiet", *sets]
 
