@@ -13,6 +13,7 @@ EXAMPLES = (
     "visus adopt resnet20.pth --model cifar_resnet --classes classes.txt --size 32",
     "visus adopt weights.safetensors --model resnet18 --classes photos",
     "visus adopt version-RFB-320.pth --model ultralight_face --classes face --licence MIT",
+    "visus adopt fasterrcnn.pth --model faster_rcnn:mobilenet_v3_large --classes coco.txt",
 )
 
 

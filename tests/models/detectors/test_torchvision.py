@@ -208,3 +208,22 @@ def test_the_second_version_has_torchvisions_names_too(name: str) -> None:
 def test_a_width_that_cannot_be_normalised_is_refused_in_words() -> None:
     with pytest.raises(UsageError, match="version 2 normalises its head in 32 groups"):
         build(ModelSettings(name="retinanet:resnet18", options={"version": 2, "width": 48}), K, 3, SIZE)
+
+
+def test_a_network_of_torchvision_has_one_name_with_its_prefix_and_without() -> None:
+    small = {"proposals": 5, "width": 32, "hidden": 16}
+    one, other = (
+        build(ModelSettings(name=f"faster_rcnn:{prefix}mobilenet_v3_large", options=small), 2, 3, (64, 64))
+        for prefix in ("", "torchvision:")
+    )
+    torch.testing.assert_close(one.state_dict(), other.state_dict(), rtol=0, atol=0)
+
+
+def test_a_backbone_with_one_map_of_the_coarse_stride_is_refused_for_two() -> None:
+    with pytest.raises(UsageError, match="resnet18 has no two maps of stride 32"):
+        build(ModelSettings(name="faster_rcnn:resnet18", options={"coarse": True}), 2, 3, (64, 64))
+
+
+def test_a_network_of_torchvision_whose_channels_come_last_has_no_maps() -> None:
+    with pytest.raises(UsageError, match="has no map of stride 8"):
+        build(ModelSettings(name="fcos:torchvision:swin_t"), 2, 3, (64, 64))
