@@ -6,6 +6,7 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -37,9 +38,14 @@ def at_home(
         ValueError: the frame turns, shears or bends, which needs more than one row and one column of weights.
     """
     down, across = _ways(scores, frame, size)
-    down, across = down.part(rows), across.part(columns)
-    here = scores.index_select(1, down.first).lerp(scores.index_select(1, down.second), down.share[:, None])
-    return here.index_select(2, across.first).lerp(here.index_select(2, across.second), across.share)
+    if rows == columns == slice(None) and down.resized and across.resized:
+        shown = scores[None, :, down.shown, across.shown]
+        return F.interpolate(shown, size, mode="bilinear", align_corners=False)[0]
+    upper, lower, share = down.first[rows, None], down.second[rows, None], down.share[rows, None]
+    left, right = across.first[columns], across.second[columns]
+    before = _between(scores[:, upper, left], scores[:, lower, left], share)
+    after = _between(scores[:, upper, right], scores[:, lower, right], share)
+    return _between(before, after, across.share[columns])
 
 
 def classes_at_home(
@@ -57,35 +63,37 @@ def classes_at_home(
     """
     down, across = _ways(scores, frame, size)
     (k, _, wide), w = scores.shape, size[1]
-    flat = scores.permute(1, 2, 0).reshape(-1, k)  # the scores of a pixel lie side by side
+    flat = scores.flatten(1)
     best = _highest(flat).reshape(scores.shape[1:])
-    found = best.index_select(0, down.first).index_select(1, across.first)
+    found = best.index_select(1, across.first).index_select(0, down.first)
     if not (down.share.any() or across.share.any()):
         return found
     disputed = torch.zeros_like(best, dtype=torch.bool)  # the pixel and those right of it, below, and below right
     disputed[:-1] |= best[1:] != best[:-1]
     disputed[:, :-1] |= best[:, 1:] != best[:, :-1]
     disputed[:-1, :-1] |= best[1:, 1:] != best[:-1, :-1]
-    places = disputed.index_select(0, down.first).index_select(1, across.first).flatten().nonzero()[:, 0]
+    places = disputed.index_select(1, across.first).index_select(0, down.first).flatten().nonzero()[:, 0]
     for part in torch.split(places, max(1, _BLOCK // k)):
         y, x = part // w, part % w
         upper, lower = down.first[y] * wide, down.second[y] * wide
-        left, right, share = across.first[x], across.second[x], down.share[y, None]
-        before = flat[upper + left].lerp(flat[lower + left], share)
-        after = flat[upper + right].lerp(flat[lower + right], share)
-        found.view(-1)[part] = _highest(before.lerp(after, across.share[x, None]))
+        left, right, share = across.first[x], across.second[x], down.share[y]
+        before = _between(flat.index_select(1, upper + left), flat.index_select(1, lower + left), share)
+        after = _between(flat.index_select(1, upper + right), flat.index_select(1, lower + right), share)
+        found.view(-1)[part] = _highest(_between(before, after, across.share[x]))
     return found
 
 
 class _Way(NamedTuple):
-    """Between which two present pixels each original one lies along one axis, and how far towards the second."""
+    """Between which two present pixels each original one lies along one axis, and how far towards the second.
+
+    ``shown``: the present pixels that speak; ``resized``: they are, as a whole, what the original ones were resized to.
+    """
 
     first: Tensor
     second: Tensor
     share: Tensor
-
-    def part(self, which: slice) -> _Way:
-        return _Way(self.first[which], self.second[which], self.share[which])
+    shown: slice
+    resized: bool
 
 
 def _ways(scores: Tensor, frame: Tensor, size: tuple[int, int]) -> tuple[_Way, _Way]:
@@ -107,12 +115,19 @@ def _way(stretch: float, shift: float, present: int, original: int, scores: Tens
     at = torch.where((at - at.round()).abs() < _NEAR, at.round(), at)
     first = at.floor()
     second = (first + 1).clamp(max=high)
+    resized = stretch > 0 and abs(begin - low) < _NEAR and abs(end - high - 1) < _NEAR
     return _Way(
-        first.long().to(scores.device), second.long().to(scores.device), (at - first).to(scores.device, scores.dtype)
-    )
+        first.long().to(scores.device), second.long().to(scores.device), (at - first).to(scores.device, scores.dtype),
+        slice(low, high + 1), resized,
+    )  # fmt: skip
 
 
-def _highest(scores: Float[Tensor, "N K"]) -> UInt8[Tensor, "N"]:
-    """Return the class of the highest of each row's scores; K where they are not finite."""
-    best = scores.argmax(1).to(torch.uint8)
-    return best if scores.sum().isfinite() else best.where(scores.isfinite().all(1), scores.shape[1])
+def _between(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
+    """Return what lies a share of the way from the first to the second."""
+    return (second - first).mul_(share).add_(first)
+
+
+def _highest(scores: Float[Tensor, "K N"]) -> UInt8[Tensor, "N"]:
+    """Return the class of the highest of each column's scores; K where they are not finite."""
+    best = scores.max(0).indices.to(torch.uint8)  # argmax finds the same, many times slower
+    return best if scores.sum().isfinite() else best.where(scores.isfinite().all(0), len(scores))
