@@ -1,10 +1,9 @@
 """Contours of class maps: where they run, and how well those of an answer lie on those of the truth."""
 
 import math
-from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt, UInt8
 from numpy import ndarray as Array
 
 from visus.core.annotations import IGNORE
@@ -12,6 +11,8 @@ from visus.metrics.bootstrap import ratio
 
 TOLERANCE = 0.0075
 """How near contours must lie to each other, in diagonals of the picture."""
+
+_BLOCK = 2**19  # bytes that are spread at once
 
 
 def contour_scores(
@@ -22,8 +23,6 @@ def contour_scores(
     Precision is the share of the contour that is said which lies nearer than 0.75 % of the picture's diagonal to the
     true one of the same class, recall the share of the true one that lies so near to what is said; the score is their
     harmonic mean, 0 where there is one contour without the other.  Pixels whose class is not known are on none.
-
-    What it costs follows the length of the contours, not the area of the picture, and how far apart they lie.
 
     Args:
         truth: class of each pixel, 255 where it is not known.
@@ -68,27 +67,36 @@ def _met(
 ) -> tuple[UInt8[Array, "N"], Bool[Array, "N"]]:
     """Return the class of each pixel of a contour, and whether the other one of that class is nearer than ``reach``.
 
-    Places around are looked at from the nearest one outwards, and only for what has met nothing so far.
+    Every class is a bit, so that all classes are spread at once.
     """
-    margin = math.ceil(reach)
-    around = np.full([side + 2 * margin for side in classes.shape], IGNORE, np.uint8)
-    around[margin:-margin, margin:-margin][other_contour] = others[other_contour]
-    flat, wide = around.ravel(), around.shape[1]
-    rows, columns = np.nonzero(contour)
-    at, own = (rows + margin) * wide + columns + margin, classes[contour]
-    met, left = np.zeros(len(own), np.bool_), np.arange(len(own))
-    for steps in _steps(reach, wide):
-        hit = (flat[at[left, None] + steps] == own[left, None]).any(1)
-        met[left[hit]] = True
-        left = left[~hit]
+    own, drawn = classes[contour], others[other_contour]
+    met = np.zeros(len(own), np.bool_)
+    shown = np.flatnonzero(np.bincount(drawn))
+    for group in np.split(shown, range(64, len(shown), 64)):
+        kind = np.min_scalar_type(2 ** len(group) - 1)
+        bit = np.zeros(256, kind)
+        bit[group] = kind.type(1) << np.arange(len(group), dtype=kind)
+        bits = np.zeros(classes.shape, kind)
+        bits[other_contour] = bit[drawn]
+        met |= (_spread(bits, reach)[contour] & bit[own]) != 0
     return own, met
 
 
-@lru_cache(maxsize=8)
-def _steps(reach: float, wide: int) -> list[Int64[Array, "_"]]:
-    """Return the ways from a place to those nearer than ``reach`` in rows of ``wide`` pixels, in rings outwards."""
-    margin = math.ceil(reach)
-    down, across = np.mgrid[-margin : margin + 1, -margin : margin + 1].reshape(2, -1)
-    far = down**2 + across**2
-    order = np.argsort(far, kind="stable")[: int((far < reach**2).sum())]
-    return np.split((down * wide + across)[order], 2 ** np.arange(1 + int(math.log2(max(1, len(order))))))
+def _spread(bits: UInt[Array, "H W"], reach: float) -> UInt[Array, "H W"]:
+    """Return at every pixel the bits of all pixels nearer than ``reach``, from centre to centre."""
+    furthest = math.ceil(reach) - 1
+    rows = max(1, _BLOCK // bits[:1].nbytes)
+    found = np.zeros_like(bits)
+    for top in range(0, len(bits), rows):  # in strips that the processor's cache holds
+        first = max(0, top - furthest)
+        wide = bits[first : top + rows + furthest].copy()
+        narrow, half, strip = wide.copy(), 0, np.zeros_like(wide)
+        for down in range(furthest, -1, -1):  # the further the row, the fewer of its pixels are near enough
+            while (half + 1) ** 2 + down**2 < reach**2:
+                half += 1
+                wide[:, half:] |= narrow[:, :-half]
+                wide[:, :-half] |= narrow[:, half:]
+            strip[down:] |= wide[: len(wide) - down]
+            strip[: len(wide) - down] |= wide[down:]
+        found[top : top + rows] = strip[top - first : top - first + rows]
+    return found
