@@ -18,6 +18,7 @@ from visus.report.words import (
     listed,
     meaning,
     number,
+    overall,
     percent,
     plain,
     plural,
@@ -128,3 +129,15 @@ def test_few_pictures_are_warned_of_with_an_interval_that_holds_for_them():
     )
     assert few({"mae": Score(1.0, 0.5, 2.0, 29)}, "val").endswith("the intervals are too narrow")
     assert few({"accuracy": Score(1.0, 1.0, 1.0, 30)}, "test") == few({}, "test") == ""
+
+
+def test_a_score_of_one_class_is_called_by_both_names():
+    assert label("iou/road") == "IoU, road"
+    assert label("mae/width/height") == "mean absolute error, width/height"
+    assert meaning("iou/road") == meaning("iou") != ""
+
+
+def test_scores_of_single_classes_are_left_to_the_table_of_classes_unless_there_are_no_others():
+    score = Score(0.5, 0.4, 0.6, 9)
+    assert list(overall({"miou": score, "iou/road": score, "dice/road": score})) == ["miou"]
+    assert list(overall({"iou/road": score})) == ["iou/road"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from visus.core.scores import Score
-from visus.report.words import interval_of, is_share, label, listed, number, plural, spoken, value_of
+from visus.report.words import interval_of, is_share, label, listed, number, overall, plural, spoken, value_of
 
 if TYPE_CHECKING:
     from visus.core.modelfile import Card
@@ -68,7 +68,7 @@ def _input(card: Card) -> Rows:
 
 def _scores(card: Card) -> Rows:
     rows = []
-    for name, score in scores_of(card).items():
+    for name, score in overall(scores_of(card)).items():
         interval = interval_of(score, share=is_share(name))
         beside = f" ({interval})" if interval else ""
         rows.append((label(name), f"{value_of(score, share=is_share(name))}{beside}, n = {score.n:,}"))

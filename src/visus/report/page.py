@@ -151,7 +151,7 @@ def _machine(environment: Mapping[str, Any]) -> str:
 def _scores(scores: Mapping[str, Score]) -> list[dict[str, Any]]:
     """Return a row a score; where one class is shown a picture, pooled scores are the accuracy and share its row."""
     same = [name for name, score in scores.items() if name.endswith("_micro") and score == scores.get("accuracy")]
-    rows = [_score(name, score) for name, score in scores.items() if name not in same]
+    rows = [_score(name, score) for name, score in words.overall(scores).items() if name not in same]
     return [{**row, "same": same if row["name"] == "accuracy" else []} for row in rows]
 
 

@@ -20,6 +20,7 @@ from visus.report.words import (
     is_share,
     label,
     number,
+    overall,
     part,
     percent,
     plural,
@@ -53,10 +54,10 @@ def summary(story: Story) -> str:
 
 
 def score_table(scores: Mapping[str, Score], title: str = "") -> Grid:
-    """Return scores with their intervals and what they were measured on."""
+    """Return the scores of everything together, with their intervals and what they were measured on."""
     rows = [
         (label(name), value_of(score, share=is_share(name)), interval_of(score, share=is_share(name)), number(score.n))
-        for name, score in scores.items()
+        for name, score in overall(scores).items()
     ]
     return listing(("score", "value", "95 % interval", "n"), rows, title)
 

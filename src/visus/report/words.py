@@ -42,6 +42,17 @@ _SCORES: Mapping[str, tuple[str, str]] = {
     "recall": ("recall", "of the objects, the share found at the best threshold"),
     "f1": ("F1", "harmonic mean of precision and recall, at the threshold where it is best"),
     "miou": ("mean IoU", "overlap of predicted and true area, mean of classes"),
+    "iou": ("IoU", "area that truth and answer share, over the area that either covers"),
+    "dice": (
+        "Dice",
+        "twice the area that truth and answer share, over the sum of both areas",
+    ),
+    "pixel_accuracy": ("pixel accuracy", "share of pixels that were called what they are"),
+    "mean_accuracy": ("mean accuracy", "share found of each class's pixels, mean over the classes"),
+    "boundary_f": (
+        "boundary F",
+        "how well contours lie on the true ones, to 0.75 % of the picture's diagonal",
+    ),
     "log_loss": ("log loss", f"mean surprise at the truth, in nats; {_SMALLER}"),
     "brier": ("Brier score", f"mean squared error of the probabilities; {_SMALLER}"),
     "calibration_error": ("calibration error", f"mean distance of stated and observed certainty; {_SMALLER}"),
@@ -65,11 +76,14 @@ _SHARES = {"accuracy", "balanced_accuracy", "subset_accuracy"}
 
 
 def label(name: str) -> str:
-    """Return what people call a score: ``f1_macro`` is "F1, mean of classes"."""
+    """Return what people call a score: ``f1_macro`` is "F1, mean of classes", ``iou/road`` "IoU, road"."""
     if top := _TOP.fullmatch(name):
         return f"top-{top[1]} accuracy"
     if recall := _RECALL.fullmatch(name):
         return f"mean recall, {recall[1]} a class"
+    kind, of_one, which = name.partition("/")
+    if of_one:
+        return f"{label(kind)}, {which}"
     return _SCORES[name][0] if name in _SCORES else name.replace("_", " ")
 
 
@@ -79,7 +93,13 @@ def meaning(name: str) -> str:
         return f"share of pictures whose true class is among the {top[1]} most probable ones"
     if recall := _RECALL.fullmatch(name):
         return f"share of objects found by the {recall[1]} surest boxes of a class, mean of classes and overlaps"
-    return _SCORES[name][1] if name in _SCORES else ""
+    kind = name.partition("/")[0]
+    return _SCORES[kind][1] if kind in _SCORES else ""
+
+
+def overall(scores: Mapping[str, Score]) -> dict[str, Score]:
+    """Return the scores of everything together: those of one class or number stand in a table of their own."""
+    return {name: score for name, score in scores.items() if "/" not in name} or dict(scores)
 
 
 def few(scores: Mapping[str, Score], split: str) -> str:
