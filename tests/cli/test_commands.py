@@ -307,4 +307,4 @@ def test_where_nothing_can_be_measured_no_empty_table_is_printed(visus, tmp_path
         json.dumps([{"image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 1}])
     )
     said = visus("evaluate", "--predictions", tmp_path / "results.json", tmp_path / "instances.json")
-    assert said.code == 0 and "nothing was measured" in said.out and "95 % interval" not in said.out
+    assert said.code == 0 and said.out.splitlines()[0].endswith("nothing was measured")

@@ -53,9 +53,7 @@ def print_run(run: Run, *, json: bool, files: str = "FILES") -> None:
 def print_evaluation(found: Evaluation) -> None:
     """Print every score, then the five lines that matter."""
     if found.scores:
-        _print([found.table()])
-    if found.results:
-        _print(found.tables())
+        _print([found.table(), *(found.tables() if found.results else ())])
     for table in found.explained.tables() if found.explained is not None else ():
         print_table(table)
     print(found.summary())
