@@ -200,3 +200,7 @@ def test_an_item_is_a_share_only_of_scores_that_are_shares():
 def test_uneven_classes_are_said():
     finding = rules.uneven_classes(_judged(0.95, 0.94, 0.96, 3000, share=0.8))
     assert finding and "“a” would already be right in 80.0" in finding.text
+
+
+def test_waiting_of_less_than_a_second_is_not_worth_a_word():
+    assert rules.waiting(Story("t", seconds={"training": 0.5, "waiting for data": 0.9})) is None

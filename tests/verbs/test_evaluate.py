@@ -159,6 +159,16 @@ def test_a_part_that_is_asked_for_by_name_is_carved_also_of_new_data(run, photos
     assert found.n == 18 and any("--split all judges every picture" in note for note in found.notes)
 
 
+def test_data_too_small_to_carve_a_part_of_can_still_be_judged_whole_as_is_said(run, photos, tmp_path):
+    for name in NAMES:
+        (tmp_path / "few" / name).mkdir(parents=True)
+        shutil.copy(next((photos / "test" / name).iterdir()), tmp_path / "few" / name)
+    with pytest.raises(DataError, match="no test part can be carved") as caught:
+        visus.evaluate(run.best, tmp_path / "few", split="test")
+    assert caught.value.fix.endswith("--split all judges every picture")
+    assert visus.evaluate(run.best, tmp_path / "few", split="all").n == len(NAMES)
+
+
 def test_a_batch_of_fewer_pictures_than_one_is_refused(run, photos):
     with pytest.raises(UsageError) as caught:
         visus.evaluate(run.best, photos, batch=-1)

@@ -310,7 +310,7 @@ def overconfident(story: Story) -> Finding | None:
 def waiting(story: Story) -> Finding | None:
     """Training stood still for want of data."""
     lost, whole = waited(story.seconds)
-    if not lost > 0.15 * whole > 0:
+    if not lost > 0.15 * whole > 0 or lost < 1:
         return None
     text = f"Training waited for data in {percent(lost / whole)} of its time ({duration(lost)})."
     return Finding("note", text, "--cache disk, or --set data.workers=2")

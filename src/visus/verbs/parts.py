@@ -68,7 +68,11 @@ def part_for(model: Model, data: str | Path, split: str | None, *, download: boo
         told.append(f"{dataset.name} {new}; --split all judges every picture, not only the carved part")
     chosen = split or ("test" if own or (seen and settings.test) else "val" if seen else "all")
     if chosen != "all" and not (chosen == "test" and own):
-        dataset = carve_missing(dataset, validation=settings.validation, test=settings.test, seed=seed)
+        try:
+            dataset = carve_missing(dataset, validation=settings.validation, test=settings.test, seed=seed)
+        except DataError as error:
+            error.fix += "; --split all judges every picture"
+            raise
         if seen and dataset.carved:
             same = dataset.fingerprint() == model.card.data.get("fingerprint")
             how = "it is carved as it was then" if same else "but the data has changed since, so it is carved anew"
