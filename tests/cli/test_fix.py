@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.verbs.detecting import write_rectangles
 
 from visus.core.recipe import DataSettings
 from visus.data.fixes import Fix, write
@@ -29,6 +30,19 @@ def test_fixing_says_where_the_copy_is_and_what_can_be_done_with_it(visus, photo
         f"{tmp_path / 'copy'}: a copy with 1 fix of 1 applied",
         f"next      visus train {tmp_path / 'copy'}",
         f"undo      visus fix --undo {tmp_path / 'copy'}",
+    ]
+
+
+def test_a_copy_of_boxes_which_is_written_anew_offers_no_undo(visus, tmp_path):
+    data = write_rectangles(tmp_path / "boxes", train=4)
+    dataset = open_data(data, DataSettings(), carve=False)
+    label = dataset.classes[dataset.objects.labels[0]]
+    fix = Fix(dataset.ids[dataset.objects.records[0]], label, None, box=1)
+    write(tmp_path / "fixes.json", dataset, [fix])
+    said = visus("fix", data, tmp_path / "fixes.json", "--out", tmp_path / "copy")
+    assert said.code == 0 and said.out.splitlines() == [
+        f"{tmp_path / 'copy'}: a copy with 1 fix of 1 applied",
+        f"next      visus train {tmp_path / 'copy'}",
     ]
 
 

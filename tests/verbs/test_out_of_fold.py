@@ -179,7 +179,7 @@ def test_the_length_that_was_asked_for_stands_and_minutes_are_those_of_all_netwo
     assert of_length(Recipe(steps=9, batch=64), 50, 3, True).batch == 50
 
 
-@pytest.mark.parametrize(("pictures", "epochs"), [(100, EPOCHS[1]), (LOOKS // 10, 10.0), (10 * LOOKS, EPOCHS[0])])
+@pytest.mark.parametrize(("pictures", "epochs"), [(100, EPOCHS), (LOOKS // 10, 10.0), (10 * LOOKS, 0.1)])
 def test_without_a_length_each_network_is_shown_a_bounded_number_of_pictures(pictures, epochs):
     recipe = of_length(Recipe(steps=9), pictures, 3, False)
     assert (recipe.epochs, recipe.steps, recipe.minutes) == (epochs, None, None)

@@ -30,9 +30,8 @@ FOLDS, NETWORKS = 5, 3
 """Models of which each judges the pictures that it did not learn from; and, where each is a whole network, fewer: the
 same time then trains each of them longer."""
 
-LOOKS, EPOCHS = 20_000, (1.0, 30.0)
-"""Pictures that a network is shown where no length is asked for, repeats included; and how often each, at least and at
-most."""
+LOOKS, EPOCHS = 20_000, 30.0
+"""Pictures that a network is shown at most where no length is asked for, repeats included; and how often each."""
 
 ROUNDS = 100
 """Steps of L-BFGS at most."""
@@ -127,7 +126,7 @@ def judged_out_of_fold(
             them together.
         known: records that can be read.
         tell: told what is being done.
-        timed: the recipe's length was asked for; if not, it is reckoned: ``LOOKS`` pictures a network.
+        timed: the recipe's length was asked for; if not, it is reckoned, see ``of_length``.
 
     Raises:
         Interrupted: a signal came; nothing is kept.
@@ -190,15 +189,13 @@ def of_length(recipe: Recipe, pictures: int, networks: int, timed: bool) -> Reci
         recipe: of training.
         pictures: that it learns from.
         networks: among which minutes are divided.
-        timed: its length was asked for; if not, each picture is shown as often as makes ``LOOKS`` of all, within
-            ``EPOCHS``.
+        timed: its length was asked for; if not, each picture is shown ``EPOCHS`` times, or as often as makes ``LOOKS``.
     """
     length: dict[str, Any] = {"batch": min(recipe.batch, pictures)}
     if timed and recipe.minutes:
         length["minutes"] = recipe.minutes / networks
     elif not timed:
-        least, most = EPOCHS
-        length |= {"minutes": None, "steps": None, "epochs": min(most, max(least, LOOKS / pictures))}
+        length |= {"minutes": None, "steps": None, "epochs": min(EPOCHS, LOOKS / pictures)}
     return recipe.model_copy(update=length)
 
 
