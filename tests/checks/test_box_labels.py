@@ -130,7 +130,14 @@ def test_in_a_class_that_is_often_overlooked_no_box_is_said_to_be_on_nothing():
 
 def test_a_class_that_is_never_found_is_asked_nothing():
     found = asked(usual(), [f for f in seen_as_stated() if f[2] == 0] + [(1, HERE, 0, 0.5)])
-    assert listed(found) == {} and found.thresholds[1] == np.inf and found.unseen == (1,)
+    assert listed(found) == {} and found.thresholds[1] == np.inf and found.unseen == ()
+
+
+def test_a_class_that_is_seen_as_surely_where_it_is_not_is_asked_nothing():
+    nonsense = [(i, box, 1, 0.8) for i in range(8) for box in (APART, (40, 5, 60, 25))]  # 16, and 10 that are right
+    found = asked(usual(), [*seen_as_stated(but=[4]), (4, HERE, 1, 0.9), *nonsense])
+    assert listed(found) == {}
+    assert found.thresholds.tolist() == [pytest.approx(0.8), np.inf]
 
 
 def test_a_box_that_is_seen_beside_where_it_stands_is_badly_placed():
@@ -278,6 +285,12 @@ def test_of_a_single_class_everything_but_wrong_classes_is_asked():
 def test_pictures_without_objects_are_examined_too():
     found = looked([*usual(), []], [*seen_as_stated(), (20, APART, 1, 0.9)])
     assert [item.file for item in only(found, "CHECK-061").items] == ["20.png"]
+
+
+def test_a_class_that_detectors_did_not_learn_to_know_is_told():
+    marks, found = usual(), [f for f in seen_as_stated() if f[2] == 0]
+    (told,) = looked(marks, found)
+    assert told.code == "CHECK-064" and told.title.startswith("of dog nothing was asked: ")
 
 
 def test_regions_and_classes_that_cannot_be_asked_about_are_told():

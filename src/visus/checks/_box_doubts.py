@@ -40,6 +40,9 @@ FAINT = 0.2
 SEEN = 0.8
 """Share of a class's boxes that must be seen before one that is not says anything of its label."""
 
+TRUSTED = 0.5
+"""Share of a class's sure detections that must lie on its boxes before one that does not says anything."""
+
 SUREST = 0.05
 """Detections, as a share of the boxes of their class, by which the share of mistakes is estimated."""
 
@@ -79,8 +82,8 @@ class Doubts:
         of: by kind, the gravest first.
         asked: (M,) bool, the objects that were asked about.
         thresholds: (K,) how sure detectors usually are of each class where they are right; infinity where they never
-            are.
-        unseen: classes so many of whose boxes are not found that a box that is not found says nothing.
+            are, or where they are as sure of what is not there.
+        unseen: other classes, so many of whose boxes are not found that a box that is not found says nothing.
         surest: how many detections the shares of mistakes are estimated from, and how many of them contradict, by kind.
     """
 
@@ -94,7 +97,8 @@ class Doubts:
 def doubts(objects: Objects, said: Detections, classes: int) -> Doubts:
     """Return what detections contradict.
 
-    A detection counts where it is as sure as detectors usually are of its class where they are right.  Then
+    A detection counts where it is as sure as detectors usually are of its class where they are right, and where what
+    is as sure mostly is right: of a class that they do not know, detectors say nothing.  Then
 
     - ``class``: it is on a box of another class, on none of its own, and nothing as sure there says the box's class;
     - ``place``: it is the nearest of its class to a box, nothing surer is at the box itself, and the box fits it worse
@@ -167,9 +171,12 @@ class _Known:
         count = np.bincount(objects.labels[right], minlength=classes)
         total = np.bincount(objects.labels[right], own[right], minlength=classes)
         thresholds = np.where(count > 0, total / np.maximum(count, 1), np.inf)
-        sure = (said.score >= thresholds[said.label] - _ROUNDING) & ~hidden
         home, fit = _most(found, at, overlap, len(said.score))
         own_home, own_fit = _most(found[same], at[same], overlap[same], len(said.score))
+        sure = (said.score >= thresholds[said.label] - _ROUNDING) & ~hidden
+        of_class = np.bincount(said.label[sure], minlength=classes)
+        trusted = np.bincount(said.label[sure & (own_fit >= ON)], minlength=classes) >= TRUSTED * of_class
+        thresholds, sure = np.where(trusted, thresholds, np.inf), sure & trusted[said.label]
         return _Known(
             objects, said, (found, at), overlap, same, asked, objects.labels, area, own, home, fit, own_home, own_fit,
             sure, thresholds,
@@ -292,8 +299,8 @@ def _extra(known: _Known, doubted: set[int]) -> tuple[list[Doubt], tuple[int, ..
     visible = known.asked & (seen >= FAINT * usual)
     of_class = np.bincount(known.label[known.asked], minlength=len(known.thresholds))
     share = np.bincount(known.label[visible], minlength=len(of_class)) / np.maximum(of_class, 1)
-    unseen = (of_class > 0) & (share < SEEN)
-    rows = np.flatnonzero(known.asked & ~visible & ~unseen[known.label])
+    unseen = (of_class > 0) & (share < SEEN) & np.isfinite(known.thresholds)
+    rows = np.flatnonzero(known.asked & ~visible & np.isfinite(usual) & ~unseen[known.label])
     rows = rows[np.argsort(-known.area[rows], kind="stable")]  # of equal ranks the largest first: it is hard to miss
     doubts = [
         Doubt(_record(known, m), m, -1, float(1 - seen[m] / usual[m]), float(seen[m]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,13 +99,23 @@ def _limits(dataset: Dataset, objects: Objects, said: Detections, found: Doubts)
             f"{crowds:,} {are(crowds, 'region', 'regions')} of many objects or of unknown class "
             f"{are(crowds, 'was', 'were')} not examined", "nothing found there speaks for or against a label",
         )  # fmt: skip
-    if found.unseen:
-        names = ", ".join(dataset.classes[k] for k in found.unseen[:5]) + " ..." * (len(found.unseen) > 5)
+    asked = np.bincount(objects.labels[found.asked], minlength=len(dataset.classes)) > 0
+    longer = "more pictures of these classes, or longer training: --set epochs=100"
+    if unknown := np.flatnonzero(asked & np.isinf(found.thresholds)).tolist():
         yield _not_asked(
-            f"boxes on nothing were not looked for among {names}",
+            f"of {_named(dataset, unknown)} nothing was asked: the detectors did not learn to know it",
+            "of what they are as sure of as they usually are, less than half is on a box of that class", longer,
+        )  # fmt: skip
+    if found.unseen:
+        yield _not_asked(
+            f"boxes on nothing were not looked for among {_named(dataset, found.unseen)}",
             f"small detectors overlook more than {1 - SEEN:.0%} of these boxes, so one that they overlook may be right",
-            "more pictures of these classes, or longer: --set epochs=60",
+            longer,
         )
+
+
+def _named(dataset: Dataset, classes: Sequence[int]) -> str:
+    return ", ".join(dataset.classes[k] for k in classes[:5]) + " ..." * (len(classes) > 5)
 
 
 def _finding(kind: Kind, dataset: Dataset, objects: Objects, said: Detections, found: Doubts) -> Finding:
