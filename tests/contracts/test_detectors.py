@@ -13,7 +13,7 @@ from visus.models.detectors import DETECTORS
 from visus.models.detectors.anchor_free import places
 from visus.models.freezing import frozen, layers
 from visus.models.heads import below, head_prefixes
-from visus.models.origins import detector
+from visus.models.origins import standing
 from visus.tasks.detect.choices import losses
 from visus.tasks.detect.task import Detect
 
@@ -134,5 +134,5 @@ def test_every_detector_has_a_reading_whose_usual_losses_fit_it(name: str) -> No
 @pytest.mark.parametrize("name", DETECTORS)
 def test_the_parameters_that_are_stated_are_those_that_there_are(name: str) -> None:
     with torch.device("meta"):
-        model = detector.network(name, 80, 3, (320, 320), {})
+        model = standing.network(name, 80, 3, (320, 320), {})
     assert DETECTORS[name].parameters in (0, sum(parameter.numel() for parameter in model.parameters()))

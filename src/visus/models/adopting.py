@@ -18,7 +18,7 @@ from visus.models.building import architecture_of, seeded
 from visus.models.detectors import DETECTORS
 from visus.models.fitting import aligned, fit
 from visus.models.heads import first_convolution, head_prefix, outputs_of
-from visus.models.origins import backbone_of, origin_of
+from visus.models.origins import backbone_of, origin_of, upper_of
 from visus.models.reading import MEMORY, SECONDS, read_tensors, unwrapped
 from visus.models.weights import WeightCard, as_published
 
@@ -77,10 +77,10 @@ def adopt(
     chosen, settings = dict(options or {}), dict[str, Any]()
     if name in BACKBONES:
         chosen = {**BACKBONES[name].implied(BACKBONES[name].renamed(tensors, tuple(tensors))), **chosen}
-    if detector := backbone_of(name)[0]:
-        chosen = {**DETECTORS[detector].implied(tensors), **chosen}
-        if torchvision_parts.is_theirs(tensors):
-            settings = dict(DETECTORS[detector].judging)
+    if upper := backbone_of(name)[0]:
+        chosen = {**upper_of(upper).implied(tensors), **chosen}
+        if upper in DETECTORS and torchvision_parts.is_theirs(tensors):
+            settings = dict(DETECTORS[upper].judging)
             usual = replace(usual, size=torchvision_parts.SIZE)
     with seeded(0):
         model = origin.network(name, 1, 3, usual.size, chosen)

@@ -15,7 +15,7 @@ from visus.core.modelfile import Architecture
 from visus.core.recipe import ModelSettings
 from visus.core.seeds import derive
 from visus.models.fitting import fit
-from visus.models.origins import detector, origin_of, own, user_code
+from visus.models.origins import origin_of, own, standing, user_code
 from visus.models.reading import read_tensors
 from visus.models.weights import card_of, check_licence
 
@@ -59,7 +59,7 @@ def build(
         )
     with seeded(seed):
         model = origin.network(settings.name, outputs, channels, size, settings.options)
-        if origin not in (own, detector):
+        if origin not in (own, standing):
             check_outputs(model, outputs, channels, size, settings.name)
     if tensors:
         start: Any = model

@@ -11,8 +11,9 @@ import torch
 
 from visus.core.errors import UsageError
 from visus.models.backbones import BACKBONES
-from visus.models.detectors import DETECTORS
+from visus.models.detectors import DETECTORS, Detector
 from visus.models.origins import origin_of, own, timm_zoo, torchvision_zoo
+from visus.models.segmenters import SEGMENTERS, Segmenter
 
 COUNTED = 12
 """Up to so many foreign networks are built (without memory) to count parameters; a longer list would take minutes."""
@@ -51,7 +52,8 @@ def available(pattern: str = "") -> list[Listed]:
     library's.
     """
     mine = [_own(name) for name in BACKBONES if _matches(name, pattern)]
-    mine += [_detector(name) for name in DETECTORS if _matches(name, pattern)]
+    mine += [_standing(name, DETECTORS[name], 80) for name in DETECTORS if _matches(name, pattern)]
+    mine += [_standing(name, SEGMENTERS[name], 21) for name in SEGMENTERS if _matches(name, pattern)]
     if not pattern:
         return mine
     foreign = (
@@ -72,12 +74,11 @@ def _own(name: str) -> Listed:
     return Listed(name, "visus", parameters, card.name, card.licence, card.commercial, present, backbone.summary)
 
 
-def _detector(name: str) -> Listed:
-    detector = DETECTORS[name]
-    summary = detector.summary + (f"; on {detector.backbone}, or {name}:BACKBONE" if detector.backbone else "")
-    if detector.library and find_spec(detector.library) is None:
-        summary += f"; needs visus[{detector.extra}]"
-    return Listed(name, "visus", detector.parameters or _parameters(name, 80), summary=summary)
+def _standing(name: str, upper: Detector | Segmenter, classes: int) -> Listed:
+    summary = upper.summary + (f"; on {upper.backbone}, or {name}:BACKBONE" if upper.backbone else "")
+    if upper.library and find_spec(upper.library) is None:
+        summary += f"; needs visus[{upper.extra}]"
+    return Listed(name, "visus", upper.parameters or _parameters(name, classes), summary=summary)
 
 
 def _foreign(origin: str, names: list[str], count: bool) -> Iterator[Listed]:

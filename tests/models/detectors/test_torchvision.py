@@ -21,7 +21,7 @@ from visus.models import torchvision_parts as parts
 from visus.models.building import build
 from visus.models.detectors import DETECTORS
 from visus.models.fitting import fit
-from visus.models.origins import detector
+from visus.models.origins import standing
 from visus.models.weights import card_of
 from visus.tasks.detect.task import Detect
 
@@ -76,7 +76,7 @@ def task(name: str) -> Detect:
 def taken(name: str, tensors: dict[str, torch.Tensor], outputs: int = K) -> nn.Module:
     """Return our network with torchvision's tensors."""
     model = build(ModelSettings(name=f"{name}:resnet18", options=OPTIONS[name]), outputs, 3, SIZE)
-    fit(model, detector.renamed(f"{name}:resnet18", model, tensors), "theirs", whole=outputs == K)
+    fit(model, standing.renamed(f"{name}:resnet18", model, tensors), "theirs", whole=outputs == K)
     return model.eval()
 
 
@@ -130,7 +130,7 @@ def test_what_a_published_network_adds_to_a_variance_is_known(name: str, layer: 
 
 def test_the_networks_own_names_are_kept() -> None:
     model = taken("fcos", theirs("fcos").state_dict())
-    assert detector.renamed("fcos:resnet18", model, model.state_dict()).keys() == model.state_dict().keys()
+    assert standing.renamed("fcos:resnet18", model, model.state_dict()).keys() == model.state_dict().keys()
 
 
 @pytest.mark.parametrize(("name", "fresh"), [
@@ -170,9 +170,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_default_weights_are_the_whole_networks_where_torch_hub_keeps_them(hub: Path) -> None:
     source = parts.card("fcos_resnet50_fpn").source
-    assert detector.card("fcos:resnet50").file is None
+    assert standing.card("fcos:resnet50").file is None
     (hub / Path(source).name).write_bytes(b"")
-    card = detector.card("fcos:resnet50")
+    card = standing.card("fcos:resnet50")
     assert card.name == "fcos_resnet50_fpn.COCO_V1" and card.file == hub / Path(source).name
 
 
@@ -199,7 +199,7 @@ def test_the_second_version_has_torchvisions_names_too(name: str) -> None:
         other = make(weights=None, weights_backbone=None, num_classes=K + (name == "faster_rcnn")).state_dict()
     settings = ModelSettings(name=f"{name}:resnet50", options={"version": 2})
     mine = build(settings, K, 3, SIZE)
-    named = detector.renamed(settings.name, mine, other)
+    named = standing.renamed(settings.name, mine, other)
     assert {key: tensor.shape for key, tensor in named.items()} == {
         key: tensor.shape for key, tensor in mine.state_dict().items()
     }

@@ -17,7 +17,7 @@ from visus.models import transformers_parts as parts
 from visus.models.building import build
 from visus.models.detectors import DETECTORS
 from visus.models.listing import available
-from visus.models.origins import detector
+from visus.models.origins import standing
 from visus.models.weights import card_of
 
 transformers = pytest.importorskip("transformers")
@@ -75,7 +75,7 @@ def test_the_same_weights_give_the_same_answers(other: tuple[str, torch.nn.Modul
         queries["queries"], sum(size[0] // s * (size[1] // s) for s in whole.config.feat_strides)
     )
     model = build(ModelSettings(name=name, options=queries), COCO, 3, size).eval()
-    tensors = detector.renamed(name, model, whole.state_dict())
+    tensors = standing.renamed(name, model, whole.state_dict())
     model.load_state_dict({key: tensors.get(key, mine) for key, mine in model.state_dict().items()})
     images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from visus.core.errors import UsageError, nearest
 from visus.models.backbones import BACKBONES
-from visus.models.detectors import DETECTORS
+from visus.models.detectors import DETECTORS, Detector
+from visus.models.segmenters import SEGMENTERS, Segmenter
 from visus.models.weights import WeightCard
 
 if TYPE_CHECKING:
@@ -48,10 +49,10 @@ def origin_of(name: str) -> Origin:
     Raises:
         UsageError: nobody knows the name; it is answered with the nearest one.
     """
-    from visus.models.origins import detector, own, timm_zoo, torchvision_zoo, user_code
+    from visus.models.origins import own, standing, timm_zoo, torchvision_zoo, user_code
 
     if backbone_of(name)[0]:
-        return detector
+        return standing
     if name.startswith("torchvision:"):
         return torchvision_zoo
     if user_code.is_code(name):
@@ -66,14 +67,22 @@ def origin_of(name: str) -> Origin:
 
 
 def backbone_of(name: str) -> tuple[str, str]:
-    """Return the detector and its backbone that a name means: ``anchor_free:resnet18``; two empty ones for neither."""
-    detector, _, backbone = name.partition(":")
-    return (detector, backbone or DETECTORS[detector].backbone) if detector in DETECTORS else ("", "")
+    """Return what stands on a backbone, and which: ``anchor_free:resnet18``, ``fast:csp``; two empty ones for neither.
+
+    The first is a detector or a segmenter; the second is its usual one where none is named.
+    """
+    upper, _, backbone = name.partition(":")
+    return (upper, backbone or upper_of(upper).backbone) if upper in DETECTORS or upper in SEGMENTERS else ("", "")
+
+
+def upper_of(name: str) -> Detector | Segmenter:
+    """Return the detector or segmenter of a name without a backbone."""
+    return SEGMENTERS[name] if name in SEGMENTERS else DETECTORS[name]
 
 
 def _looked(name: str) -> str:
     here = f", and {name}.py" if Path(f"{name}.py").is_file() else ""
-    return f"our own ({', '.join([*BACKBONES, *DETECTORS])}), timm's and torchvision's names{here}"
+    return f"our own ({', '.join([*BACKBONES, *DETECTORS, *SEGMENTERS])}), timm's and torchvision's names{here}"
 
 
 def _fix(name: str) -> str:
@@ -82,7 +91,7 @@ def _fix(name: str) -> str:
     if name.endswith(".py"):
         return f"name the class in it too: {name}:MyNet"
     guess = (
-        nearest(name, [*BACKBONES, *DETECTORS])
+        nearest(name, [*BACKBONES, *DETECTORS, *SEGMENTERS])
         or nearest(name, timm_zoo.names())
         or nearest(name.partition(".")[0], timm_zoo.names())
     )

@@ -1,4 +1,4 @@
-"""Networks that find objects: the files of ``models/detectors``, on a backbone of their own or after a colon."""
+"""Networks that stand on a backbone, their own or one after a colon: ``models/detectors``, ``models/segmenters``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from visus.core.errors import UsageError
 from visus.models import torchvision_parts, transformers_parts, trunks
-from visus.models.detectors import DETECTORS
 from visus.models.heads import below, head_prefixes
-from visus.models.origins import backbone_of, origin_of, own
+from visus.models.origins import backbone_of, origin_of, own, upper_of
 from visus.models.origins.torchvision_zoo import PREFIX
 from visus.models.reading import read_tensors
 from visus.models.weights import WeightCard, missing
@@ -26,17 +25,17 @@ def network(name: str, outputs: int, channels: int, size: tuple[int, int], optio
     Raises:
         UsageError: an option that it does not have, a value of the wrong type, or a backbone that does not do.
     """
-    detector, backbone = backbone_of(name)
-    if backbone and not DETECTORS[detector].backbone:
-        raise UsageError("MODEL-024", f"{detector} stands on nothing but its own", fix=f"--model {detector}")
-    return own.built(DETECTORS[detector].build, name, (outputs, channels, size, backbone), options)
+    upper, backbone = backbone_of(name)
+    if backbone and not upper_of(upper).backbone:
+        raise UsageError("MODEL-024", f"{upper} stands on nothing but its own", fix=f"--model {upper}")
+    return own.built(upper_of(upper).build, name, (outputs, channels, size, backbone), options)
 
 
 def usual(name: str) -> WeightCard:
     """Return the card for fresh weights: what pictures the network, or its backbone, is usually given."""
-    detector, backbone = backbone_of(name)
-    if not backbone or backbone in DETECTORS[detector].own:
-        return WeightCard("none", "", True, "", **DETECTORS[detector].usual)
+    upper, backbone = backbone_of(name)
+    if not backbone or backbone in upper_of(upper).own:
+        return WeightCard("none", "", True, "", **upper_of(upper).usual)
     return replace(origin_of(backbone).usual(backbone), size=(320, 320), margin=1.0)
 
 
@@ -46,9 +45,9 @@ def card(name: str) -> WeightCard:
     Raises:
         UsageError: there are neither.
     """
-    detector, backbone = backbone_of(name)
+    upper, backbone = backbone_of(name)
     if not backbone:
-        raise UsageError("MODEL-025", f"{detector} comes without weights", fix="--set model.weights=FILE, or none")
+        raise UsageError("MODEL-025", f"{upper} comes without weights", fix="--set model.weights=FILE, or none")
     whole = _published(name)
     if whole is not None and whole.file is not None:
         return whole
@@ -72,23 +71,24 @@ def read(name: str, card: WeightCard) -> dict[str, Tensor]:
         backbone = backbone_of(name)[1]
         return origin_of(backbone).read(backbone, card)
     if card.file is None:
-        theirs = backbone_of(name)[1] in DETECTORS[backbone_of(name)[0]].own
+        upper, backbone = backbone_of(name)
+        theirs = backbone in upper_of(upper).own
         raise missing(card, transformers_parts.place() if theirs else torchvision_parts.place(card.source))
     return read_tensors(card.file)
 
 
 def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights by the network's own names: those of a detector, or those of a backbone alone below it.
+    """Return weights by the network's own names: those of the whole network, or those of a backbone alone below it.
 
     What the backbone needs for whole pictures only, its last layers, is left out without a word.
     """
-    detector, backbone = backbone_of(name)
+    upper, backbone = backbone_of(name)
     if torchvision_parts.is_theirs(tensors):
-        return DETECTORS[detector].renamed(tensors)
+        return upper_of(upper).renamed(tensors)
     if any(key.startswith(BODY) for key in tensors):
         return dict(tensors)
-    if not backbone or backbone in DETECTORS[detector].own:
-        return DETECTORS[detector].renamed(tensors)
+    if not backbone or backbone in upper_of(upper).own:
+        return upper_of(upper).renamed(tensors)
     body = trunks.whole(backbone)
     named = origin_of(backbone).renamed(backbone, body, tensors)
     needed = set(model.state_dict())
@@ -101,8 +101,8 @@ def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[
 
 def _published(name: str) -> WeightCard | None:
     """Return the card of weights that were published for the whole network, or None."""
-    detector, backbone = backbone_of(name)
-    if repository := DETECTORS[detector].own.get(backbone):
+    upper, backbone = backbone_of(name)
+    if repository := upper_of(upper).own.get(backbone):
         return transformers_parts.card(repository)
-    published = DETECTORS[detector].published.get(backbone.removeprefix(PREFIX))
+    published = upper_of(upper).published.get(backbone.removeprefix(PREFIX))
     return torchvision_parts.card(published) if published else None
