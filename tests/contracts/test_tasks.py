@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from visus.core.annotations import Boxes, Stated
+from visus.core.annotations import Boxes, ClassMap, Stated, StatedMap
 from visus.core.recipe import Choice, Draft, Facts
 from visus.core.sample import Sample, Samples
 from visus.core.seeds import Draws
@@ -33,10 +33,16 @@ EXAMPLES = {
             ([(2, 3, 11, 7)], [2]), ([(0, 6, 12, 12), (1, 1, 3, 3), (5, 5, 9, 9)], [0, 0, 1]), ([(6, 6, 7, 7)], [1]),
         )
     ],
+    "class_map": [
+        ClassMap(classes.where(torch.rand(12, 12, generator=torch.Generator().manual_seed(i)) > 0.1 * i, 255))
+        if i != UNKNOWN else ClassMap(torch.full((12, 12), 255, dtype=torch.uint8))
+        for i, classes in enumerate(torch.arange(B * 144).view(B, 12, 12).div(37, rounding_mode="floor").byte() % 3)
+    ],
 }  # fmt: skip
 """By column, what is known of B samples."""
 NETWORKS = {
-    "detect": {"model.name": "anchor_free", "model.options": {"width": 8, "normalisation": "none"}, "input.size": 64}
+    "detect": {"model.name": "anchor_free", "model.options": {"width": 8, "normalisation": "none"}, "input.size": 64},
+    "segment": {"model.name": "fast", "model.options": {"width": 8, "normalisation": "none"}, "input.size": 64},
 }
 """Tiny networks of the tasks that a network of whole pictures does not do."""
 
@@ -84,6 +90,9 @@ def example(column):
 
 def columns_of(column):
     """Return the columns of the samples, as a feed makes them of what the data set knows."""
+    if column == "class_map":
+        maps = EXAMPLES[column]
+        return {"class_map": maps, "stated_map": [StatedMap(each.classes) for each in maps]}
     if column != "objects":
         return {column: EXAMPLES[column]} if column else {}
     marked = EXAMPLES[column]
@@ -160,6 +169,8 @@ def test_its_losses_are_sums_in_units_it_counts_however_a_batch_is_split(given, 
     name, column = given
     if column == "objects":
         changes = {key: value for key, value in changes.items() if key != "augment.cutmix"}  # cuts objects in two
+    if column == "class_map":
+        changes = {}  # maps cannot be mixed
     task = TASKS[name](drafted(name, column, **changes), CLASSES)
     model, batch = task.model().double(), doubled(prepared(task, column, train=True))
     for player in task.players:
@@ -211,6 +222,8 @@ def test_with_flips_a_picture_and_its_mirror_image_get_one_answer(given):
     model, batch = task.model().double(), doubled(prepared(task, ""))
     mirrored = replace(batch, inputs=(batch.inputs[0].flip(-1),))
     one, other = task.raw(model, batch), task.raw(model, mirrored)
+    if column == "class_map":
+        other = {**other, "logits": other["logits"].flip(-1)}
     for key in ("scores",) if column == "objects" else one:  # where an object lies is mirrored too
         torch.testing.assert_close(one[key].sort(1).values, other[key].sort(1).values)
 

@@ -45,6 +45,7 @@ OTHER = {
     "augment.visible": 0.2, "detect.box_loss": "ciou", "detect.box_gain": 1.5, "detect.places": 9, "detect.alpha": 0.5,
     "detect.beta": 4.0, "detect.candidates": 500, "detect.least": 0.05, "detect.suppression": "soft_nms",
     "detect.overlap": 0.5, "detect.most": 50, "detect.tiles": 700, "detect.seam": 0.3, "detect.drawn": 64,
+    "segment.region_loss": "dice", "segment.region_gain": 0.5, "segment.palette": ["#000000", "#ff00aa"],
     "data.format": "folder", "data.validation": 0.2, "data.test": 0.1, "data.cache": "off", "data.workers": 2,
     "data.stored": 256, "data.max_bad": 0.0, "data.max_pixels": 1000, "data.accept": ["nc"],
     "data.trace": False, "data.leaks": False,
@@ -374,7 +375,18 @@ def test_a_missing_file_of_settings_is_refused_by_name(tmp_path):
 
 
 def test_sections_are_the_groups_of_the_recipe():
-    assert list(SECTIONS) == ["input", "model", "loss", "optim", "schedule", "augment", "data", "target", "detect"]
+    assert list(SECTIONS) == [
+        "input",
+        "model",
+        "loss",
+        "optim",
+        "schedule",
+        "augment",
+        "data",
+        "target",
+        "detect",
+        "segment",
+    ]
 
 
 def test_every_setting_is_of_plain_values():

@@ -14,7 +14,7 @@ from visus.core.task import Batch
 from visus.data.cache import Plan, build
 from visus.data.dataset import Strings
 from visus.data.feed import Feed
-from visus.data.mapped import columns, with_maps
+from visus.data.mapped import columns, pixels, with_maps
 from visus.data.objects import ClassMaps
 from visus.data.pixels import pictures
 
@@ -133,3 +133,10 @@ def test_data_without_maps_gives_no_columns():
     assert with_maps(pictures(of_array(2).images, 3), None).take(np.arange(2), lambda index: None).maps is None
     assert columns(taken, [(8, 8)] * 2, judged=True) == {}
     assert columns(replace(taken, maps=[torch.zeros(8, 8)] * 2), [(8, 8)] * 2, judged=False).keys() == {"class_map"}
+
+
+def test_pixels_of_each_class_are_counted_without_maps_that_cannot_be_read(tmp_path):
+    data = mapped(tmp_path)
+    (tmp_path / "1.map.png").write_bytes(b"no picture")
+    expected = sum(torch.bincount(stored(tmp_path, i).flatten().long(), minlength=256)[:3] for i in (0, 2))
+    assert pixels(data.maps, np.array([0, 1, 2, 5])).tolist() == expected.tolist()

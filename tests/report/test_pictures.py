@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visus.report.pictures import contact_sheet, data_uri, png
+from visus.report.pictures import contact_sheet, data_uri, palette_png, png
 
 DRAW = np.random.Generator(np.random.Philox(3))
 
@@ -62,3 +62,12 @@ def test_a_large_picture_of_few_colours_keeps_every_pixel():
 def test_a_png_file_holds_the_pixels():
     pixels = DRAW.integers(0, 256, (30, 20, 3)).astype(np.uint8)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(png(pixels)))), pixels)
+
+
+def test_a_palette_png_holds_numbers_and_shows_colours():
+    classes = np.array([[0, 1, 255], [2, 1, 0]], np.uint8)
+    palette = [(9, 8, 7), (255, 0, 0), (0, 0, 255)]
+    held = Image.open(io.BytesIO(palette_png(classes, palette)))
+    assert held.mode == "P" and np.array_equal(np.asarray(held), classes)
+    shown = np.asarray(held.convert("RGB"))
+    assert [shown[0, 0].tolist(), shown[0, 1].tolist(), shown[1, 0].tolist()] == [list(colour) for colour in palette]

@@ -12,7 +12,8 @@ from visus.core.sample import Sample
 from visus.core.task import Batch
 from visus.metrics.classification import Classification
 from visus.metrics.multilabel import Multilabel
-from visus.tasks.classify import Classify, balanced
+from visus.tasks._class_weights import balanced
+from visus.tasks.classify import Classify
 
 CLASSES = ("ant", "bee", "wasp", "fly", "moth", "gnat", "tick")
 

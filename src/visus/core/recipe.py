@@ -289,7 +289,8 @@ class TargetSettings(Settings):
 
     Attributes:
         column: of the data: ``label``, ``labels``, ``numbers``; empty for the task's usual one.
-        counts: training pictures that show each class; ``balanced`` class weights are made from them.
+        counts: training pictures that show each class, or their pixels where each has one; ``balanced`` class weights
+            are made from them.
         mean: of each number over the training part; numbers are learned standardised by it.
         std: standard deviation of each number over the training part; numbers are learned standardised by it.
     """
@@ -335,6 +336,20 @@ class DetectSettings(Settings):
     most: Annotated[int, Field(ge=1)] = 300
     tiles: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
     seam: Annotated[float, Field(ge=0, le=0.5)] = 0.25
+
+
+class SegmentSettings(Settings):
+    """How the classes of pixels are learned and shown.
+
+    Attributes:
+        region_loss: a loss of whole regions beside that of pixels: a name of ``visus list losses``; empty for none.
+        region_gain: factor of that loss beside the one of pixels.
+        palette: colour of each class, ``#rrggbb``; none for twelve colours that most eyes tell apart, and more.
+    """
+
+    region_loss: str = ""
+    region_gain: Annotated[float, Field(ge=0)] = 1.0
+    palette: tuple[Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")], ...] = ()
 
 
 class Recipe(Settings):
@@ -383,6 +398,7 @@ class Recipe(Settings):
     data: DataSettings = DataSettings()
     target: TargetSettings = TargetSettings()
     detect: DetectSettings = DetectSettings()
+    segment: SegmentSettings = SegmentSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ema_every: Annotated[int, Field(gt=0)] = 1
     evaluate_every: Annotated[float, Field(ge=0)] = 0.0
@@ -465,6 +481,7 @@ class Facts:
         objects: (height, width) of up to 2,000 training objects, in pixels of their pictures.
         means, deviations: of each number over the training part, standard deviations.
         train: training samples.
+        palette: (R, G, B) of each class, where the data states colours; else none.
         sizes: (N, 2) int (height, width) of up to 200 training pictures.
         channels: 1 where every looked-at picture is grey, else 3 (or what the data has).
         dtype: ``uint8``, ``uint16`` or ``float32``.
@@ -488,6 +505,7 @@ class Facts:
     means: tuple[float, ...] = ()
     deviations: tuple[float, ...] = ()
     objects: tuple[tuple[float, float], ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
     wanted: Mapping[str, Any] = field(default_factory=dict)
 
 

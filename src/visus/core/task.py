@@ -204,6 +204,21 @@ class Located(Prediction, Protocol):
         ...
 
 
+@runtime_checkable
+class Mapped(Prediction, Protocol):
+    """What is said of every pixel of one picture."""
+
+    @property
+    def class_map(self) -> Tensor:
+        """(H, W) uint8, the class of each pixel."""
+        ...
+
+    @property
+    def palette(self) -> Sequence[tuple[int, int, int]]:
+        """(K,) the (R, G, B) in which each class is shown."""
+        ...
+
+
 class Metric(Protocol):
     """Sums that can be merged: over batches, over ranks, over resumed evaluations."""
 

@@ -181,7 +181,7 @@ def _picture(maps: ClassMaps, i: int) -> Peek:
 def _ranges(numbers: Iterable[int]) -> str:
     """Return numbers in few words: ``0 to 10, 255``."""
     told: list[list[int]] = []
-    for number in sorted(int(number) for number in numbers):
+    for number in sorted(int(number) for number in numbers if number >= 0):
         if told and number == told[-1][-1] + 1:
             told[-1] = [told[-1][0], number]
         else:

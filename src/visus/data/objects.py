@@ -181,7 +181,7 @@ class ClassMaps:
     Attributes:
         root: the folder of the data.
         paths: (N,) of the files below it; empty where a record has none.
-        values: (K,) int64: the value in the files of each dense class.
+        values: (K,) int64: the value in the files of each dense class; -1 of one that no file shows.
         ignore: values that say nothing of a pixel.  A value that neither list holds is refused when a map is read.
         palette: (K, 3) uint8 colours of the classes, where the data states them.
         pictures: (N,) of the pictures below it, whose size and EXIF turn the maps must fit; None where they are taken

@@ -24,6 +24,15 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return _file(Image.fromarray(_rgb(pixels)), "PNG", optimize=True)
 
 
+def palette_png(classes: NDArray[np.uint8], palette: Sequence[tuple[int, int, int]]) -> bytes:
+    """Return a map of classes, (H, W) uint8, as a PNG file that holds their numbers and is seen in their colours."""
+    from PIL import Image
+
+    image = Image.fromarray(classes)
+    image.putpalette([level for colour in palette for level in colour])
+    return _file(image, "PNG", optimize=True)
+
+
 def data_uri(pixels: NDArray[np.uint8], longest: int = 256, quality: int = 82) -> str:
     """Return a picture as a ``data:`` URI, so that the page needs no second file.
 

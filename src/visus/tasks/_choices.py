@@ -6,7 +6,7 @@ The numbers stand in ``small_images``, ``fine_tuning`` and ``from_scratch``; the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from statistics import median
 
 from visus.core.errors import UsageError
@@ -182,6 +182,48 @@ def mirroring(facts: Facts) -> Iterator[Choice]:
     yield Choice("augment.flip", 0.0, why)
 
 
+def usual_weights(facts: Facts, name: str, known: Collection[str]) -> str:
+    """Return the weights that the user named, or those that are at hand, or ``none``.
+
+    Args:
+        facts: of the data.
+        name: of the network.
+        known: names of networks on a backbone that the task has.
+    """
+    wanted = facts.wanted.get("model.weights")
+    at_hand = weights_at_hand(name) is not None if name.partition(":")[0] in known else False
+    return str(wanted) if wanted is not None else "default" if at_hand else "none"
+
+
+def standing(
+    facts: Facts,
+    name: str,
+    weights: str,
+    pretrained: str,
+    decay: tuple[float, str] = (0.85, "lower layers fit already and move less"),
+) -> Iterator[Choice]:
+    """Yield a network on a backbone, and what its weights expect of a picture.
+
+    Args:
+        facts: of the data.
+        name: of the network.
+        weights: ``none``, ``default`` or a file.
+        pretrained: the task's usual network, on a backbone with weights of ImageNet.
+        decay: of the rate from one stage to the one below it where it has weights, with the reason.
+    """
+    card = card_of(ModelSettings(name=name, weights=weights))
+    mean, std = card.statistics(facts.channels)
+    yield Choice("model.name", name, "features from ImageNet that come with visus, and a head of our own")
+    yield Choice("model.weights", weights, f"{card.name}, {card.licence}" if weights != "none" else "starts fresh")
+    yield Choice("input.mean", list(mean), f"what {card.name} expects" if weights != "none" else "usual")
+    yield Choice("input.std", list(std), f"what {card.name} expects" if weights != "none" else "usual")
+    if weights != "none":
+        yield Choice("model.layer_decay", *decay)
+    if (name, weights, facts.device) == (pretrained, "default", "cpu"):
+        lowest = [f"backbone.body.{part}" for part in ("conv_stem", "bn1", "blocks.0", "blocks.1")]
+        yield Choice("model.freeze", lowest, "they see edges in any picture, and half the time of a step is theirs")
+
+
 def shorter_side(facts: Facts) -> float:
     """Return the median of the pictures' shorter sides, pixels; 224 where no picture was readable."""
     return median(min(size) for size in facts.sizes) if facts.sizes else 224.0
@@ -229,6 +271,8 @@ def weights_at_hand(name: str) -> WeightCard | None:
     return card if card.file is not None and card.commercial else None
 
 
+STEP = 32
+"""Pixels that divide both sides of what a network of several maps reads: the stride of its coarsest one."""
 CHANNELS = {1: "every picture looked at is grey", 3: "colour pictures"}
 _SIDE = re.compile(r"\b(left|right|clockwise|counterclockwise)\b|_(left|right)|(left|right)_")
 _DIGITS = frozenset({"zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"})

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visus.core.annotations import Annotation, Label, Labels
-from visus.core.errors import UsageError
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.task import Batch, Prediction, Raw, Term, Transform
@@ -23,6 +22,7 @@ from visus.metrics.classification import SCORES, Classification
 from visus.metrics.multilabel import Multilabel
 from visus.tasks._captions import RIGHT, UNJUDGED, WRONG, captioned
 from visus.tasks._choices import whole_pictures
+from visus.tasks._class_weights import weights_of
 from visus.tasks._scores import chosen
 
 UNIT = "image"
@@ -239,35 +239,8 @@ class Classify:
     @cached_property
     def _loss(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The loss of the recipe; one class a picture is also learned by losses of several, as one against the rest."""
-        return settled(self.recipe.loss, ("labels",) if self.several else ("label", "labels"), self._class_weights())
-
-    def _class_weights(self) -> Tensor | None:
-        """Return (K,) factors, or None.
-
-        Raises:
-            UsageError: there are not as many as classes.
-        """
-        wanted, k = self.recipe.loss.class_weights, len(self.classes)
-        if wanted == "none":
-            return None
-        given = self.recipe.target.counts if wanted == "balanced" else wanted
-        if len(given) != k:
-            said = "target.counts" if wanted == "balanced" else "loss.class_weights"
-            raise UsageError("TASK-002", f"{said} has {len(given)} numbers for {k} classes", fix=f"give {k} numbers")
-        return balanced(given) if wanted == "balanced" else torch.tensor(given)
-
-
-def balanced(counts: Sequence[float]) -> Tensor:
-    """Return (K,) weights inverse to how often each class is shown, whose mean over what is shown is one.
-
-    A class that is never shown weighs one, as it never counts.
-
-    Source:
-        King and Zeng, Logistic regression in rare events data, 2001; scikit-learn's ``compute_class_weight``.
-    """
-    shown = torch.tensor(counts, dtype=torch.float64)
-    met = shown > 0
-    return torch.where(met, shown.sum() / (met.sum() * shown.clamp(min=1)), 1).float()
+        weights = weights_of(self.recipe, len(self.classes))
+        return settled(self.recipe.loss, ("labels",) if self.several else ("label", "labels"), weights)
 
 
 TASK = Classify

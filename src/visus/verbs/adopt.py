@@ -58,8 +58,10 @@ def adopt(
     from visus.core.modelfile import Card, write_model
     from visus.core.recipe import Choice, Draft
     from visus.models import adopting
+    from visus.models.detectors import DETECTORS
     from visus.models.origins import backbone_of
     from visus.models.origins.user_code import is_code
+    from visus.models.segmenters import SEGMENTERS
     from visus.transforms.pipeline import build
 
     source = Path(weights) if isinstance(weights, str | Path) else weights
@@ -74,9 +76,10 @@ def adopt(
     draft = Draft(Choice(f"input.{key}", value, f"--{key}") for key, value in said.items() if value is not None)
     taken = adopting.adopt(source, model, options)
     usual_mean, usual_std = taken.usual.statistics(taken.channels)
-    finds = bool(backbone_of(model)[0])
-    task = task or ("detect" if finds else "classify")
-    usual: dict[str, Any] = {"fit": "pad"} if finds else {}
+    upper = backbone_of(model)[0]
+    finds = upper in DETECTORS
+    task = task or ("detect" if finds else "segment" if upper in SEGMENTERS else "classify")
+    usual: dict[str, Any] = {"fit": "pad"} if upper else {}
     usual |= {
         "size": taken.usual.size, "channels": taken.channels, "mean": usual_mean, "std": usual_std,
         "interpolation": taken.usual.interpolation, "margin": taken.usual.margin,

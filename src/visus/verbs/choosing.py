@@ -20,6 +20,7 @@ from visus.data.dataset import ArrayImages, Dataset, FileImages, Images
 from visus.data.decode import peek
 from visus.data.feed import THREADS
 from visus.data.formats import FORMATS
+from visus.data.mapped import pixels
 from visus.engine import device as hardware
 from visus.engine import optim, schedule
 from visus.losses import LOSSES
@@ -63,6 +64,7 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
     draft.choose(Choice("task", task, f"the data knows {dataset.column()}"))
     draft.choose(Choice("device", hardware.best_device(), "the fastest at hand"))
     known = facts(dataset, draft.finish(), said)
+    _check_stated(dataset, task, known)
     if said.get("optim.name") == "gd":
         draft.choose(Choice("batch", known.train, "gradient descent takes every sample at each step"))
     for choice in TASKS[task].defaults(known):
@@ -176,6 +178,20 @@ def check_marked(dataset: Dataset) -> None:
         )  # fmt: skip
 
 
+def _check_stated(dataset: Dataset, task: str, known: Facts) -> None:
+    """Refuse training masks in which no pixel has a class: there would be nothing to learn.
+
+    Raises:
+        DataError: DATA-096.
+    """
+    if dataset.maps is not None and "class_map" in TASKS[task].reads and known.train and not any(known.counts):
+        raise DataError(
+            "DATA-096", f"{dataset.name}: no pixel of its training pictures has a class",
+            where=f"{min(known.train, LOOKED_AT):,} of {known.train:,} were looked at",
+            done="nothing was trained", fix="visus check DATA shows how the masks were read",
+        )  # fmt: skip
+
+
 def facts(dataset: Dataset, settled: Recipe, wanted: Mapping[str, Any]) -> Facts:
     """Look at the data and the machine, as far as choosing settings needs.
 
@@ -192,7 +208,7 @@ def facts(dataset: Dataset, settled: Recipe, wanted: Mapping[str, Any]) -> Facts
         annotation=dataset.column(), classes=dataset.classes or dataset.numbers, counts=counts, means=means,
         deviations=deviations, train=len(train), sizes=sizes, channels=channels, dtype=dtype, device=settled.device,
         cores=torch.get_num_threads(), fast_bfloat16=hardware.fast_bfloat16(settled.device), minutes=settled.minutes,
-        objects=objects, wanted=wanted,
+        objects=objects, palette=_palette(dataset), wanted=wanted,
     )  # fmt: skip
 
 
@@ -260,6 +276,8 @@ def _targets(
         return tuple(np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).tolist()), (), ()
     if column == "labels":
         return tuple((dataset.columns["labels"][train] == 1).sum(0).tolist()), (), ()
+    if column == "class_map" and dataset.maps is not None:
+        return tuple(pixels(dataset.maps, train[_spread(train)]).tolist()), (), ()
     if dataset.objects is not None:
         shown = dataset.objects.take(train).labels
         return tuple(np.bincount(shown[shown >= 0], minlength=len(dataset.classes)).tolist()), (), ()
@@ -267,6 +285,13 @@ def _targets(
         values = np.ma.masked_invalid(dataset.columns["numbers"][train].astype(np.float64))
         return (), tuple(values.mean(0).filled(0.0).tolist()), tuple(values.std(0).filled(1.0).tolist())
     return (), (), ()
+
+
+def _palette(dataset: Dataset) -> tuple[tuple[int, int, int], ...]:
+    """Return the colours that the data states of its classes."""
+    if dataset.maps is None or dataset.maps.palette is None:
+        return ()
+    return tuple((int(r), int(g), int(b)) for r, g, b in dataset.maps.palette)
 
 
 def _objects(dataset: Dataset, train: NDArray[np.int64]) -> tuple[tuple[float, float], ...]:
@@ -281,8 +306,7 @@ def _objects(dataset: Dataset, train: NDArray[np.int64]) -> tuple[tuple[float, f
 
 def _seen(dataset: Dataset, train: NDArray[np.int64]) -> tuple[tuple[tuple[int, int], ...], int, str]:
     """Return the sizes of some training pictures, the channels to read them with, and their depth."""
-    spread = np.linspace(0, len(train) - 1, min(LOOKED_AT, len(train))).astype(np.int64)
-    looked = train[spread].tolist()
+    looked = train[_spread(train)].tolist()
     if isinstance(dataset.images, ArrayImages):
         array = dataset.images.array
         channels = int(array.shape[3]) if array.ndim == 4 else 1
@@ -300,6 +324,11 @@ def _seen(dataset: Dataset, train: NDArray[np.int64]) -> tuple[tuple[tuple[int, 
         kinds.add(channels)
     many = max(kinds, default=3)
     return tuple(sizes), 1 if kinds == {1} else many if many > 4 else 3, depth or "uint8"
+
+
+def _spread(train: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return which of the training pictures are looked at."""
+    return np.linspace(0, len(train) - 1, min(LOOKED_AT, len(train))).astype(np.int64)
 
 
 def _look(images: Images, i: int) -> tuple[int, int, int]:

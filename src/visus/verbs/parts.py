@@ -120,7 +120,11 @@ def in_order(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     objects = dataset.objects
     if objects is not None:
         objects = replace(objects, labels=np.where(objects.labels >= 0, place[np.maximum(objects.labels, 0)], -1))
-    return dataset.with_(columns=columns, objects=objects, classes=tuple(classes))
+    maps = dataset.maps
+    if maps is not None:
+        values = [maps.values[names.index(name)] if name in names else -1 for name in classes]  # -1: in no file
+        maps = replace(maps, values=np.array(values, np.int64), palette=None)
+    return dataset.with_(columns=columns, objects=objects, maps=maps, classes=tuple(classes))
 
 
 def _readable(trained: DataSettings, data: str | Path) -> DataSettings:

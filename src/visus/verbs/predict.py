@@ -36,7 +36,8 @@ class Predictions:
         problems: (what was named, reason): files that cannot be read or are not there, patterns that match nothing.
         readable: there are no more problems than the model's recipe allows of so many files.
         notes: what was passed over, a sentence each.
-        drawn: where pictures with the answers were written; ``data``: where they were as a data set, if asked for.
+        drawn: where pictures with the answers were written; ``maps``: where the class of every pixel was; ``data``:
+            where they were as a data set, if asked for.
     """
 
     files: tuple[str, ...]
@@ -45,6 +46,7 @@ class Predictions:
     readable: bool = True
     notes: tuple[str, ...] = ()
     drawn: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
     data: str = ""
 
     def __len__(self) -> int:
@@ -56,7 +58,8 @@ class Predictions:
     def json(self) -> dict[str, Any]:
         """Return ``{"predictions": [{"file", ...}], "problems": [{"file", "why"}], "notes": []}``.
 
-        Beside the file stands what the task says: ``label`` and ``score``; ``boxes``, ``labels`` and ``scores``.
+        Beside the file stands what the task says: ``label`` and ``score``; ``boxes``, ``labels`` and ``scores``;
+        ``classes`` and ``areas``.
         """
         return {
             "predictions": [{"file": file, **said.json()} for file, said in self if said is not None],
@@ -65,7 +68,7 @@ class Predictions:
         }
 
     def table(self) -> Table:
-        """Return a line a file, or a line an object that was found in it."""
+        """Return a line a file, or a line an object that was found in it, or a class that its pixels show."""
         rows = [{"file": file, **line} for file, said in self if said is not None for line in said.rows()]
         return Table("", tuple(rows[0]) if rows else ("file",), [tuple(row.values()) for row in rows])
 
@@ -94,7 +97,8 @@ def predict(
     Args:
         model: a model file, a run folder, or a loaded model.
         files: files, folders (looked through for pictures) and globs.
-        out: folder for drawn pictures, predictions.json and predictions.csv.
+        out: folder for drawn pictures, predictions.json and predictions.csv; of what is said of every pixel, also
+            palette PNGs that hold the number of each one's class.
         to: write the objects that were found also as a data set: ``coco``, ``yolo``, ``voc`` or ``csv``, in the folder
             of that name in ``out``; with ``coco`` also ``results.json``, which ``evaluate`` judges.
         numbers: a COCO file whose numbers of pictures and classes that data set and ``results.json`` shall bear.
@@ -330,21 +334,27 @@ def _drawn(model: Model, images: Images, result: Predictions, out: Path) -> Pred
     import numpy as np
 
     from visus.core.sample import Sample
+    from visus.core.task import Mapped
     from visus.data.pixels import pictures
-    from visus.report.pictures import png
+    from visus.report.pictures import palette_png, png
 
     source = pictures(images, model.recipe.input.channels)
     before = {str(place) for place in out.glob("[0-9]" * 5 + "-*.png")}
     drawn: list[str] = []
+    maps: list[str] = []
     for i, (file, said) in enumerate(result):
         if said is not None:
             sample = Sample(file, source.take(np.array([i]), lambda index: None).images[0])
             place = out / f"{len(drawn):05d}-{Path(file).stem[:60]}.png"  # at most 255 bytes, whatever its letters
             write_bytes(place, png(model.task.draw(sample, said)))
             drawn.append(str(place))
-    left = len(before.difference(drawn))
+            if isinstance(said, Mapped):
+                maps.append(str(place.with_suffix(".classes.png")))
+                write_bytes(Path(maps[-1]), palette_png(said.class_map.numpy(), said.palette))
+    left = len(before.difference(drawn, maps))
     older = f"{out}: {left:,} picture{'s' * (left != 1)} drawn before {'is' if left == 1 else 'are'} still there"
-    written = replace(result, drawn=tuple(drawn), notes=(*result.notes, *[older] * (left > 0)))
+    notes = (*result.notes, *[older] * (left > 0))
+    written = replace(result, drawn=tuple(drawn), maps=tuple(maps), notes=notes)
     write_json(out / "predictions.json", written.json())
     write_text(out / "predictions.csv", written.csv())
     return written

@@ -10,7 +10,7 @@ from visus.core.recipe import Choice, Facts, ModelSettings
 from visus.models.detectors import DETECTORS
 from visus.models.origins import backbone_of
 from visus.models.weights import card_of
-from visus.tasks._choices import CHANNELS, batch, mirroring, optimiser, weights_at_hand
+from visus.tasks._choices import CHANNELS, STEP, batch, mirroring, optimiser, standing, usual_weights
 from visus.transforms.tiles import Tiling
 
 PRETRAINED = "anchor_free:efficientnet_lite0"
@@ -70,8 +70,6 @@ WITHIN = 3.0
 """How often the larger objects should fit into a side of a tile."""
 ENLARGED = 2.0
 """Scale beyond which a picture shows nothing more."""
-STEP = 32
-"""Pixels that divide both sides of what the network reads: the stride of its coarsest map."""
 
 
 def choices(facts: Facts) -> Iterator[Choice]:
@@ -147,9 +145,7 @@ def network_name(facts: Facts) -> str:
 
 def weights_of(facts: Facts) -> str:
     """Return the weights that the user named, or those that are at hand, or ``none``."""
-    wanted, name = facts.wanted.get("model.weights"), network_name(facts)
-    at_hand = weights_at_hand(name) is not None if name.partition(":")[0] in DETECTORS else False
-    return str(wanted) if wanted is not None else "default" if at_hand else "none"
+    return usual_weights(facts, network_name(facts), DETECTORS)
 
 
 def picture_size(facts: Facts) -> tuple[tuple[int, int], str]:
@@ -209,18 +205,8 @@ def _multiple(side: float) -> int:
 def _network(facts: Facts) -> Iterator[Choice]:
     """Yield the network and what its weights expect of a picture."""
     name, weights = network_name(facts), weights_of(facts)
+    decay = [(0.5, "found for it by its authors: the backbone moves much less")] * (reading_of(facts) == "queries")
+    yield from standing(facts, name, weights, PRETRAINED, *decay)
     card = card_of(ModelSettings(name=name, weights=weights))
-    mean, std = card.statistics(facts.channels)
-    yield Choice("model.name", name, "features from ImageNet that come with visus, and a head of our own")
-    yield Choice("model.weights", weights, f"{card.name}, {card.licence}" if weights != "none" else "starts fresh")
-    yield Choice("input.mean", list(mean), f"what {card.name} expects" if weights != "none" else "usual")
-    yield Choice("input.std", list(std), f"what {card.name} expects" if weights != "none" else "usual")
     if backbone_of(name)[0] == "retinanet" and weights in ("none", "default") and card.trained_on != "COCO":
         yield Choice("model.options", {"version": 2}, "a fresh head learns much sooner where it is normalised")
-    if weights != "none" and reading_of(facts) == "queries":
-        yield Choice("model.layer_decay", 0.5, "found for it by its authors: the backbone moves much less")
-    elif weights != "none":
-        yield Choice("model.layer_decay", 0.85, "lower layers fit already and move less")
-    if (name, weights, facts.device) == (PRETRAINED, "default", "cpu"):
-        lowest = [f"backbone.body.{part}" for part in ("conv_stem", "bn1", "blocks.0", "blocks.1")]
-        yield Choice("model.freeze", lowest, "they see edges in any picture, and half the time of a step is theirs")

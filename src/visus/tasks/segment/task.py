@@ -1,0 +1,203 @@
+"""The task of segmentation: from pictures with a class for each pixel to such a class map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visus.core.annotations import IGNORE, Annotation, ClassMap, StatedMap
+from visus.core.errors import UsageError, did_you_mean
+from visus.core.recipe import Choice, Facts, LossSettings, Recipe
+from visus.core.sample import Sample, Samples
+from visus.core.task import Batch, Prediction, Raw, Term, Transform
+from visus.losses import reads, settled
+from visus.metrics.segmentation import SCORES, Segmentation
+from visus.models.origins import backbone_of
+from visus.models.segmenters import SEGMENTERS
+from visus.models.trunks import extended
+from visus.tasks._class_weights import weights_of
+from visus.tasks._scores import chosen
+from visus.tasks.segment.choices import choices
+from visus.tasks.segment.colours import palette_of
+from visus.tasks.segment.regions import Regions
+
+PIXEL, IMAGE = "pixel", "image"
+REGION = "classes"
+"""What the losses of whole pictures learn from; those of pixels learn from ``label``."""
+
+
+class Segment:
+    """One class of several for every pixel (column ``class_map``); pixels of no stated class count nowhere.
+
+    Losses of pixels are sums over the pixels whose class is known, those of regions over the pictures that have any.
+
+    Args:
+        recipe: its settings.
+        classes: names, in the order of the outputs; at most 255.
+
+    Raises:
+        UsageError: a score that this task does not have or that should be small.
+    """
+
+    name = "segment"
+    reads = ("class_map",)
+    scores = SCORES
+    players: Mapping[str, str] = {"model": ""}
+    group = 1
+    legend: Mapping[str, str] = {"wrong": "wrong: pixels of another class than was said"}
+
+    def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
+        self.recipe, self.classes = recipe, tuple(classes)
+        self.score = chosen(recipe.score, "miou", Segmentation.scores_of(self.classes))
+        self.palette = palette_of(recipe.segment.palette, len(self.classes))
+
+    @staticmethod
+    def defaults(facts: Facts) -> Iterator[Choice]:
+        """Yield the settings this task would choose, each with its reason."""
+        yield from choices(facts)
+
+    def model(self) -> nn.Module:
+        """Return the network: images (B, C, H, W), of sides that 32 divides, -> logits (B, K, h, w).
+
+        Raises:
+            UsageError: a network that says nothing of pixels, or a loss that does not fit, before anything is trained.
+        """
+        from visus.models.building import build
+
+        recipe = self.recipe
+        _ = self._losses
+        if backbone_of(recipe.model.name)[0] not in SEGMENTERS:
+            near = did_you_mean(recipe.model.name, SEGMENTERS)
+            raise UsageError("TASK-003", f"{recipe.model.name} says nothing of single pixels",
+                             fix=f"{near}, on it as --model fast:{recipe.model.name}, or on another")  # fmt: skip
+        shape = len(self.classes), recipe.input.channels, recipe.input.size
+        return build(recipe.model, *shape, recipe.data.accept, seed=recipe.seed)
+
+    def transforms(self, train: bool) -> Transform:
+        """Return what prepares pictures for training or for judging."""
+        from visus.transforms.pipeline import build
+
+        return build(self.recipe.input, self.recipe.augment if train else None)
+
+    def collate(self, samples: Samples) -> Batch:
+        """Return images (B, C, H, W) and, where they are known, ``classes`` (B, H, W) and ``stated``, a list of (h, w).
+
+        Both are uint8, with 255 where nothing is said: the one in present pixels, the other in original ones.
+        """
+        assert isinstance(samples.images, Tensor), "the transform of this task makes all pictures one size"
+        targets: dict[str, Any] = {}
+        for column, target in (("class_map", "classes"), ("stated_map", "stated")):
+            if column in samples.columns:
+                held = [each for each in samples.columns[column] if isinstance(each, ClassMap | StatedMap)]
+                targets[target] = [each.classes for each in held]
+        if "classes" in targets:
+            targets["classes"] = torch.stack(targets["classes"])
+        return Batch(
+            (samples.images,), targets, samples.ids, samples.indices, samples.frames, originals=samples.originals
+        )
+
+    def counts(self, batch: Batch) -> dict[str, Tensor]:
+        """Return how many pixels have a known class, and how many pictures have such a pixel."""
+        known = (batch.targets["classes"] != IGNORE).flatten(1).sum(1)
+        return {PIXEL: known.sum(), IMAGE: (known > 0).sum()}
+
+    def losses(self, model: nn.Module, batch: Batch, player: str, step: int) -> dict[str, Term]:
+        """Return the loss of the recipe, summed over known pixels, or over pictures that have any; and its region loss.
+
+        Class weights are factors of a pixel's loss and do not change the number of pixels.
+        """
+        logits, classes = self._logits(model, *batch.inputs), batch.targets["classes"]
+        known, terms = classes != IGNORE, dict[str, Term]()
+        for name, loss, factor in self._losses:
+            if reads(name) == REGION:
+                values = factor * loss(logits, classes).where(known.flatten(1).any(1), 0)
+                terms[name] = Term(values.sum(), IMAGE)
+            else:  # these know an unknown class as -1, and have a row a pixel
+                rows, label = logits.movedim(1, -1).flatten(0, 2), classes.long().where(known, -1).flatten()
+                terms[name] = Term(factor * loss(rows, label).where(label >= 0, 0).sum(), PIXEL)
+        return terms
+
+    def raw(self, model: nn.Module, batch: Batch) -> Raw:
+        """Return ``logits`` (B, K, H, W) of present pixels and ``originals`` (B, 2), the sizes they belong to.
+
+        With ``flips`` they are the logarithms of the mean probabilities of the pictures and of their mirror images.
+        """
+        (images,) = batch.inputs
+        originals = batch.originals.to(images.device)
+        views = [self._logits(model, images)]
+        if self.recipe.flips:
+            views.append(self._logits(model, images.flip(-1)).flip(-1))
+        return self.merge([{"logits": view, "originals": originals} for view in views])
+
+    def merge(self, raws: Sequence[Raw]) -> Raw:
+        """Return the logarithms of mean probabilities."""
+        if len(raws) == 1:
+            return raws[0]
+        together = torch.stack([raw["logits"].log_softmax(1) for raw in raws]).logsumexp(0)
+        return {**raws[0], "logits": together}
+
+    def decode(self, raw: Raw) -> list[Regions]:
+        """Return the class of each pixel of each picture."""
+        sizes = [(int(height), int(width)) for height, width in raw["originals"].tolist()]
+        return [
+            Regions.of(logits, size, self.classes, self.palette)
+            for logits, size in zip(raw["logits"], sizes, strict=True)
+        ]
+
+    def calibrate(self, said: Mapping[str, float]) -> None:
+        """Take nothing: the largest score is the answer."""
+
+    def annotations(self, columns: Mapping[str, Any], i: int) -> dict[str, Annotation]:
+        """Return the class map that is stated of record ``i``."""
+        return {"stated_map": columns["stated_map"][i]} if "stated_map" in columns else {}
+
+    def metric(self) -> Segmentation:
+        """Return an empty metric."""
+        return Segmentation(self.classes, score=self.score, resamples=self.recipe.resamples)
+
+    def draw(self, sample: Sample, prediction: Prediction) -> NDArray[np.uint8]:
+        """Return the picture under the colours of its classes; where the truth is known, beside it and its mistakes."""
+        from visus.tasks.segment.drawing import painted
+
+        assert isinstance(prediction, Regions)
+        stated = sample.annotations.get("stated_map")
+        truth = stated.classes if isinstance(stated, StatedMap) else None
+        return painted(sample.image, prediction, truth)
+
+    def _logits(self, model: nn.Module, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K H W"]:
+        """Return logits of every pixel, at least float32.
+
+        The network reads pictures of sides that 32 divides, extended by zeros, whose answers are cut off.
+        """
+        height, width = images.shape[2:]
+        whole = extended((height, width))
+        if whole != (height, width):
+            images = F.pad(images, (0, whole[1] - width, 0, whole[0] - height))
+        logits: Tensor = model(images)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if logits.shape[2:] != whole:
+            logits = F.interpolate(logits, whole, mode="bilinear", align_corners=False)
+        return logits[:, :, :height, :width]
+
+    @cached_property
+    def _losses(self) -> list[tuple[str, Callable[[Tensor, Tensor], Tensor], float]]:
+        """The losses of the recipe: name, function and factor."""
+        recipe = self.recipe
+        weights = weights_of(recipe, len(self.classes))
+        found: list[tuple[str, Callable[[Tensor, Tensor], Tensor], float]] = [
+            (recipe.loss.name, settled(recipe.loss, ("label", REGION), weights), 1.0)
+        ]
+        if beside := recipe.segment.region_loss:
+            found.append((beside, settled(LossSettings(name=beside), (REGION,)), recipe.segment.region_gain))
+        return found
+
+
+TASK = Segment

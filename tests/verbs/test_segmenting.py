@@ -1,0 +1,232 @@
+"""Segmentation through the verbs: it learns, is resumed, split, healed and spread as exactly as every task."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.verbs import segmenting
+from tests.verbs.examples import losses, same_bits, tensors
+from tests.verbs.segmenting import CLASSES, FALL, PALETTE, RICH, train, write_scenes
+from tests.verbs.test_resume import steps_seen
+
+import visus
+from visus.core.errors import DataError, UsageError
+from visus.core.modelfile import read_card
+from visus.core.task import Term
+from visus.tasks import TASKS
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Return a folder of pictures with red and blue rectangles, and their masks; nothing may write into it."""
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "scenes", train=48, val=8, test=12)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """Return fewer of them: three steps are an epoch."""
+    return write_scenes(tmp_path_factory.mktemp("scenes") / "few", train=24, val=4, test=8)
+
+
+@pytest.fixture(scope="module")
+def learned(scenes, tmp_path_factory):
+    """Return a run that had time to learn."""
+    return train(scenes, tmp_path_factory.mktemp("learned") / "run", steps=100)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(few, tmp_path_factory):
+    """Return a run of RICH that nothing disturbed."""
+    return train(few, tmp_path_factory.mktemp("whole") / "run", **RICH)
+
+
+@pytest.fixture(scope="module")
+def fallen(few, tmp_path_factory):
+    """Return the weights before a step along the gradient, and the folder of a run of that one step."""
+    run = train(few, tmp_path_factory.mktemp("fallen") / "run", steps=1, **FALL)
+    return TASKS["segment"](run.recipe, CLASSES).model().state_dict(), run.folder
+
+
+def decisions(folder):
+    path = Path(folder, "decisions.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def apart(fallen, other):
+    """Return how far the gradients that moved two runs lie from each other, as a share of the first one's length."""
+    before, folder = fallen
+    one, two = tensors(folder / "last.safetensors"), tensors(Path(other) / "last.safetensors")
+    difference = torch.cat([(two[name] - one[name]).flatten() for name in before])
+    gradient = torch.cat([(one[name] - before[name]).flatten() for name in before])
+    return (torch.linalg.vector_norm(difference) / torch.linalg.vector_norm(gradient)).item()
+
+
+# From a folder to a report
+
+
+def test_the_task_follows_from_the_masks_and_its_network_and_colours_from_the_data(scenes, tmp_path):
+    run = visus.train(scenes, out=tmp_path / "run", steps=1,
+                      set={"batch": 2, "resamples": 10, "evaluate_every": 1000, "data.leaks": False})  # fmt: skip
+    recipe = run.recipe
+    assert (recipe.task, recipe.model.name, recipe.loss.name) == ("segment", "fast:efficientnet_lite0", "cross_entropy")
+    assert recipe.input.size == (64, 64) or recipe.input.size == (48 // 32 * 32, 64)
+    assert recipe.segment.palette == ("#5a5a5a", "#dc2828", "#3250e6")
+    assert recipe.input.mean == (0.5, 0.5, 0.5) and recipe.augment.flip == 0.5
+
+
+def test_a_tiny_network_learns_which_pixels_are_red_and_which_blue(learned):
+    assert learned.split == "test" and learned.scores["miou"].n == 12
+    assert learned.scores["miou"].value >= 0.8 and learned.scores["pixel_accuracy"].value >= 0.9
+
+
+def test_the_scores_of_a_model_file_are_those_of_its_run(learned, scenes):
+    assert visus.evaluate(learned.best, scenes).scores == learned.scores
+
+
+def test_an_answer_is_a_class_of_every_pixel_of_the_picture_itself(learned, scenes, tmp_path):
+    file = scenes / "images" / "test" / "00.png"
+    found = visus.predict(learned.best, file, out=tmp_path / "said")
+    held = Image.open(found.maps[0])
+    truth = np.asarray(Image.open(scenes / "masks" / "test" / "00.png"))
+    assert held.mode == "P" and held.size == (64, 48)
+    assert tuple(held.getpalette()[: 3 * len(PALETTE)]) == tuple(level for colour in PALETTE for level in colour)
+    assert (np.asarray(held) == truth).mean() > 0.9
+    assert len(found.drawn) == 1 and Image.open(found.drawn[0]).mode == "RGB"
+
+
+def test_areas_are_the_shares_of_the_class_map_in_json_and_in_rows(learned, scenes, tmp_path):
+    file = scenes / "images" / "test" / "02.png"
+    found = visus.predict(learned.best, file, out=tmp_path / "said")
+    counts = np.bincount(np.asarray(Image.open(found.maps[0])).reshape(-1), minlength=3)
+    said = found.json()["predictions"][0]
+    assert (said["height"], said["width"]) == (48, 64)
+    assert said["areas"] == pytest.approx({CLASSES[k]: counts[k] / (48 * 64) for k in range(3) if counts[k]}, abs=1e-6)
+    rows = list(csv.DictReader(io.StringIO(found.csv())))
+    assert {row["label"]: int(row["pixels"]) for row in rows} == {CLASSES[k]: counts[k] for k in range(3) if counts[k]}
+    assert said["classes"] == [row["label"] for row in rows]
+
+
+def test_what_was_said_can_be_read_as_data_again(learned, scenes, tmp_path):
+    found = visus.predict(learned.best, scenes / "images" / "test", out=tmp_path / "said")
+    (tmp_path / "new" / "images").mkdir(parents=True)
+    (tmp_path / "new" / "masks").mkdir()
+    for file, said in zip(found.files, found.maps, strict=True):
+        Path(tmp_path, "new", "images", Path(file).name).write_bytes(Path(file).read_bytes())
+        Path(tmp_path, "new", "masks", Path(file).name).write_bytes(Path(said).read_bytes())
+    (tmp_path / "new" / "classes.txt").write_text("\n".join(CLASSES))
+    scores = visus.evaluate(learned.best, tmp_path / "new", split="all").scores
+    assert scores["miou"].value == scores["pixel_accuracy"].value == 1
+
+
+def test_a_model_file_tells_its_classes_and_colours(learned):
+    card = read_card(learned.best)
+    assert card.task == "segment" and card.classes == CLASSES
+    assert card.recipe["segment.palette"] == ["#5a5a5a", "#dc2828", "#3250e6"]
+    assert dict(dict(visus.info(learned.best).sections)["What it is"])["network"] == "fast"
+
+
+def test_the_report_shows_pictures_with_their_classes(learned):
+    page = learned.report.read_text(encoding="utf-8")
+    for shown in ("Confusion of pixels", "worst", "ground"):
+        assert shown in page
+    assert page.count("data:image/") > 4
+
+
+def test_a_mask_that_cannot_be_read_leaves_its_picture_out_and_is_told(few, tmp_path):
+    data = tmp_path / "few"
+    for file in few.rglob("*.*"):
+        target = data / file.relative_to(few)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    mask = data / "masks" / "train" / "19.png"
+    Image.fromarray(np.full((48, 64), 77, np.uint8)).save(mask)  # beyond the few that are looked at first
+    run = train(data, tmp_path / "run", steps=4, **{"data.max_bad": 0.1})
+    ((name, why),) = run.bad
+    assert "19.png" in name and "the value 77 stands for no class" in why
+
+
+def test_masks_that_say_nothing_of_any_training_pixel_are_refused_before_training(tmp_path):
+    data = write_scenes(tmp_path / "scenes", train=3, val=2)
+    for file in (data / "masks" / "train").iterdir():
+        Image.new("L", (64, 48), 255).save(file)
+    with pytest.raises(DataError, match="no pixel of its training pictures has a class"):
+        train(data, tmp_path / "run")
+
+
+def test_a_network_that_says_nothing_of_pixels_is_refused_before_training(few, tmp_path):
+    with pytest.raises(UsageError, match="says nothing of single pixels"):
+        train(few, tmp_path / "run", **{"model.name": "resnet_small", "model.options": {}})
+
+
+# Exactness
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_run_killed_in_mid_epoch_ends_as_if_it_had_not_been_whatever_reads_its_data(
+    few, tmp_path, uninterrupted, workers
+):
+    folder = tmp_path / "run"
+    words = [sys.executable, segmenting.__file__, "killed", str(few), str(folder), str(workers)]
+    child = subprocess.Popen(words, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    steps_seen(child, folder, 8)
+    child.send_signal(signal.SIGKILL)
+    child.communicate(timeout=60)
+    assert child.returncode == -signal.SIGKILL and not (folder / "result.json").exists()
+    ended = visus.resume(folder)
+    assert same_bits(uninterrupted.folder, folder) and ended.scores == uninterrupted.scores
+
+
+def test_splitting_a_batch_of_different_numbers_of_known_pixels_does_not_change_its_gradient(few, tmp_path, fallen):
+    train(few, tmp_path / "run", steps=1, **FALL, micro=3)
+    assert 0 < apart(fallen, tmp_path / "run") <= 1e-5
+
+
+def test_two_ranks_give_the_gradient_of_one_process(few, tmp_path, fallen):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = [*torchrun, segmenting.__file__, "ranks", str(few), str(tmp_path / "run")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert 0 < apart(fallen, tmp_path / "run") <= 1e-5
+
+
+def test_where_memory_runs_out_a_run_ends_as_if_its_batches_had_been_split_from_the_start(few, tmp_path, monkeypatch):
+    split = train(few, tmp_path / "split", steps=6, **{**RICH, "micro": 4})
+    whole = TASKS["segment"].losses
+
+    def scarce(task, model, batch, player, step):
+        found = whole(task, model, batch, player, step)
+        if len(batch) > 4:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return found
+
+    monkeypatch.setattr(TASKS["segment"], "losses", scarce)
+    healed = train(few, tmp_path / "healed", steps=6, **RICH)
+    assert [d["micro"] for d in decisions(healed.folder) if d["kind"] == "micro"] == [4]
+    assert same_bits(split.folder, healed.folder) and healed.scores == split.scores
+
+
+def test_a_loss_that_is_no_number_names_its_term_and_its_picture_which_is_then_left_out(few, tmp_path, monkeypatch):
+    sound = TASKS["segment"].losses
+
+    def sick(task, model, batch, player, step):
+        found = sound(task, model, batch, player, step)
+        ill = any(name.endswith("05.png") for name in batch.ids)
+        return {"cross_entropy": Term(found["cross_entropy"].sum * (float("nan") if ill else 1), "pixel")}
+
+    monkeypatch.setattr(TASKS["segment"], "losses", sick)
+    run = train(few, tmp_path / "run", steps=12, **RICH)
+    told = decisions(run.folder)
+    assert {d["term"] for d in told if d["kind"] == "skipped"} == {"cross_entropy"}
+    assert [Path(d["id"]).name for d in told if d["kind"] == "quarantined"] == ["05.png"]
+    assert all(bool(tensor.isfinite().all()) for tensor in tensors(run.best).values())
+    assert len(losses(run.folder)) == 10
