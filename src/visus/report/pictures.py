@@ -29,8 +29,9 @@ def palette_png(classes: NDArray[np.uint8], palette: Sequence[tuple[int, int, in
     from PIL import Image
 
     image = Image.fromarray(classes)
-    image.putpalette([level for colour in palette for level in colour])
-    return _file(image, "PNG", optimize=True)
+    levels = [level for colour in palette for level in colour]
+    image.putpalette(levels + [0] * (3 * 256 - len(levels)))  # of fewer colours, larger numbers would be cut
+    return _file(image, "PNG")  # optimising would number the colours anew
 
 
 def data_uri(pixels: NDArray[np.uint8], longest: int = 256, quality: int = 82) -> str:
