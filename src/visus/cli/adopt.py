@@ -40,7 +40,6 @@ def adopt(
     import visus
     from visus.cli.printing import print_json
     from visus.core.recipe import parse_option
-    from visus.report.words import plural
 
     found = visus.adopt(
         weights, model=model, classes=classes, task=task, size=size, mean=_numbers("mean", mean),
@@ -51,7 +50,8 @@ def adopt(
             {"model": str(found.path), "classes": list(found.classes), "card": found.card.model_dump(mode="json")}
         )
     else:
-        print(f"{found.path}: {found.card.architecture.name} of {plural(len(found.classes), 'class')}")
+        known = "1 class" if len(found.classes) == 1 else f"{len(found.classes):,} classes"
+        print(f"{found.path}: {found.card.architecture.name} of {known}")
 
 
 def _numbers(name: str, text: str | None) -> list[float] | None:
