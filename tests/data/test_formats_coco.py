@@ -501,6 +501,15 @@ def test_a_number_beyond_all_floats_is_refused_wherever_it_stands(tmp_path, key,
     assert caught.value.code == "DATA-202" and told in caught.value.what
 
 
+def test_nan_is_refused_with_its_place_and_what_to_do(tmp_path):
+    held = document()
+    held["annotations"][1]["bbox"] = [1, 2, float("nan"), 4]
+    (tmp_path / "a.json").write_text(json.dumps(held))
+    with pytest.raises(DataError, match=r"annotations\[1\]\.bbox: NaN is no number that JSON has") as caught:
+        read(tmp_path / "a.json")
+    assert caught.value.fix == "write a finite number, or remove what holds it"
+
+
 def test_an_annotation_without_box_and_outline_is_refused(tmp_path):
     held = document()
     del held["annotations"][1]["bbox"], held["annotations"][1]["segmentation"]

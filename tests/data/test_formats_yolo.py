@@ -108,7 +108,7 @@ def test_labels_without_a_picture_are_told(tmp_path: Path):
 )  # fmt: skip
 def test_a_line_that_cannot_be_one_is_told_with_file_and_line(lines: str, told: str, tmp_path: Path):
     error = refused(lambda: read(described(tmp_path, lines)))
-    assert error.code == "DATA-252" and told in error.what and "labels/train/a.txt" in error.what
+    assert error.code == "DATA-252" and told in error.what and "labels/train/a.txt" in error.what and error.fix
 
 
 def test_a_number_of_a_million_digits_is_told_at_once(tmp_path: Path):

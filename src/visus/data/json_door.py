@@ -165,7 +165,9 @@ class _Scanner:
     def refused(self, code: str, what: str, place: str = "") -> DataError:
         """Return the error of JSON that is not read."""
         line = self.text.count("\n", 0, self.at) + 1
-        return DataError(code, f"{shown(self.path)}: {f'{place}: ' if place else ''}{what}", where=f"line {line:,}")
+        fix = "write a finite number, or remove what holds it" * (code == "DATA-202")
+        told = f"{shown(self.path)}: {f'{place}: ' if place else ''}{what}"
+        return DataError(code, told, where=f"line {line:,}", fix=fix)
 
     def holds_another(self, wanted: str, expected: str) -> DataError:
         """Return the error of a file that holds something else."""

@@ -613,6 +613,7 @@ def _numbers(path: Path, number: int, line: str, words: Sequence[str], keypoints
 
 
 def _fault(path: Path, number: int, line: str, what: str, fix: str = "") -> DataError:
+    fix = fix or "a line of a box is CLASS X Y WIDTH HEIGHT, fractions of the picture: mend it, or remove it"
     return DataError("DATA-252", f"{shown(path)}: line {number}: {what}", where=shown(line.strip()[:80]), fix=fix)
 
 
