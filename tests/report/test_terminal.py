@@ -31,6 +31,12 @@ def test_the_first_line_is_the_score_with_its_interval(digits):
     assert first.split(None, 1)[1] == "91.4\u202f%, 95 % interval 90.8 to 91.9\u202f%, n = 10,000"
 
 
+def test_the_worst_classes_of_pixels_are_those_of_the_lowest_iou():
+    low, high = Score(0.2, 0.1, 0.3, 9), Score(0.9, 0.8, 1.0, 9)
+    table = Table("Classes", ("class", "IoU", "contour F"), [("road", low, high), ("sky", high, low)])
+    assert "IoU: road 0.20, sky 0.90" in summary(Story("t", figures=[table]))
+
+
 def test_the_worst_classes_are_those_of_the_lowest_f1():
     f1 = {"a": Score(0.9, 0.8, 1.0, 9), "b": Score(0.2, 0.1, 0.3, 9), "c": Score(0.5, 0.4, 0.6, 9)}
     f1["d"] = Score(float("nan"), float("nan"), float("nan"), 0)

@@ -121,7 +121,7 @@ def _headline(story: Story) -> str:
 
 
 def _worst(story: Story, most: int = 3) -> str:
-    """Return the classes of the lowest F1, or of whatever score the table of classes ends with; of one class, nothing.
+    """Return the classes of the lowest F1 or IoU, or of whatever the table of classes ends with; of one class, nothing.
 
     The table of classes is the first one whose rows have names and scores.
     """
@@ -133,7 +133,7 @@ def _worst(story: Story, most: int = 3) -> str:
             continue
         if len(table.rows) < 2:
             break
-        by = next((c for c in scored if table.columns[c].lower() == "f1"), scored[-1])
+        by = next((c for c in scored if table.columns[c].lower() in ("f1", "iou")), scored[-1])
         known = [
             (cell, row[0]) for row in table.rows if isinstance(cell := row[by], Score) and not math.isnan(cell.value)
         ]
