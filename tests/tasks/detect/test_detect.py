@@ -141,6 +141,14 @@ def test_the_calibrated_threshold_decides_what_is_shown():
     assert len(task.decode(raw)[0].labels) == 1
 
 
+def test_what_was_asked_in_inference_mode_can_be_learned_from_afterwards():
+    task, size = TASKS["detect"](recipe(), CLASSES), (32, 224)  # a size that nobody asked for before
+    model, shown = task.model(), batch(task, [marked((4, 4, 30, 30))], size)
+    with torch.inference_mode():
+        task.raw(model, shown)
+    sum(term.sum for term in task.losses(model, shown, "model", 0).values()).backward()
+
+
 def test_what_is_shown_from_a_lower_score_on_is_looked_for_from_there():
     task = TASKS["detect"](recipe(detect=DetectSettings(least=0.5)), CLASSES)
     model, shown = task.model().eval(), batch(task, [marked()])

@@ -83,8 +83,9 @@ def boxes_of(
 
 @lru_cache(maxsize=16)
 def _places(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    points, strides = places(size)
-    return points.to(device), strides.to(device)
+    with torch.inference_mode(False):  # whoever asks first, these are kept for those who learn
+        points, strides = places(size)
+        return points.to(device), strides.to(device)
 
 
 READING = Places
