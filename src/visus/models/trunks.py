@@ -91,9 +91,8 @@ def extended(size: tuple[int, int]) -> tuple[int, int]:
 
 def filled(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C _ _"]:
     """Return pictures extended by zeros at their right and lower ends (see ``extended``)."""
-    size = images.shape[2], images.shape[3]
-    whole = extended(size)
-    return images if whole == size else F.pad(images, (0, whole[1] - size[1], 0, whole[0] - size[0]))
+    below, beside = (-side % STRIDES[-1] for side in images.shape[2:])  # of any kind of number, for an export
+    return F.pad(images, (0, beside, 0, below)) if below or beside else images
 
 
 def whole(name: str) -> nn.Module:
