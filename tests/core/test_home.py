@@ -80,10 +80,12 @@ def test_beyond_what_a_crop_shows_its_edge_speaks():
     assert torch.equal(ours[:, :, 8], ours[:, :, 5])
 
 
-def test_some_rows_and_columns_are_those_of_the_whole():
+@pytest.mark.parametrize("columns", [slice(None), slice(2, None, 4)])
+@pytest.mark.parametrize("rows", [slice(1, None, 3), slice(4, 9), slice(18, 40)])
+def test_some_rows_and_columns_are_those_of_the_whole(rows, columns):
     maps, frame = scores(3, 7, 5), stretching((7, 5), (20, 31))
-    few = at_home(maps, frame, (20, 31), slice(1, None, 3), slice(2, None, 4))
-    torch.testing.assert_close(few, at_home(maps, frame, (20, 31))[:, 1::3, 2::4])
+    few = at_home(maps, frame, (20, 31), rows, columns)
+    torch.testing.assert_close(few, interpolated(maps, (20, 31))[:, rows, columns], rtol=1e-5, atol=1e-5)
 
 
 def test_nothing_is_said_where_scores_are_not_finite():

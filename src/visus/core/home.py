@@ -38,11 +38,13 @@ def at_home(
         ValueError: the frame turns, shears or bends, which needs more than one row and one column of weights.
     """
     down, across = _ways(scores, frame, size)
-    if rows == columns == slice(None) and down.resized and across.resized:
-        shown = scores[None, :, down.shown, across.shown]
-        return F.interpolate(shown, size, mode="bilinear", align_corners=False)[0]
-    upper, lower, share = down.first[rows, None], down.second[rows, None], down.share[rows, None]
-    left, right = across.first[columns], across.second[columns]
+    upper, lower, share = down.first[rows], down.second[rows], down.share[rows, None]
+    if columns == slice(None) and across.resized:
+        lines = scores.index_select(1, upper)
+        if share.any():
+            lines = _between(lines, scores.index_select(1, lower), share)
+        return F.interpolate(lines[..., across.shown], size[1], mode="linear", align_corners=False)
+    upper, lower, left, right = upper[:, None], lower[:, None], across.first[columns], across.second[columns]
     before = _between(scores[:, upper, left], scores[:, lower, left], share)
     after = _between(scores[:, upper, right], scores[:, lower, right], share)
     return _between(before, after, across.share[columns])
@@ -86,7 +88,7 @@ def classes_at_home(
 class _Way(NamedTuple):
     """Between which two present pixels each original one lies along one axis, and how far towards the second.
 
-    ``shown``: the present pixels that speak; ``resized``: they are, as a whole, what the original ones were resized to.
+    ``shown``: the present pixels that speak; ``resized``: they are, as a whole, what all original ones were resized to.
     """
 
     first: Tensor
