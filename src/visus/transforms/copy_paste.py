@@ -7,12 +7,18 @@ import math
 import numpy as np
 import torch
 from jaxtyping import Bool, Float32
+from numpy import ndarray as Array
 from torch import Tensor
 
 from visus.core.annotations import Boxes
 from visus.core.recipe import AugmentSettings
 from visus.core.seeds import Draws
 from visus.transforms.occlusion import seen
+
+
+def chosen(augment: AugmentSettings, draws: Draws) -> Bool[Array, "B"]:
+    """Return which samples take objects of their donors: each with the chance ``copy_paste``."""
+    return draws.chance("copy_paste", augment.copy_paste)
 
 
 def paste(
@@ -45,20 +51,19 @@ def paste(
     most = max(map(len, theirs), default=0)
     if not most:
         return images, boxes
-    wanted = draws.chance("copy_paste", augment.copy_paste)
     coins = torch.from_numpy(draws.uniform("copy_paste_objects", most) < 0.5)
     after = list(boxes)
-    for i in np.flatnonzero(wanted).tolist():
+    for i in np.flatnonzero(chosen(augment, draws)).tolist():
         donor = theirs[i]
         taken = coins[i, : len(donor)] & ~donor.crowd
         if not taken.any():
             continue
-        chosen, others = donor.rows(taken.nonzero()[:, 0]), donor.rows((~taken).nonzero()[:, 0])
-        covered = shape(chosen, (images.shape[-2], images.shape[-1]))
+        laid, others = donor.rows(taken.nonzero()[:, 0]), donor.rows((~taken).nonzero()[:, 0])
+        covered = shape(laid, (images.shape[-2], images.shape[-1]))
         images[i] = torch.where(covered, donors[i], images[i])
-        chosen = Boxes(chosen.xyxy, chosen.labels, None, chosen.crowd)
+        laid = Boxes(laid.xyxy, laid.labels, None, laid.crowd)
         after[i] = Boxes.joined(
-            [seen(boxes[i], ~covered, augment.visible), chosen, seen(others, covered, augment.visible)]
+            [seen(boxes[i], ~covered, augment.visible), laid, seen(others, covered, augment.visible)]
         )
     return images, after
 

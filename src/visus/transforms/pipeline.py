@@ -96,7 +96,7 @@ class Pipeline:
         tiles, others = others[: self._tiles], others[self._tiles :]
         ready = self._prepared(samples, draws, tiles)
         if self._pastes and others:
-            ready = self._pasted(ready, self._prepared(*others.pop(0)), draws)
+            ready = self._pasted(ready, *others.pop(0), draws)
         if not self._mixes:
             return ready
         share, other = torch.ones(len(samples)), ready
@@ -238,13 +238,20 @@ class Pipeline:
             boxes[i] = seen(boxes[i], shown, self.augment.visible)
         return replace(samples, images=images, columns={**samples.columns, "boxes": boxes})
 
-    def _pasted(self, samples: Samples, donors: Samples, draws: Draws) -> Samples:
-        """Return the samples with objects of their donors."""
+    def _pasted(self, samples: Samples, donors: Samples, theirs: Draws, draws: Draws) -> Samples:
+        """Return the samples, some with objects of their donors, of which no others are made ready."""
         assert self.augment is not None
-        images, boxes = copy_paste.paste(
-            _stacked(samples.images), list(_boxes(samples)), _stacked(donors.images), list(_boxes(donors)),
-            self.augment, draws,
+        rows = np.flatnonzero(copy_paste.chosen(self.augment, draws))
+        if not len(rows):
+            return samples
+        ready = self._prepared(donors.rows(rows.tolist()), theirs.rows(rows))
+        images, boxes, at = _stacked(samples.images), list(_boxes(samples)), torch.from_numpy(rows)
+        images[at], after = copy_paste.paste(
+            images[at], [boxes[i] for i in rows], _stacked(ready.images), list(_boxes(ready)), self.augment,
+            draws.rows(rows),
         )  # fmt: skip
+        for i, seen_now in zip(rows, after, strict=True):
+            boxes[i] = seen_now
         return replace(samples, images=images, columns={**samples.columns, "boxes": boxes})
 
     def _both_seen(self, samples: Samples, others: Samples, share: Tensor) -> Samples:
