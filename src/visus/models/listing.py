@@ -76,6 +76,8 @@ def _own(name: str) -> Listed:
 
 def _standing(name: str, upper: Detector | Segmenter, classes: int) -> Listed:
     summary = upper.summary + (f"; on {upper.backbone}, or {name}:BACKBONE" if upper.backbone else "")
+    if upper.own:
+        summary += f"; its authors' own: {', '.join(upper.own)}"
     if upper.library and find_spec(upper.library) is None:
         summary += f"; needs visus[{upper.extra}]"
     return Listed(name, "visus", upper.parameters or _parameters(name, classes), summary=summary)

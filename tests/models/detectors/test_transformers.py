@@ -227,7 +227,7 @@ def test_where_transformers_is_missing_the_error_names_the_extra_and_the_listing
         build(ModelSettings(name="dfine:nano"), 3, 3, SIZE)
     assert "visus[detr]" in str(caught.value.fix)
     monkeypatch.setattr("visus.models.listing.find_spec", lambda name: None)
-    assert "needs visus[detr]" in available("dfine")[0].summary
+    assert "own: nano, small, medium, large, xlarge; needs visus[detr]" in available("dfine")[0].summary
 
 
 def test_no_module_loads_transformers_before_a_network_is_built() -> None:

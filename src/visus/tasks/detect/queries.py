@@ -85,16 +85,10 @@ class Queries:
             absolute = absolute + (boxes[row, stages, queries] - wanted[at]).abs().sum()
             if sides:
                 corners, starts = sides[0][row], sides[1][row]
-                first = boxes.shape[1] - len(corners)  # the stages that have distributions are the last ones
-                late = stages >= first
-                layers, asked = stages[late] - first, queries[late]
-                values = fine_grained(corners[layers, asked], starts[asked], wanted[at[late]])
-                fine = fine + (shared[late] * values).sum()
-                worth = logits[row, -1].detach().sigmoid().amax(1).expand(len(corners), -1).clone()
-                worth[layers, asked] = shared[late]
-                known = torch.zeros_like(worth, dtype=torch.bool)
-                known[layers, asked] = True
-                distilled = distilled + (1 + (batch.targets["labels"][row] >= 0).sum()) * taught(corners, worth, known)
+                layers = stages - (boxes.shape[1] - len(corners))  # the stages that have distributions are the last
+                said, learned = _of_sides(corners, starts, logits[row, -1], wanted[at], shared, layers, queries)
+                fine = fine + said
+                distilled = distilled + (1 + (batch.targets["labels"][row] >= 0).sum()) * learned
         surprise = self.class_loss(logits.flatten(0, 2), quality.flatten(0, 2))
         terms = {
             self.recipe.loss.name: Term(surprise.sum(), UNIT),
@@ -196,6 +190,35 @@ def taught(
     count = parts.sum(2)
     mean, root = (apart * parts).sum(2) / count.clamp(min=1), count.to(apart).sqrt()
     return ((mean * root).sum(0) / root.sum(0)).sum()
+
+
+def _of_sides(
+    corners: Float[Tensor, "L Q 4 R"],
+    starts: Float[Tensor, "Q 4"],
+    last: Float[Tensor, "Q K"],
+    wanted: Float[Tensor, "N 4"],
+    shared: Float[Tensor, "N"],
+    layers: Int[Tensor, "N"],
+    queries: Int[Tensor, "N"],
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return what the distributions of one picture say of its objects, and what they learn of the last layer's.
+
+    Args:
+        corners: logits of the distributions.
+        starts: boxes from which sides are moved.
+        last: logits of the classes, after the last layer.
+        wanted: the object of each match.
+        shared: how far the box of each match overlaps it.
+        layers, queries: of each match; layers below 0 have no distributions.
+    """
+    late = layers >= 0
+    layers, queries, shared = layers[late], queries[late], shared[late]
+    fine = (shared * fine_grained(corners[layers, queries], starts[queries], wanted[late])).sum()
+    worth = last.detach().sigmoid().amax(1).repeat(len(corners), 1)
+    worth[layers, queries] = shared
+    matched = torch.zeros_like(worth, dtype=torch.bool)
+    matched[layers, queries] = True
+    return fine, taught(corners, worth, matched)
 
 
 def _scale(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "4"]:
