@@ -13,7 +13,7 @@ from visus.core.recipe import LossSettings
 from visus.losses import LOSSES, reads, settled
 from visus.losses.boundary import boundary
 from visus.losses.dice import dice
-from visus.losses.lovasz import lovasz
+from visus.losses.lovasz import _descending, lovasz
 from visus.losses.tversky import tversky
 
 OF_REGIONS = [name for name in LOSSES if reads(name) == "classes"]
@@ -162,6 +162,11 @@ def test_lovasz_of_decisions_is_one_minus_their_iou(seed):
     decided = logits.argmax(1)
     expected = [jaccard(classes[i], decided[i], 4) for i in range(2)]
     torch.testing.assert_close(lovasz(sure(decided, 4), classes), torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("numbers", [torch.rand(3, 5000), (9 * torch.rand(3, 5000)).floor() / 8, torch.zeros(2, 7)])
+def test_errors_are_sorted_as_torch_sorts_them(numbers):
+    assert torch.equal(_descending(numbers), numbers.argsort(dim=1, descending=True, stable=True))
 
 
 def published_lovasz(probability, classes, k):

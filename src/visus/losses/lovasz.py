@@ -1,7 +1,8 @@
 """Lovasz-softmax loss: the one that is made for IoU, extended from decisions to probabilities."""
 
+import numpy as np
 import torch
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Int64, Integer
 from torch import Tensor
 
 from visus.core.annotations import IGNORE
@@ -34,14 +35,29 @@ def _of_picture(probability: Float[Tensor, "K H W"], classes: Integer[Tensor, "H
     shown = torch.bincount(classes).nonzero()[:, 0]
     true = classes == shown[:, None]  # (S, P)
     own = probability[shown]
-    errors, order = torch.where(true, 1 - own, own).sort(dim=1, descending=True, stable=True)
+    errors = torch.where(true, 1 - own, own)
     with torch.no_grad():
+        order = _descending(errors)
         true = true.gather(1, order)
-        left = true.sum(1, keepdim=True) - true.cumsum(1)  # of the true area when all up to here are mistaken
-        union = true.sum(1, keepdim=True) + (~true).cumsum(1)
-        left, union = left.to(errors.dtype), union.to(errors.dtype)
+        area, passed = true.sum(1, keepdim=True), true.cumsum(1, dtype=torch.int32)
+        left = (area - passed).to(errors.dtype)  # of the true area when all up to here are mistaken
+        union = (area - passed + torch.arange(1, true.shape[1] + 1, device=true.device)).to(errors.dtype)
         steps = torch.where(true, 1 / union, left / (union * (union - 1).clamp(min=1)))
-    return (errors * steps).sum() / max(len(shown), 1)
+    return (errors.gather(1, order) * steps).sum() / max(len(shown), 1)
+
+
+def _descending(errors: Float[Tensor, "S P"]) -> Int64[Tensor, "S P"]:
+    """Return the order of each row's errors, the largest first, equal ones as they stand.
+
+    The bits of float32 numbers from zero upward have the order of the numbers.  On the CPU they are sorted by halves,
+    for which numpy counts instead of comparing: a third of the time.
+    """
+    if errors.device.type != "cpu" or errors.dtype != torch.float32:
+        return errors.argsort(dim=1, descending=True, stable=True)
+    bits = ~errors.detach().numpy().view(np.uint32)
+    order = np.argsort(bits.astype(np.uint16), axis=1, kind="stable")
+    upper = np.take_along_axis((bits >> 16).astype(np.uint16), order, 1)
+    return torch.from_numpy(np.take_along_axis(order, np.argsort(upper, axis=1, kind="stable"), 1))
 
 
 LOSS = lovasz
