@@ -1,4 +1,4 @@
-"""A picture under the colours of its classes, with a legend; where the truth is known, beside that and its mistakes."""
+"""A picture under the colours of its classes, with a legend; where the truth is known, beside it and the mistakes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from visus.tasks._drawing import LONGEST, SHORTEST, Colour
 from visus.tasks.segment.regions import Regions
 
 PANEL = 400
-"""Pixels of the longer side of each of the three pictures where the truth is known."""
+"""Pixels of the longer side of each of the four pictures where the truth is known."""
 TINT = 0.55
 """Share of a class's colour in what covers the picture."""
 
@@ -25,8 +25,8 @@ _LETTER, _ROW, _SWATCH, _GAP = 13, 20, 12, 6
 def painted(image: Tensor, said: Regions, truth: Tensor | None = None) -> NDArray[np.uint8]:
     """Return an (H, W, 3) picture of what is said of the pixels, with the classes that are shown below it.
 
-    Where the truth is known, it is shown beside it, and then where the two differ: red on grey.  What nothing is stated
-    of is left as it is.
+    Where the truth is known, the picture itself stands before it, and below them stand the truth, in which what nothing
+    is stated of is left as it is, and where the two differ, red on grey.
 
     Args:
         image: (C, H, W), uint8, uint16 or float32 in [0, 1].
@@ -35,16 +35,16 @@ def painted(image: Tensor, said: Regions, truth: Tensor | None = None) -> NDArra
     """
     pixels = _brought(rgb(image), truth is not None)
     answer = _fitted(said.class_map.numpy(), pixels.shape)
-    panels = [tinted(pixels, answer, said.palette)]
+    whole = tinted(pixels, answer, said.palette)
     shown = np.unique(said.class_map.numpy())
     if truth is not None:
         stated = _fitted(truth.cpu().numpy(), pixels.shape)
         grey = np.repeat(pixels.mean(2, keepdims=True), 3, 2) / 2 + 110
         grey[(answer != stated) & (stated != IGNORE)] = WRONG
-        panels += [tinted(pixels, stated, said.palette), grey.clip(0, 255).astype(np.uint8)]
+        below = [tinted(pixels, stated, said.palette), grey.clip(0, 255).astype(np.uint8)]
+        whole = np.concatenate([np.concatenate(row, 1) for row in ([pixels, whole], below)])
         shown = np.union1d(shown, np.unique(stated))
     classes = [int(k) for k in shown if k < len(said.names)]
-    whole = np.concatenate(panels, 1)
     legend = _legend([(said.names[k], said.palette[k]) for k in classes], whole.shape[1])
     return np.concatenate([whole, legend])
 
