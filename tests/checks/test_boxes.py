@@ -92,7 +92,7 @@ def test_where_hardly_an_object_is_tiny_the_remedy_may_not_be_worth_it():
 
 
 def test_pictures_without_an_object_are_noted_and_stay_what_they_are():
-    finding = only(list(look(subject(dataset(marks=[[Mark(GOOD, 0)], [], []])))), "CHECK-026")
+    finding = only(list(look(subject(dataset(marks=[[Mark(GOOD, 0)], [], []])))), "CHECK-036")
     assert finding.level == "note" and [(item.file, item.status) for item in finding.items] == [
         ("1.png", "ok"), ("2.png", "ok")]  # fmt: skip
 

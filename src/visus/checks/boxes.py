@@ -154,7 +154,7 @@ def _without_objects(subject: Subject, objects: Objects) -> Iterator[Finding]:
     if empty:
         total = len(subject.dataset)
         yield Finding(
-            "CHECK-026", "note", f"{len(empty):,} of {total:,} pictures {are(len(empty), 'shows', 'show')} no object",
+            "CHECK-036", "note", f"{len(empty):,} of {total:,} pictures {are(len(empty), 'shows', 'show')} no object",
             "they are learned as background: objects that they show, but that nobody marked, are learned to be missed",
             "look at some of them: mark what they show, or leave them out",
             ranked(subject.dataset, "ok", [(i, "nothing is marked on it", -i) for i in empty]), consequence="fact",
