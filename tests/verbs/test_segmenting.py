@@ -159,8 +159,17 @@ def test_masks_that_say_nothing_of_any_training_pixel_are_refused_before_trainin
     data = write_scenes(tmp_path / "scenes", train=3, val=2)
     for file in (data / "masks" / "train").iterdir():
         Image.new("L", (64, 48), 255).save(file)
-    with pytest.raises(DataError, match="no pixel of its training pictures has a class"):
+    with pytest.raises(DataError, match="no pixel of its 2 training pictures has a class"):
         train(data, tmp_path / "run")
+    assert "no pixel" in next(found.title for found in visus.check(data).findings if found.code == "CHECK-029")
+
+
+def test_classes_are_weighed_by_their_pixels_where_that_is_asked_for(few, tmp_path):
+    run = train(few, tmp_path / "run", steps=1, **{"loss.class_weights": "balanced"})
+    counts = np.zeros(256, np.int64)
+    for file in (few / "masks" / "train").iterdir():
+        counts += np.bincount(np.asarray(Image.open(file)).reshape(-1), minlength=256)
+    assert run.recipe.target.counts == tuple(counts[:3].tolist())
 
 
 def test_a_network_that_says_nothing_of_pixels_is_refused_before_training(few, tmp_path):

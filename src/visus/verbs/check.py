@@ -229,7 +229,7 @@ def _carved(dataset: Dataset, said: Recipe) -> tuple[Dataset, list[Finding]]:
     from visus.verbs.choosing import check_marked
 
     try:
-        if dataset.column() == "objects":
+        if dataset.column() in ("objects", "class_map"):
             check_marked(dataset)
         return carve_missing(dataset, validation=said.data.validation, test=said.data.test, seed=said.seed), []
     except DataError as error:
@@ -347,7 +347,7 @@ def _augmented(subject: Subject, readable: NDArray[np.int64]) -> tuple[list[Pict
     if recipe is None or not len(np.intersect1d(subject.dataset.indices("train"), readable)):
         return [], "Nothing here can be trained on, so nothing is augmented."
     made = sheet(subject.dataset, recipe, readable)
-    chosen = "" if subject.recipe else " The settings are usual ones: no task of visus learns from such data yet."
+    chosen = "" if subject.recipe else " The settings are usual ones: as it is, this data cannot be trained on."
     return [Picture(row.file, "", row.label, row.images) for row in made.rows], made.proof + chosen
 
 

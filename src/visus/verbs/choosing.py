@@ -59,12 +59,11 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
         draft.choose(Choice("model.name", GIVEN + type(given).__name__, "the module that was given"))
         draft.choose(Choice("model.weights", "none", "the module comes with its own"))
     task = task_for(dataset, str(said.get("task", "")))
-    if "objects" in TASKS[task].reads:
+    if {"objects", "class_map"} & set(TASKS[task].reads):
         check_marked(dataset)
     draft.choose(Choice("task", task, f"the data knows {dataset.column()}"))
     draft.choose(Choice("device", hardware.best_device(), "the fastest at hand"))
     known = facts(dataset, draft.finish(), said)
-    _check_stated(dataset, task, known)
     if said.get("optim.name") == "gd":
         draft.choose(Choice("batch", known.train, "gradient descent takes every sample at each step"))
     for choice in TASKS[task].defaults(known):
@@ -162,10 +161,19 @@ def task_for(dataset: Dataset, wanted: str) -> str:
 def check_marked(dataset: Dataset) -> None:
     """Refuse training pictures on which no object of a known class is marked: a network would learn to find nothing.
 
+    So are those refused of which some masks were looked at, and no pixel in them has a class.
+
     Raises:
         DataError: DATA-096.
     """
     train = dataset.indices("train")
+    maps = dataset.maps
+    if maps is not None and len(train) and not any(pixels(maps, train[[i]]).any() for i in _spread(train)):
+        raise DataError(
+            "DATA-096", f"{dataset.name}: no pixel of its {len(train):,} training pictures has a class",
+            where=f"{len(_spread(train)):,} of them were looked at", done="nothing was trained",
+            fix="visus check DATA shows how their masks were read",
+        )  # fmt: skip
     if dataset.objects is None or not len(train):
         return
     marked = dataset.objects.take(train)
@@ -175,20 +183,6 @@ def check_marked(dataset: Dataset) -> None:
             where=f"{len(dataset.remarks):,} were left out or amended while reading" if dataset.remarks else "",
             done="nothing was trained",
             fix="mark them, or name the format in which they are marked: --set data.format=NAME",
-        )  # fmt: skip
-
-
-def _check_stated(dataset: Dataset, task: str, known: Facts) -> None:
-    """Refuse training masks in which no pixel has a class: there would be nothing to learn.
-
-    Raises:
-        DataError: DATA-096.
-    """
-    if dataset.maps is not None and "class_map" in TASKS[task].reads and known.train and not any(known.counts):
-        raise DataError(
-            "DATA-096", f"{dataset.name}: no pixel of its training pictures has a class",
-            where=f"{min(known.train, LOOKED_AT):,} of {known.train:,} were looked at",
-            done="nothing was trained", fix="visus check DATA shows how the masks were read",
         )  # fmt: skip
 
 
@@ -202,7 +196,7 @@ def facts(dataset: Dataset, settled: Recipe, wanted: Mapping[str, Any]) -> Facts
     """
     train = dataset.indices("train")
     sizes, channels, dtype = _seen(dataset, train)
-    counts, means, deviations = _targets(dataset, train)
+    counts, means, deviations = _targets(dataset, train, wanted.get("loss.class_weights") == "balanced")
     objects = _objects(dataset, train)
     return Facts(
         annotation=dataset.column(), classes=dataset.classes or dataset.numbers, counts=counts, means=means,
@@ -267,16 +261,19 @@ def _check_memory(recipe: Recipe) -> None:
 
 
 def _targets(
-    dataset: Dataset, train: NDArray[np.int64]
+    dataset: Dataset, train: NDArray[np.int64], weighed: bool
 ) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
-    """Return how many training pictures show each class, and mean and deviation of each number over them."""
+    """Return how many training pictures show each class, and mean and deviation of each number over them.
+
+    Of class maps it is how many pixels of some do, and only where classes are ``weighed`` by it: masks are read for it.
+    """
     column = dataset.column()
     if column == "label":
         labels = dataset.columns["label"][train].astype(np.int64)
         return tuple(np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).tolist()), (), ()
     if column == "labels":
         return tuple((dataset.columns["labels"][train] == 1).sum(0).tolist()), (), ()
-    if column == "class_map" and dataset.maps is not None:
+    if column == "class_map" and dataset.maps is not None and weighed:
         return tuple(pixels(dataset.maps, train[_spread(train)]).tolist()), (), ()
     if dataset.objects is not None:
         shown = dataset.objects.take(train).labels
