@@ -47,6 +47,13 @@ def test_a_linear_probe_on_its_features_beats_random_weights_clearly(real_data: 
     assert learnt > random + 0.25
 
 
+@pytest.mark.parametrize(("stride", "rows"), [(8, 12), (16, 6), (32, 3)])
+def test_the_last_map_has_the_stride_that_is_asked_for_with_the_same_weights(stride: int, rows: int) -> None:
+    settings = ModelSettings(name="efficientnet_lite0", weights="default", options={"output_stride": stride})
+    model = build(settings, 1000, 3, (96, 96)).eval()
+    assert model.forward_features(torch.zeros(1, 3, 96, 96)).shape[2:] == (rows, rows)  # type: ignore[operator]
+
+
 def test_a_grey_picture_is_answered_as_the_same_picture_in_equal_channels() -> None:
     grey = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     one, three = build(DEFAULT, 1000, 1, (64, 64)).eval(), build(DEFAULT, 1000, 3, (64, 64)).eval()

@@ -82,6 +82,8 @@ def adopt(
         if upper in DETECTORS and torchvision_parts.is_theirs(tensors):
             settings = dict(DETECTORS[upper].judging)
             usual = replace(usual, size=torchvision_parts.SIZE)
+        elif torchvision_parts.is_mapped(tensors):
+            usual = replace(usual, size=torchvision_parts.MAPPED)
     with seeded(0):
         model = origin.network(name, 1, 3, usual.size, chosen)
         tensors = aligned(origin.renamed(name, model, tensors), model)

@@ -66,3 +66,28 @@ def drop_path(branch: Float[Tensor, "B ..."], rate: float, training: bool) -> Fl
     if not training or rate == 0:
         return branch
     return branch * F.dropout(branch.new_ones(len(branch), *[1] * (branch.dim() - 1)), rate)
+
+
+class PooledNorm(nn.BatchNorm2d):
+    """Batch normalisation of what is pooled to one place a picture, which a batch of one picture can pass, too.
+
+    A single value has no spread: it is normalised by the running statistics, in training as in judging.
+    """
+
+    def forward(self, input: Float[Tensor, "B D h w"]) -> Float[Tensor, "B D h w"]:
+        """Return the normalised values."""
+        if self.training and len(input) * input.shape[2] * input.shape[3] == 1:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
+
+
+def with_pooled_norms(parts: nn.Module) -> None:
+    """Let a library's layers learn from a batch of one picture: what follows a pooling to one place, see above."""
+    for sequence in [each for each in parts.modules() if isinstance(each, nn.Sequential)]:
+        if not isinstance(sequence[0], nn.AdaptiveAvgPool2d) or sequence[0].output_size != 1:
+            continue
+        for name, layer in list(sequence.named_modules()):
+            if isinstance(layer, nn.BatchNorm2d):
+                pooled = PooledNorm(layer.num_features, layer.eps, layer.momentum)
+                pooled.load_state_dict(layer.state_dict())
+                sequence.set_submodule(name, pooled)

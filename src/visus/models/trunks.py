@@ -29,6 +29,7 @@ class Trunk(nn.Module):
         size: (height, width) of the pictures.
         options: of the network.
         strides: of the maps, rising; of several maps of a stride the last, or if it is named twice the first and last.
+        settled: a chain's batch normalisation is as torchvision has it below its detectors, not as for whole pictures.
 
     Attributes:
         widths: channels of each map.
@@ -44,6 +45,8 @@ class Trunk(nn.Module):
         size: tuple[int, int],
         options: Mapping[str, Any],
         strides: Sequence[int] = STRIDES,
+        *,
+        settled: bool = True,
     ) -> None:
         super().__init__()
         body = origin_of(name).network(name, 1, channels, size, options)
@@ -65,7 +68,7 @@ class Trunk(nn.Module):
         if callable(prune := getattr(body, "prune_intermediate_layers", None)):
             prune(self.at, prune_norm=True, prune_head=True)
         elif _is_chain(body):
-            _cut(body, self.at[-1] + 1)
+            _cut(body, self.at[-1] + 1, settled)
         elif hasattr(body, "head"):
             del body.head
         self.body = body.train()
@@ -93,6 +96,56 @@ def filled(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C _ _"]:
     """Return pictures extended by zeros at their right and lower ends (see ``extended``)."""
     below, beside = (-side % STRIDES[-1] for side in images.shape[2:])  # of any kind of number, for an export
     return F.pad(images, (0, beside, 0, below)) if below or beside else images
+
+
+def spread(
+    logits: Float[Tensor, "B K h w"], images: Float[Tensor, "B C H W"], *, corners: bool = False
+) -> Float[Tensor, "B K H W"]:
+    """Return logits of every pixel from those of the extended pictures at any scale, what was extended cut off again.
+
+    Args:
+        logits: evenly spread over the pictures as ``filled`` extended them.
+        images: before that.
+        corners: the outermost logits belong to the middles of the outermost pixels, as some publishers have it.
+    """
+    height, width = images.shape[2:]
+    size = extended((height, width))
+    if tuple(logits.shape[2:]) != size:
+        logits = F.interpolate(logits, size, mode="bilinear", align_corners=corners)
+    return logits[..., :height, :width]
+
+
+def dilated(
+    backbone: str, channels: int, size: tuple[int, int], strides: Sequence[int], *, settled: bool = True
+) -> Trunk:
+    """Return a trunk that halves its maps no more beyond the last stride, but spreads its kernels.
+
+    timm's convolutional networks and ``efficientnet_lite0`` can, and torchvision's MobileNetV3, at stride 16 alone.
+    The arguments are those of ``Trunk``.
+
+    Raises:
+        UsageError: a backbone that does not exist, cannot, or has no map of one of the strides.
+
+    Source:
+        Chen et al., DeepLab, TPAMI 2018, section 3.1.
+    """
+    last, options = strides[-1], dict[str, Any]()
+    if last != STRIDES[-1]:
+        options = {"dilated": True} if is_mobilenet(backbone) else {"output_stride": last}
+    try:
+        return Trunk(backbone, channels, size, options, strides, settled=settled)
+    except UsageError as error:
+        if error.code != "MODEL-011":
+            raise
+        raise UsageError(
+            "MODEL-023", f"{backbone} has no map of stride {last} at its end: it cannot spread its kernels",
+            fix="a network of convolutions that can: efficientnet_lite0, resnet18",
+        ) from error  # fmt: skip
+
+
+def is_mobilenet(backbone: str) -> bool:
+    """Tell whether a backbone is one of torchvision's MobileNetV3, which timm has under other names."""
+    return backbone.removeprefix("torchvision:") in {"mobilenet_v3_large", "mobilenet_v3_small"}
 
 
 def whole(name: str) -> nn.Module:
@@ -131,11 +184,11 @@ def _chained(body: Any, images: Float[Tensor, "B C H W"]) -> list[Float[Tensor, 
     return maps
 
 
-def _cut(body: Any, length: int) -> None:
-    """Leave the first layers of such a chain, with the batch normalisation that torchvision has below its detectors."""
+def _cut(body: Any, length: int, settled: bool) -> None:
+    """Leave the first layers of such a chain, as for whole pictures or settled (see ``Trunk``)."""
     del body.features[length:]
     for name in [name for name, _ in body.named_children() if name != "features"]:
         delattr(body, name)
     for layer in body.modules():
-        if isinstance(layer, nn.BatchNorm2d):  # whatever the network has for whole pictures
+        if settled and isinstance(layer, nn.BatchNorm2d):  # whatever the network has for whole pictures
             layer.eps, layer.momentum = 1e-5, 0.1

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -27,7 +27,13 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 def build(
-    outputs: int, channels: int, size: tuple[int, int], *, drop_path: Rate = 0.0, dropout: Rate = 0.0
+    outputs: int,
+    channels: int,
+    size: tuple[int, int],
+    *,
+    drop_path: Rate = 0.0,
+    dropout: Rate = 0.0,
+    output_stride: Literal[8, 16, 32] = 32,
 ) -> nn.Module:
     """Return the network.
 
@@ -37,6 +43,7 @@ def build(
         size: (height, width) of the pictures; made for 224 x 224, any from 32 on is sensible.
         drop_path: rate at which the last block's branch is left out; it rises linearly from the first.
         dropout: rate before the last layer.
+        output_stride: pixels a place of the last map stands for along each side; below 32 kernels are spread instead.
 
     Source:
         Tan and Le, EfficientNet, ICML 2019; Lite: without squeeze-and-excitation, ReLU6 for swish (Liu, 2020).
@@ -45,7 +52,7 @@ def build(
 
     model: nn.Module = timm.create_model(
         "tf_efficientnet_lite0", pretrained=False, num_classes=outputs, in_chans=channels,
-        drop_rate=dropout, drop_path_rate=drop_path,
+        drop_rate=dropout, drop_path_rate=drop_path, output_stride=output_stride,
     )  # fmt: skip
     return model
 

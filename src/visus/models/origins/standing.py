@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from visus.core.errors import UsageError
-from visus.models import torchvision_parts, transformers_parts, trunks
+from visus.models import smp_parts, torchvision_parts, transformers_parts, trunks
 from visus.models.heads import below, head_prefixes
 from visus.models.origins import backbone_of, origin_of, own, upper_of
 from visus.models.origins.torchvision_zoo import PREFIX
@@ -83,7 +83,7 @@ def renamed(name: str, model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[
     What the backbone needs for whole pictures only, its last layers, is left out without a word.
     """
     upper, backbone = backbone_of(name)
-    if torchvision_parts.is_theirs(tensors):
+    if torchvision_parts.is_theirs(tensors) or smp_parts.is_theirs(tensors):
         return upper_of(upper).renamed(tensors)
     if any(key.startswith(BODY) for key in tensors):
         return dict(tensors)
