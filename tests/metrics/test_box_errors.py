@@ -109,7 +109,7 @@ def test_the_table_counts_at_the_threshold_and_says_so_and_its_costs_are_of_all_
     metric = unsure()
     (table,) = (figure for figure in metric.figures() if figure.title == "Kinds of mistakes")
     assert {row[0]: row[1] for row in table.rows} == only(localisation=1, missed=1)
-    assert "at least 0.800" in table.note and "of all detections" in table.note
+    assert "has its best F1" in table.note and "of all detections" in table.note
     cost = metric.judged().everything(np.ones((1, 1)))["cost"][0]
     assert [row[2].value for row in table.rows] == pytest.approx(cost.tolist())
 

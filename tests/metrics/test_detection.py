@@ -186,7 +186,31 @@ def test_the_threshold_is_that_of_the_best_f1_by_trying_all():
     n = int((~items.truth.crowd).sum())
     f1 = {s: 2 * (right & (scores >= s)).sum() / ((counted & (scores >= s)).sum() + n) for s in np.unique(scores)}
     assert metric.calibration()["threshold"] == max(f1, key=f1.get)
-    assert values(metric)["f1"] == pytest.approx(max(f1.values()))
+
+
+def test_each_class_has_the_threshold_of_its_own_best_f1():
+    metric = judged(scattered(5), 4)
+    items = metric.judged()
+    label, scores = items.matches.found.label, items.matches.found.score
+    counted, right = items.matches.counted(0, 0), items.matches.right(0, 0)
+    (table,) = (figure for figure in metric.figures() if figure.title == "Classes")
+    told = {row[0]: row for row in table.rows}
+    assert not items.scarce.any()
+    for k in range(4):
+        n = int((~items.truth.crowd & (items.truth.label == k)).sum())
+        f1 = {s: 2 * (right & (label == k) & (scores >= s)).sum() / ((counted & (label == k) & (scores >= s)).sum() + n)
+              for s in np.unique(scores[label == k])}  # fmt: skip
+        least = max(f1, key=f1.get)
+        assert metric.calibration()[f"threshold/class {k}"] == least
+        assert told[f"class {k}"][-1] == f"{least:.3f}" and told[f"class {k}"][-2].value == pytest.approx(f1[least])
+
+
+def test_a_class_on_few_pictures_and_one_that_is_never_right_have_the_threshold_of_all():
+    a, b = (0, 0, 20, 20), (50, 50, 70, 70)
+    rare = [([(a, 0.9, 0)], [(a, 0)])] * 8 + [([(a, 0.8, 0), (b, 0.2, 1)], [(a, 0), (b, 1)])] * 2
+    assert judged(rare, 2).judged().thresholds.tolist() == [0.8, 0.2]
+    never = [([(a, 0.9, 0), (a, 0.5, 1)], [(a, 0), (b, 1)])] * 8
+    assert judged(never, 2).judged().thresholds.tolist() == [0.9, 0.9]
 
 
 def test_precision_and_recall_are_counts_at_the_threshold():
@@ -226,7 +250,7 @@ def test_rows_of_the_confusion_matrix_are_the_objects_and_columns_the_detections
     items = metric.judged()
     matrix = items.confusion()
     held = ~items.truth.crowd
-    sure = items.matches.counted(0, 0) & (items.matches.found.score >= items.threshold)
+    sure = items.matches.counted(0, 0) & (items.matches.found.score >= items.thresholds[items.matches.found.label])
     assert matrix.sum(1)[:4].tolist() == np.bincount(items.truth.label[held], minlength=4).tolist()
     assert matrix.sum(0)[:4].tolist() == np.bincount(items.matches.found.label[sure], minlength=4).tolist()
     assert matrix.diagonal()[:4].sum() == items.counts(np.ones((items.n, 1))).right.sum()
@@ -234,7 +258,7 @@ def test_rows_of_the_confusion_matrix_are_the_objects_and_columns_the_detections
 
 def test_the_class_table_starts_with_the_worst_and_holds_the_mean():
     table = next(figure for figure in judged(scattered(2), 4).figures() if isinstance(figure, Table))
-    assert table.columns == ("class", "objects", "AP", "AP50", "AP75", "precision", "recall", "F1")
+    assert table.columns == ("class", "objects", "AP", "AP50", "AP75", "precision", "recall", "F1", "from score")
     column = [row[2].value for row in table.rows]
     assert column == sorted(column)
     assert np.mean(column) == pytest.approx(values(judged(scattered(2), 4))["map"])

@@ -52,7 +52,8 @@ class Card(BaseModel):
         recipe: every setting that trained it, by dotted key.
         scores: measured on ``split``: {name: {value, low, high, n}}.
         calibration: what was fitted on the validation part for the decoder: ``temperature``, which divides logits
-            before softmax; ``threshold``, the score from which on an object is shown.
+            before softmax; ``threshold``, the score from which on an object is shown, and ``threshold/NAME`` where
+            a class has its own.
         weights: what training started from; ``licences``: of code, weights and data, by name.
         data: name, fingerprint and counts of the data set.
         trace: hashes of some training pictures, by which an evaluation recognises them.

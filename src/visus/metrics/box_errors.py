@@ -50,15 +50,16 @@ class Errors:
         return [*(int((self.kind == k).sum()) for k in range(len(KINDS) - 1)), int(self.missed.sum())]
 
 
-def errors(truth: Truth, matches: Matches, least: float = -np.inf) -> Errors:
+def errors(truth: Truth, matches: Matches, sure: Flags | None = None) -> Errors:
     """Return the kind of each mistake; of ``matches``, the first range of sizes and the first threshold are read.
 
     Args:
         truth: the objects.
         matches: which detection found which of them; what the surer ones found does not depend on the others.
-        least: score below which detections are as if they had not been said.
+        sure: (D,) detections that count; the others are as if they had not been said.  All by default.
     """
-    found, sure = matches.found, matches.found.score >= least
+    found = matches.found
+    sure = np.ones(len(found), np.bool_) if sure is None else sure
     wrong = np.flatnonzero(matches.counted(0, 0) & ~matches.right(0, 0) & sure)
     own, own_at, other, other_at = _nearest(truth, matches, wrong)
     kind, at = _kinds(own, other), np.full(len(found), -1)

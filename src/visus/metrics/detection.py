@@ -48,6 +48,7 @@ _OF_COUNTS = ("precision", "recall", "f1")
 SCORES = (*_OF_ALL, *_OF_SIZE, *_RECALLS, *_OF_VOC, *_OF_COUNTS)
 _OF_A_CLASS = ("AP", "AP50", "AP75", "precision of a class", "recall of a class", "F1 of a class")
 _COST = "cost"
+_SHOWN = "from the score on at which their class has its best F1"
 
 
 def as_they_stand(raw: Raw) -> list[Boxes]:
@@ -157,7 +158,7 @@ class Detection(RowMetric["JudgedDetections"]):
             figures.append(precision_recall_curves(self.classes, items.curve, areas, "Precision and recall at IoU 0.5"))
         if len(self.classes) <= MOST_CLASSES_OF_A_MATRIX:
             names = (*self.classes, "background")
-            note = f"Detections of a score of at least {items.threshold:.3f}, on objects by half or more."
+            note = f"Detections {_SHOWN}, on objects by half or more."
             figures.append(Matrix("Confusion matrix", names, names, items.confusion(), note=note, background=True))
         return [*figures, self._mistakes(items)]
 
@@ -173,9 +174,13 @@ class Detection(RowMetric["JudgedDetections"]):
         return {title: items.indices[at].tolist() for title, at in titles.items()}
 
     def calibration(self) -> dict[str, float]:
-        """Return the threshold of the best F1; nothing where no detection is right."""
+        """Return the score of the best F1 of all classes together, and of each that has another; nothing for none."""
         items = self.judged()
-        return {"threshold": items.threshold} if items.n and np.isfinite(items.threshold) else {}
+        if not items.n or not np.isfinite(items.threshold):
+            return {}
+        own = zip(self.classes, items.thresholds.tolist(), strict=True)
+        apart = {f"threshold/{name}": score for name, score in own if score != items.threshold}
+        return {"threshold": items.threshold, **apart}
 
     def _class_table(self, items: JudgedDetections) -> Table:
         shown = items.objects(0).sum(1)
@@ -187,11 +192,12 @@ class Detection(RowMetric["JudgedDetections"]):
             if items.scarce[k]:
                 of_class = {name: (value, np.float64(0), np.float64(1)) for name, (value, *_) in of_class.items()}
             scores = scored(of_class, int(shown[k]), _OF_A_CLASS)
-            rows.append((self.classes[k], int(shown[k]), *map(scores.get, _OF_A_CLASS)))
-        columns = ("class", "objects", *(name.removesuffix(" of a class") for name in _OF_A_CLASS))
+            least = f"{items.thresholds[k]:.3f}" if np.isfinite(items.thresholds[k]) else ""
+            rows.append((self.classes[k], int(shown[k]), *map(scores.get, _OF_A_CLASS), least))
+        columns = ("class", "objects", *(name.removesuffix(" of a class") for name in _OF_A_CLASS), "from score")
         note = (
-            f"The worst class first.  Precision, recall and F1 at a score of {items.threshold:.3f} and IoU 0.5.  "
-            f"A class on fewer than {FEWEST} pictures may be anything."
+            "The worst class first.  Precision, recall and F1 at IoU 0.5, of detections from the score on at which the "
+            f"class has its best F1.  A class on fewer than {FEWEST} pictures may be anything, and has that of all."
         )
         return Table("Classes", columns, rows, note)
 
@@ -202,9 +208,8 @@ class Detection(RowMetric["JudgedDetections"]):
             (kind, items.mistakes[kind], cost, what) for (kind, what), cost in zip(KINDS.items(), costs, strict=True)
         ]
         note = (
-            f"Counted are detections of a score of at least {items.threshold:.3f}, where F1 is best.  The cost is what"
-            " AP50 would gain, were all mistakes of one kind mended (TIDE), of all detections, also those that are too"
-            " unsure to be shown; gains do not add up."
+            f"Counted are detections {_SHOWN}.  The cost is what AP50 would gain, were all mistakes of one kind mended"
+            " (TIDE), of all detections, also those that are too unsure to be shown; gains do not add up."
         )
         return Table("Kinds of mistakes", ("kind", "count", "cost in AP50", "what it is"), rows, note)
 
@@ -260,7 +265,7 @@ class JudgedDetections:
     @cached_property
     def mistakes(self) -> dict[str, int]:
         """How many mistakes of each kind there are at the threshold."""
-        return dict(zip(KINDS, errors(self.truth, self.matches, self.threshold).count(), strict=True))
+        return dict(zip(KINDS, errors(self.truth, self.matches, self._shown).count(), strict=True))
 
     @cached_property
     def measures(self) -> Measures:
@@ -270,13 +275,31 @@ class JudgedDetections:
     @cached_property
     def threshold(self) -> float:
         """The score at and above which detections have the best F1 at IoU 0.5; infinity where none is right."""
-        counted = self.matches.counted(0, 0)
+        return self._best(np.ones(len(self.matches.found), np.bool_), int((~self.truth.crowd).sum()))
+
+    @cached_property
+    def thresholds(self) -> Numbers:
+        """(K,) the same of each class alone; that of all where it is on few pictures, or none is right."""
+        asked = np.bincount(self.truth.label[~self.truth.crowd], minlength=self.k)
+        alone = np.array([self._best(self.matches.found.label == k, int(asked[k])) for k in range(self.k)])
+        return np.where(self.scarce | np.isinf(alone), self.threshold, alone)
+
+    def _best(self, of: NDArray[np.bool_], asked: int) -> float:
+        """Return the score from which on some detections, of ``asked`` objects, have the best F1."""
+        counted = of & self.matches.counted(0, 0)
         score, right = self.matches.found.score[counted], self.matches.right(0, 0)[counted]
         order = np.argsort(-score, kind="stable")
         score, right = score[order], np.cumsum(right[order])
         last = np.append(score[1:] != score[:-1], True)[: len(score)]
-        f1 = np.where(last, 2 * right / (np.arange(1, len(score) + 1) + (~self.truth.crowd).sum()), 0)
+        f1 = np.where(last, 2 * right / (np.arange(1, len(score) + 1) + asked), 0)
         return float(score[f1.argmax()]) if f1.any() else np.inf
+
+    @cached_property
+    def _shown(self) -> NDArray[np.bool_]:
+        """(D,) detections of their class's threshold or surer."""
+        found = self.matches.found
+        shown: NDArray[np.bool_] = found.score >= self.thresholds[found.label]
+        return shown
 
     def objects(self, a: int) -> Sums:
         """Return the (K, N) matrix that counts the objects of one range of sizes."""
@@ -367,8 +390,7 @@ class JudgedDetections:
     @cached_property
     def surest_mistakes(self) -> Indices:
         """Pictures that show a mistake at the threshold, the surest first."""
-        shown = self.matches.found.score >= self.threshold
-        wrong = np.flatnonzero(shown & self.matches.counted(0, 0) & ~self.matches.right(0, 0))
+        wrong = np.flatnonzero(self._shown & self.matches.counted(0, 0) & ~self.matches.right(0, 0))
         image = self.matches.found.image[wrong[np.argsort(-self.matches.found.score[wrong], kind="stable")]]
         pictures, first = np.unique(image, return_index=True)
         return pictures[np.argsort(first)]
@@ -429,8 +451,7 @@ class JudgedDetections:
     def _at_threshold(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
         """(D,) detections of the threshold or surer that are right, those that are wrong; (M,) objects not found."""
         matches = self.matches
-        sure = matches.found.score >= self.threshold
-        right = matches.right(0, 0) & sure
+        right = matches.right(0, 0) & self._shown
         free = ~self.truth.crowd
         free[matches.object[:, 0, 0][right[matches.near]]] = False
-        return right, matches.counted(0, 0) & sure & ~right, free
+        return right, matches.counted(0, 0) & self._shown & ~right, free

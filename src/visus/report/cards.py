@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Rows = list[tuple[str, str]]
 
+NAMED = 8
+"""Classes up to which the threshold of each is told."""
+
 _CHANNELS = {1: "grey", 3: "RGB"}
 _FITS = {"squash": "squashed to that size", "crop": "scaled, the middle cut out", "pad": "scaled, then padded"}
 
@@ -98,9 +101,13 @@ def _limits(card: Card) -> Rows:
         fitted = f"logits are divided by {temperature:.3g}, fitted on the validation part"
         rows.append(("certainty", fitted if temperature != 1 else "as the network says; no temperature was fitted"))
     if "threshold" in card.calibration:
-        shown = f"objects are shown from a score of {card.calibration['threshold']:.2f} on"
+        usual = card.calibration["threshold"]
+        of_class = {name: card.calibration.get(f"threshold/{name}", usual) for name in card.classes}
+        low, high = min(of_class.values(), default=usual), max(of_class.values(), default=usual)
+        own = "; ".join(f"{name} {score:.2f}" for name, score in of_class.items()) if len(of_class) <= NAMED else ""
+        shown = f"{low:.2f}" if low == high else own or f"{low:.2f} to {high:.2f}, by class"
         why = "the best F1 on the validation part" if card.step else "an even chance"
-        rows.append(("threshold", f"{shown}, {why}"))
+        rows.append(("threshold", f"objects are shown from a score on: {shown} ({why})"))
     if card.scores:
         part = f"the {spoken(card.split)} part" if card.split else "the measured part"
         rows.append(("reach", f"its scores hold for pictures like those of {part}, taken the same way"))

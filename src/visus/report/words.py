@@ -38,9 +38,9 @@ _SCORES: Mapping[str, tuple[str, str]] = {
     "mar_large": ("mean recall, large", "share found of objects from 96 x 96 pixels on"),
     "voc_map50": ("VOC mean average precision", "area below the whole curve, IoU 0.5, matched as VOC does"),
     "voc07_map50": ("VOC 2007 mean average precision", "mean precision at eleven recalls, IoU 0.5"),
-    "precision": ("precision", "of the boxes said at the best threshold, the share that is right"),
-    "recall": ("recall", "of the objects, the share found at the best threshold"),
-    "f1": ("F1", "harmonic mean of precision and recall, at the threshold where it is best"),
+    "precision": ("precision", "of the boxes said at the best threshold of each class, the share that is right"),
+    "recall": ("recall", "of the objects, the share found at the best threshold of each class"),
+    "f1": ("F1", "harmonic mean of precision and recall, at the threshold of each class where it is best"),
     "miou": ("mean IoU", "overlap of predicted and true area, mean of classes"),
     "iou": ("IoU", "area that truth and answer share, over the area that either covers"),
     "dice": (

@@ -301,7 +301,7 @@ def _shown_from(model: Model, least: float | None) -> Iterator[None]:
         yield
         return
     try:
-        model.task.calibrate({**model.card.calibration, "threshold": least})
+        model.task.calibrate({"threshold": least})
         yield
     finally:
         model.task.calibrate(model.card.calibration)

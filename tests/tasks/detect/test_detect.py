@@ -139,6 +139,9 @@ def test_the_calibrated_threshold_decides_what_is_shown():
     assert len(task.decode(raw)[0].labels) == 2
     task.calibrate({"threshold": 0.5})
     assert len(task.decode(raw)[0].labels) == 1
+    task.calibrate({"threshold": 0.5, f"threshold/{CLASSES[0]}": 0.2, f"threshold/{CLASSES[1]}": 0.7})
+    assert len(task.decode(raw)[0].labels) == 2
+    assert task.decode({**raw, "labels": torch.ones(1, 2).long()})[0].labels == ()
 
 
 def test_what_was_asked_in_inference_mode_can_be_learned_from_afterwards():

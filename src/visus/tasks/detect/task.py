@@ -198,17 +198,18 @@ class Detect:
         """Return the objects of each picture from the calibrated score on."""
         found = []
         for boxes, scores, labels in self._finish(raw):
-            shown = scores >= self.threshold
+            shown = scores >= self.thresholds.to(scores)[labels]
             names = tuple(self.classes[k] for k in labels[shown].tolist())
             found.append(Objects(boxes[shown], names, scores[shown]))
         return found
 
     def calibrate(self, said: Mapping[str, float]) -> None:
-        """Take the score from which on an object is shown, and from which on it is then looked for at the latest."""
+        """Take the score from which on an object of a class is shown, and is then looked for at the latest."""
         self.detect = self.recipe.detect
-        self.threshold = said.get("threshold", self.detect.least)
-        if self.threshold < self.detect.least:
-            self.detect = self.detect.model_copy(update={"least": self.threshold})
+        usual = said.get("threshold", self.detect.least)
+        self.thresholds = torch.tensor([said.get(f"threshold/{name}", usual) for name in self.classes])
+        if (lowest := min(self.thresholds.tolist(), default=usual)) < self.detect.least:
+            self.detect = self.detect.model_copy(update={"least": lowest})
 
     def annotations(self, columns: Mapping[str, Any], i: int) -> dict[str, Annotation]:
         """Return the objects that record ``i`` is known to show."""
