@@ -146,7 +146,7 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of visus train")
+    parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="of visus train")
     parser.add_argument("--against", nargs="?", const=next(iter(THEIRS)), choices=list(THEIRS),
                         help="also train torchvision's, by default its Faster R-CNN")  # fmt: skip
     parser.add_argument("--batch", type=int, default=8, help="of torchvision's loop")

@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 2], help="worker processes, taken in turn")
-    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of visus train")
+    parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="of visus train")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     chance = random.Random(given.seed)
