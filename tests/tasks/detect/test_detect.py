@@ -150,6 +150,7 @@ def test_what_was_asked_in_inference_mode_can_be_learned_from_afterwards():
     with torch.inference_mode():
         task.raw(model, shown)
     sum(term.sum for term in task.losses(model, shown, "model", 0).values()).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.head.parameters())
 
 
 def test_what_is_shown_from_a_lower_score_on_is_looked_for_from_there():
