@@ -11,9 +11,10 @@ import torch
 
 from visus.core.errors import UsageError
 from visus.models.backbones import BACKBONES
-from visus.models.detectors import DETECTORS, Detector
+from visus.models.detectors import DETECTORS
 from visus.models.origins import origin_of, own, timm_zoo, torchvision_zoo
-from visus.models.segmenters import SEGMENTERS, Segmenter
+from visus.models.segmenters import SEGMENTERS
+from visus.models.whole import Whole
 
 COUNTED = 12
 """Up to so many foreign networks are built (without memory) to count parameters; a longer list would take minutes."""
@@ -74,7 +75,7 @@ def _own(name: str) -> Listed:
     return Listed(name, "visus", parameters, card.name, card.licence, card.commercial, present, backbone.summary)
 
 
-def _standing(name: str, upper: Detector | Segmenter, classes: int) -> Listed:
+def _standing(name: str, upper: Whole, classes: int) -> Listed:
     summary = upper.summary + (f"; on {upper.backbone}, or {name}:BACKBONE" if upper.backbone else "")
     if upper.own:
         summary += f"; its authors' own: {', '.join(upper.own)}"

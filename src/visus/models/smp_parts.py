@@ -6,7 +6,7 @@ Iakubovskii, Segmentation models PyTorch, 2019: the code is MIT.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from jaxtyping import Float
@@ -43,6 +43,19 @@ def widths(trunk: Trunk, channels: int) -> list[int]:
     return [channels, *[0] * (5 - len(trunk.widths)), *trunk.widths]
 
 
+def stepwise(
+    decoder: Callable[..., nn.Module], outputs: int, channels: int, size: tuple[int, int], backbone: str,
+    steps: Sequence[int], normalisation: Norm, attention: Literal["none", "scse"], interpolation: str,
+) -> Pixels:  # fmt: skip
+    """Return a network whose decoder doubles the map step by step, to full size: ``unet`` and ``unetplusplus``."""
+    body = trunk(backbone, channels, size)
+    made = decoder(
+        widths(body, channels), steps, use_norm=NORMS[normalisation],
+        attention_type=None if attention == "none" else attention, interpolation_mode=interpolation,
+    )  # fmt: skip
+    return Pixels(body, made, steps[-1], outputs, kernel=3)
+
+
 class Pixels(nn.Module):
     """A backbone, a decoder of segmentation-models-pytorch, and a layer that gives logits.
 
@@ -62,7 +75,7 @@ class Pixels(nn.Module):
     heads = ("head", "decoder")
 
     def __init__(self, trunk: Trunk, decoder: Any, width: int, outputs: int, kernel: int) -> None:
-        from segmentation_models_pytorch.base import initialization  # type: ignore[import-untyped]
+        from segmentation_models_pytorch.base import initialization
 
         super().__init__()
         self.backbone = trunk

@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from visus.core.catalog import Catalog
+from visus.models.whole import Whole
 
 
 @dataclass(frozen=True)
-class Detector:
-    """What a file of this folder offers as ``DETECTOR``.
+class Detector(Whole):
+    """What a file of this folder offers as ``DETECTOR``: see ``Whole``; parameters are counted with 80 classes.
 
-    The network it builds is a plain ``nn.Module``, ``forward(images (B, C, H, W)) -> tensors of B rows``, the same in
-    training and judging, with a ``backbone`` (see ``models/trunks.py``).  It states ``heads``, the prefixes of what
-    starts fresh where the weights are of a backbone alone.
+    The network is ``forward(images (B, C, H, W)) -> tensors of B rows``.
 
     Attributes:
-        build: ``(outputs, channels, size, backbone, *, options) -> network`` with fresh weights.  Its keyword-only
-            arguments, with their types and defaults, are what ``model.options`` may hold.
-        backbone: name of the network it stands on where none is named: ``anchor_free`` is ``anchor_free:csp``; empty
-            where it stands on nothing but its own.
-        summary: one line for a listing.
         reading: how its answer is learned from and read: the name of a file of ``tasks/detect``.
-        licence: of the code.
-        parameters: with the default options and 80 classes, where counting them would load other libraries; else 0.
-        published: by backbone, the name of ``torchvision.models.detection`` whose weights fit the whole network.
-        renamed: tensors as they were published -> the same by the network's own names.
-        implied: tensors as they were published -> the options that they imply.
         settings: of the recipe, found for it by its authors: ``{"detect.overlap": 0.3}``.
         judging: settings of the recipe by which the publisher of those weights reads their answers.
-        usual: of pictures it is given, where it has no backbone that says so: ``mean``, ``std`` and ``size``.
-        own: names after the colon that mean backbones of its own -> the repository of Hugging Face in which weights of
-            the whole network were published.
-        library: that it is made of, where visus is installed without; ``extra`` is what brings it: ``visus[EXTRA]``.
     """
 
-    build: Callable[..., Any]
-    backbone: str
-    summary: str
     reading: str
-    licence: str = "Apache-2.0"
-    parameters: int = 0
-    published: Mapping[str, str] = field(default_factory=dict)
-    renamed: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
-    implied: Callable[[Mapping[str, Any]], dict[str, Any]] = lambda tensors: {}
+    _: KW_ONLY
     settings: Mapping[str, Any] = field(default_factory=dict)
     judging: Mapping[str, Any] = field(default_factory=dict)
-    usual: Mapping[str, Any] = field(default_factory=dict)
-    own: Mapping[str, str] = field(default_factory=dict)
-    library: str = ""
-    extra: str = ""
 
 
 DETECTORS: Catalog[Detector] = Catalog("visus.models.detectors", "DETECTOR")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from visus.core.errors import UsageError, nearest
 from visus.models.backbones import BACKBONES
-from visus.models.detectors import DETECTORS, Detector
-from visus.models.segmenters import SEGMENTERS, Segmenter
+from visus.models.detectors import DETECTORS
+from visus.models.segmenters import SEGMENTERS
 from visus.models.weights import WeightCard
+from visus.models.whole import Whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,7 +76,7 @@ def backbone_of(name: str) -> tuple[str, str]:
     return (upper, backbone or upper_of(upper).backbone) if upper in DETECTORS or upper in SEGMENTERS else ("", "")
 
 
-def upper_of(name: str) -> Detector | Segmenter:
+def upper_of(name: str) -> Whole:
     """Return the detector or segmenter of a name without a backbone."""
     return SEGMENTERS[name] if name in SEGMENTERS else DETECTORS[name]
 

@@ -46,7 +46,7 @@ def build(
     Source:
         Chen et al., Encoder-decoder with atrous separable convolution, ECCV 2018.
     """
-    from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder  # type: ignore[import-untyped]
+    from segmentation_models_pytorch.decoders.deeplabv3.decoder import DeepLabV3PlusDecoder
 
     trunk = dilated(backbone, channels, size, (4, stride))
     decoder = DeepLabV3PlusDecoder(

@@ -40,7 +40,7 @@ def build(
     Source:
         Kirillov et al., Panoptic feature pyramid networks, CVPR 2019, section 3.1.
     """
-    from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder  # type: ignore[import-untyped]
+    from segmentation_models_pytorch.decoders.fpn.decoder import FPNDecoder
 
     trunk = Trunk(backbone, channels, size, {}, parts.FINE)
     decoder = FPNDecoder(

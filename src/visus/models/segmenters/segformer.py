@@ -33,7 +33,7 @@ def build(
     Source:
         Xie et al., SegFormer, NeurIPS 2021, section 3.2.
     """
-    from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder  # type: ignore[import-untyped]
+    from segmentation_models_pytorch.decoders.segformer.decoder import SegformerDecoder
 
     trunk = parts.trunk(backbone, channels, size)
     decoder = SegformerDecoder(parts.widths(trunk, channels), segmentation_channels=width)

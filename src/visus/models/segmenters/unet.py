@@ -42,14 +42,11 @@ def build(
     Source:
         Ronneberger et al., U-Net, MICCAI 2015.
     """
-    from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder  # type: ignore[import-untyped]
+    from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder
 
-    trunk = parts.trunk(backbone, channels, size)
-    decoder = UnetDecoder(
-        parts.widths(trunk, channels), widths, use_norm=parts.NORMS[normalisation],
-        attention_type=None if attention == "none" else attention, interpolation_mode=interpolation,
-    )  # fmt: skip
-    return parts.Pixels(trunk, decoder, widths[-1], outputs, kernel=3)
+    return parts.stepwise(
+        UnetDecoder, outputs, channels, size, backbone, widths, normalisation, attention, interpolation
+    )
 
 
 SEGMENTER = Segmenter(

@@ -42,14 +42,11 @@ def build(
     Source:
         Zhou et al., UNet++, DLMIA 2018.
     """
-    from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPlusDecoder  # type: ignore[import-untyped]
+    from segmentation_models_pytorch.decoders.unetplusplus.decoder import UnetPlusPlusDecoder
 
-    trunk = parts.trunk(backbone, channels, size)
-    decoder = UnetPlusPlusDecoder(
-        parts.widths(trunk, channels), widths, use_norm=parts.NORMS[normalisation],
-        attention_type=None if attention == "none" else attention, interpolation_mode=interpolation,
-    )  # fmt: skip
-    return parts.Pixels(trunk, decoder, widths[-1], outputs, kernel=3)
+    return parts.stepwise(
+        UnetPlusPlusDecoder, outputs, channels, size, backbone, widths, normalisation, attention, interpolation
+    )
 
 
 SEGMENTER = Segmenter(

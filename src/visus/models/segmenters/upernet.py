@@ -36,7 +36,7 @@ def build(
     Source:
         Xiao et al., Unified perceptual parsing for scene understanding, ECCV 2018, section 4.1.
     """
-    from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder  # type: ignore[import-untyped]
+    from segmentation_models_pytorch.decoders.upernet.decoder import UPerNetDecoder
 
     trunk = Trunk(backbone, channels, size, {}, parts.FINE)
     decoder = UPerNetDecoder(parts.widths(trunk, channels), decoder_channels=width, use_norm=parts.NORMS[normalisation])
