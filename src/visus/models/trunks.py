@@ -49,12 +49,16 @@ class Trunk(nn.Module):
         settled: bool = True,
     ) -> None:
         super().__init__()
-        body = origin_of(name).network(name, 1, channels, size, options)
+        body = origin_of(name).network(name, 1, channels, extended(size), options).eval()
         with torch.no_grad():
-            shapes = [tuple(found.shape) for found in _maps(body.eval(), torch.zeros(1, channels, 256, 256))]
+            sides, maps = (256, 256), _maps(body, torch.zeros(1, channels, 256, 256))
+            if not maps:  # a network of one picture size
+                sides = extended(size)
+                maps = _maps(body, torch.zeros(1, channels, *sides))
+        shapes = [tuple(found.shape) for found in maps]
         at = dict[int, list[int]]()
         for i, shape in enumerate(shapes):
-            at.setdefault(256 // shape[2], []).append(i)
+            at.setdefault(sides[0] // shape[2], []).append(i)
         lacking = [stride for stride in strides if len(at.get(stride, ())) < strides.count(stride)]
         if lacking:
             many = "two maps" if lacking[0] in at else "map"
@@ -167,7 +171,7 @@ def _maps(body: Any, images: Tensor) -> list[Tensor]:
     try:
         maps = body.forward_intermediates(images, intermediates_only=True)
     except (RuntimeError, AssertionError, TypeError, ValueError):
-        return []  # a network of one picture size, whose maps are all of one stride anyway
+        return []  # a network of another picture size, or without maps
     return [found for found in maps if found.dim() == 4]
 
 

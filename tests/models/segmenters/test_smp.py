@@ -73,6 +73,11 @@ def test_a_backbone_without_a_map_of_half_the_size_does_as_well(name: str) -> No
     check_equal(same(f"{name}:convnextv2_atto", other), other)
 
 
+def test_a_backbone_of_one_picture_size_is_built_for_this_one() -> None:
+    other = theirs("upernet", "tu-swin_tiny_patch4_window7_224", img_size=(64, 96))
+    check_equal(same("upernet:swin_tiny_patch4_window7_224", other), other)
+
+
 @pytest.mark.parametrize("name", THEIRS)
 @pytest.mark.parametrize("channels", [1, 5])
 def test_other_channels_give_the_same_logits(name: str, channels: int) -> None:
