@@ -175,8 +175,9 @@ def main() -> None:
             given.keep.mkdir(parents=True, exist_ok=True)
             kept = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
             save_file(kept, given.keep / f"{given.against}-{seed}.safetensors")
-        print(f"seed {seed}: torchvision {given.against} from random weights: {shown(judged(model, dataset)['map50'])}, "
-              f"{epochs:.1f} epochs", flush=True)  # fmt: skip
+        score = judged(model, dataset)["map50"]
+        print(f"seed {seed}: torchvision {given.against} from random weights: {shown(score)}, {epochs:.1f} epochs",
+              flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
