@@ -125,15 +125,14 @@ def judged(model: nn.Module, dataset: Dataset, split: str = "test") -> dict[str,
     return metric.compute()
 
 
-def ours(data: str, minutes: float, seed: int, out: Path, settings: list[str]) -> tuple[Score, dict[str, Any], float]:
-    """Return mAP50 of ``visus train``, what it told, and its wall time."""
+def trained(data: str, minutes: float, seed: int, out: Path, settings: list[str]) -> tuple[dict[str, Any], float]:
+    """Return what ``visus train`` told, and its wall time."""
     sets = [word for setting in settings for word in ("--set", setting)]
     command = [sys.executable, "-m", "visus", "train", data, "--minutes", str(minutes), "--seed", str(seed),
                "--out", str(out), "--json", "--quiet", *sets]  # fmt: skip
     began = time.perf_counter()
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    told = json.loads(done.stdout)
-    return Score(**told["scores"]["map50"]), told, time.perf_counter() - began
+    return json.loads(done.stdout), time.perf_counter() - began
 
 
 def shown(score: Score) -> str:
@@ -155,18 +154,18 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the model files of both sides")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    name = Path(given.data).name
-    words = " ".join(["visus train", name, f"--minutes {given.minutes:g}", *(f"--set {s}" for s in given.set)])
+    settings = "".join(f" --set {setting}" for setting in given.set)
+    words = f"visus train {Path(given.data).name} --minutes {given.minutes:g}{settings}"
     for seed in given.seeds:
         if not given.theirs_alone:
             with tempfile.TemporaryDirectory() as base:
                 run = Path(base) / "run"
-                score, told, wall = ours(given.data, given.minutes, seed, run, given.set)
+                told, wall = trained(given.data, given.minutes, seed, run, given.set)
                 if given.keep:
                     given.keep.mkdir(parents=True, exist_ok=True)
                     shutil.copy(run / "best.safetensors", given.keep / f"visus-{seed}.safetensors")
-            print(f"seed {seed}: {words}: {shown(score)}, {told['steps']:,} steps, {wall:.0f} s of "
-                  f"{60 * given.minutes:.0f}", flush=True)  # fmt: skip
+            print(f"seed {seed}: {words}: {shown(Score(**told['scores']['map50']))}, {told['steps']:,} steps, "
+                  f"{wall:.0f} s of {60 * given.minutes:.0f}", flush=True)  # fmt: skip
         if not given.against:
             continue
         dataset = open_data(given.data, DataSettings(), seed=seed)
