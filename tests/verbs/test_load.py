@@ -55,3 +55,14 @@ def test_a_truncated_file_is_found(run, tmp_path):
     (tmp_path / "torn.safetensors").write_bytes(run.best.read_bytes()[:-10])
     with pytest.raises(IntegrityError):
         visus.load(tmp_path / "torn.safetensors")
+
+
+def test_what_predicts_answers_as_the_network_does_and_leaves_it_as_it_was_learned(run):
+    model = visus.load(run.best)
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        folded, whole = model.asked(images).softmax(1), model.network(images).softmax(1)
+    torch.testing.assert_close(folded, whole, rtol=0, atol=1e-6)
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in model.asked.modules())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.network.state_dict().items())

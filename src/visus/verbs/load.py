@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ class Model:
         card: what the file says of itself.
         recipe: the settings that trained it.
         task: how its answers are read.
-        network: the module, in eval mode: images (B, C, H, W) -> tensors.
+        network: the module, in eval mode, with its weights as they were learned: images (B, C, H, W) -> tensors.
     """
 
     def __init__(self, path: Path, card: Card, recipe: Recipe, task: Task, network: nn.Module) -> None:
@@ -37,6 +38,22 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         """The user's names, in the order of the outputs."""
         return self.card.classes
+
+    @cached_property
+    def asked(self) -> nn.Module:
+        """The network as it predicts: in float32 with batch normalisation folded, the same answers but for rounding.
+
+        Judging asks ``network`` itself, so that it repeats what a run measured to the last bit.
+        """
+        import torch
+
+        from visus.models.folding import folded
+
+        device, given = self.device(), self.card.input
+        if device.precision != "float32":
+            return self.network  # a folded weight is rounded to another number there
+        images = torch.zeros(1, given.channels, *given.size, device=device.device)
+        return folded(self.network, images.contiguous(memory_format=device.memory_format))
 
     def device(self) -> Device:
         """Return where and how the network runs: as it was trained, or in float32 where this machine cannot."""

@@ -158,7 +158,7 @@ def answer(
         feed(data, np.arange(len(names)), model.task, recipe, device, train=False) as shown,
     ):
         readable = _readable(shown, bad, lambda: _reasons(images, names, recipe.input.channels))
-        for part, raw in answers(model.task, model.network, readable, device):
+        for part, raw in answers(model.task, model.asked, readable, device):
             for row, said in enumerate(model.task.decode(raw)):
                 yield part.ids[row], said.home(part.frames[row])
 

@@ -60,8 +60,9 @@ class Unit(nn.Sequential):
     """
 
     def __init__(self, inputs: int, width: int, kernel: int, stride: int, norm: Normalisation, act: Activation) -> None:
+        bent = nn.ReLU(inplace=True) if act == "relu" else activation(act)  # nothing else reads what it is given
         super().__init__(
-            convolution(inputs, width, kernel, stride, bias=norm == "none"), normalisation(norm, width), activation(act)
+            convolution(inputs, width, kernel, stride, bias=norm == "none"), normalisation(norm, width), bent
         )
 
 
