@@ -228,3 +228,56 @@ def test_dice_and_tversky_of_float32_hold_on_a_large_picture():
         assert LOSSES[name](logits.float(), classes).item() == pytest.approx(
             LOSSES[name](logits, classes).item(), rel=1e-5
         )
+
+
+def planes(classes, k=4):
+    """Return 1 and 0 of every class, 255 where nothing is known."""
+    shown = F.one_hot(classes.long().clamp(max=k - 1), k).movedim(-1, 1)
+    return torch.where((classes == IGNORE)[:, None], IGNORE, shown).byte()
+
+
+@pytest.mark.parametrize("name", OF_REGIONS)
+def test_weights_make_the_mean_of_a_pictures_classes_and_leave_the_others_out(name):
+    logits, classes = pictures(7)
+    each = [LOSSES[name](logits, classes, class_weights=row) for row in torch.eye(4, dtype=torch.float64)]
+    weights = torch.tensor([1.0, 0.0, 5.0, 2.0], dtype=torch.float64)
+    expected = sum(weight * value for weight, value in zip(weights, each, strict=True)) / weights.sum()
+    torch.testing.assert_close(LOSSES[name](logits, classes, class_weights=weights), expected)
+    torch.testing.assert_close(LOSSES[name](logits, classes, class_weights=3 * weights), expected)
+    classes[classes == 2] = 1  # now class 2 is not shown, and its weight counts nowhere
+    without = torch.tensor([1.0, 0.0, 9.0, 2.0], dtype=torch.float64)
+    weighted = [LOSSES[name](logits, classes, class_weights=each) for each in (weights, without)]
+    torch.testing.assert_close(*weighted)
+
+
+@pytest.mark.parametrize("name", OF_REGIONS)
+def test_classes_that_all_weigh_nothing_cost_nothing_with_finite_slopes(name):
+    logits, classes = pictures(8)
+    logits.requires_grad_()
+    values = LOSSES[name](logits, classes, class_weights=torch.zeros(4))
+    values.sum().backward()
+    assert (values == 0).all() and (logits.grad == 0).all()
+
+
+@pytest.mark.parametrize("name", OF_REGIONS)
+def test_several_classes_a_pixel_are_judged_each_against_the_rest_of_the_picture(name):
+    logits, classes = pictures(9)
+    several = planes(classes)
+    several[:, 3] = torch.where(several[:, 3] == IGNORE, IGNORE, several[:, 3] | several[:, 0])  # 0 is also 3
+    apart = []
+    for k in range(4):
+        two = torch.stack([torch.zeros_like(logits[:, k]), logits[:, k]], 1)  # its softmax is the sigmoid
+        only = torch.tensor([0.0, 1.0], dtype=torch.float64)
+        apart.append(LOSSES[name](two, several[:, k], class_weights=only))
+    torch.testing.assert_close(LOSSES[name](logits, several), torch.stack(apart).mean(0))
+
+
+@pytest.mark.parametrize("name", OF_REGIONS)
+def test_several_classes_a_pixel_that_are_surely_right_cost_nothing_and_ignored_ones_do_not_matter(name):
+    logits, classes = pictures(10)
+    several = planes(classes)
+    several[:, 1] |= several[:, 0]
+    perfect = torch.where(several == 1, 50.0, -50.0).double()
+    assert LOSSES[name](perfect, several).abs().max() < 1e-9
+    other = torch.where(several == IGNORE, -3 * logits, logits)
+    torch.testing.assert_close(LOSSES[name](other, several), LOSSES[name](logits, several))

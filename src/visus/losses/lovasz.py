@@ -2,14 +2,18 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Integer
+from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 
-from visus.core.annotations import IGNORE
-from visus.losses._regions import probabilities
+from visus.losses._regions import mean_of_shown, planes, probabilities
 
 
-def lovasz(logits: Float[Tensor, "B K H W"], classes: Integer[Tensor, "B H W"]) -> Float[Tensor, "B"]:
+def lovasz(
+    logits: Float[Tensor, "B K H W"],
+    classes: Integer[Tensor, "B H W"] | Integer[Tensor, "B K H W"],
+    *,
+    class_weights: Float[Tensor, "K"] | None = None,
+) -> Float[Tensor, "B"]:
     """Return the Lovasz extension of one minus IoU for each picture, mean of the classes it shows.
 
     Unit: image.  Where probabilities are 0 and 1 it is one minus the IoU itself.  Every class that a picture shows has
@@ -17,7 +21,8 @@ def lovasz(logits: Float[Tensor, "B K H W"], classes: Integer[Tensor, "B H W"]) 
 
     Args:
         logits: unnormalised scores of each class at each pixel; half precision is computed in float32.
-        classes: true class of each pixel, 255 where it counts neither for nor against.
+        classes: true class of each pixel, or 1 and 0 of every class; 255 where it counts neither for nor against.
+        class_weights: weight of each class in that mean.
 
     Returns:
         Values in [0, 1]; 0 is a perfect overlap.  A picture without one known pixel costs 0.
@@ -26,15 +31,19 @@ def lovasz(logits: Float[Tensor, "B K H W"], classes: Integer[Tensor, "B H W"]) 
         Berman et al., The Lovasz-softmax loss, CVPR 2018, definition 1 and algorithm 1, averaged over the classes that
         are present.  The steps of the Jaccard loss are written out, not taken as differences of nearly equal numbers.
     """
-    return torch.stack([_of_picture(*pair) for pair in zip(probabilities(logits), classes, strict=True)])
+    true, known = planes(classes, logits.shape[1])
+    pictures = zip(probabilities(logits, classes), true, known[:, 0], strict=True)
+    values = torch.stack([_of_picture(*picture) for picture in pictures])
+    return mean_of_shown(values, true.flatten(2).any(2), class_weights)
 
 
-def _of_picture(probability: Float[Tensor, "K H W"], classes: Integer[Tensor, "H W"]) -> Float[Tensor, ""]:
-    known = classes != IGNORE
-    probability, classes = probability[:, known], classes[known]  # (K, P), (P,)
-    shown = torch.bincount(classes).nonzero()[:, 0]
-    true = classes == shown[:, None]  # (S, P)
-    own = probability[shown]
+def _of_picture(
+    probability: Float[Tensor, "K H W"], true: Bool[Tensor, "K H W"], known: Bool[Tensor, "H W"]
+) -> Float[Tensor, "K"]:
+    """Return the loss of each class that a picture shows, and 0 of the others."""
+    probability, true = probability[:, known], true[:, known]  # (K, P)
+    shown = true.any(1)
+    own, true = probability[shown], true[shown]  # (S, P)
     errors = torch.where(true, 1 - own, own)
     with torch.no_grad():
         order = _descending(errors)
@@ -43,7 +52,7 @@ def _of_picture(probability: Float[Tensor, "K H W"], classes: Integer[Tensor, "H
         left = (area - passed).to(errors.dtype)  # of the true area when all up to here are mistaken
         union = (area - passed + torch.arange(1, true.shape[1] + 1, device=true.device)).to(errors.dtype)
         steps = torch.where(true, 1 / union, left / (union * (union - 1).clamp(min=1)))
-    return (errors.gather(1, order) * steps).sum() / max(len(shown), 1)
+    return errors.new_zeros(len(shown)).masked_scatter(shown, (errors.gather(1, order) * steps).sum(1))
 
 
 def _descending(errors: Float[Tensor, "S P"]) -> Int64[Tensor, "S P"]:

@@ -8,7 +8,11 @@ from visus.losses._regions import SMOOTH, areas, mean_of_shown
 
 
 def tversky(
-    logits: Float[Tensor, "B K H W"], classes: Integer[Tensor, "B H W"], *, alpha: float = 0.3
+    logits: Float[Tensor, "B K H W"],
+    classes: Integer[Tensor, "B H W"] | Integer[Tensor, "B K H W"],
+    *,
+    alpha: float = 0.3,
+    class_weights: Float[Tensor, "K"] | None = None,
 ) -> Float[Tensor, "B"]:
     """Return one minus the soft Tversky index of each picture, mean of the classes it shows.
 
@@ -16,8 +20,9 @@ def tversky(
 
     Args:
         logits: unnormalised scores of each class at each pixel; half precision is computed in float32.
-        classes: true class of each pixel, 255 where it counts neither for nor against.
+        classes: true class of each pixel, or 1 and 0 of every class; 255 where it counts neither for nor against.
         alpha: weight in [0, 1] of what is wrongly said to be of a class; what is missed of it weighs 1 - alpha.
+        class_weights: weight of each class in that mean.
 
     Returns:
         Values in [0, 1]; 0 is a perfect overlap.  A picture without one known pixel costs 0.
@@ -34,7 +39,7 @@ def tversky(
                          fix="--set loss.alpha=0.3, or any number from 0 to 1")  # fmt: skip
     shared, said, true = areas(logits, classes)
     amiss = alpha * (said - shared) + (1 - alpha) * (true - shared)
-    return mean_of_shown(1 - (shared + SMOOTH) / (shared + amiss + SMOOTH), true)
+    return mean_of_shown(1 - (shared + SMOOTH) / (shared + amiss + SMOOTH), true > 0, class_weights)
 
 
 LOSS = tversky

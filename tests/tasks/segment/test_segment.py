@@ -66,7 +66,15 @@ def test_the_loss_is_torchs_over_logits_brought_to_the_size_of_the_picture():
 
 
 @pytest.mark.parametrize("micro", [1, 2, 3])
-@pytest.mark.parametrize("loss", [{}, {"segment.region_loss": "dice"}])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {},
+        {"segment.region_loss": "dice"},
+        {"segment.region_loss": "lovasz", "loss.class_weights": [1.0, 7.0, 0.25]},
+        {"loss.name": "boundary", "segment.region_loss": "tversky", "loss.class_weights": [1.0, 7.0, 0.25]},
+    ],
+)
 def test_splitting_a_batch_of_different_numbers_of_known_pixels_does_not_change_its_gradient(micro, loss):
     of = task(**{"model.name": "fast", "model.options": {"width": 8, "normalisation": "none"}, **loss})
     model = of.model().double()

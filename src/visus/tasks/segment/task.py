@@ -112,7 +112,8 @@ class Segment:
     def losses(self, model: nn.Module, batch: Batch, player: str, step: int) -> dict[str, Term]:
         """Return the loss of the recipe, summed over known pixels, or over pictures that have any; and its region loss.
 
-        Class weights are factors of a pixel's loss and do not change the number of pixels.
+        Class weights are factors of a pixel's loss and do not change the number of pixels; a picture's region loss is
+        the mean of its classes by these weights.
         """
         logits, classes = self._logits(model, *batch.inputs), batch.targets["classes"]
         known, terms = classes != IGNORE, dict[str, Term]()
@@ -196,7 +197,7 @@ class Segment:
             (recipe.loss.name, settled(recipe.loss, ("label", REGION), weights), 1.0)
         ]
         if beside := recipe.segment.region_loss:
-            found.append((beside, settled(LossSettings(name=beside), (REGION,)), recipe.segment.region_gain))
+            found.append((beside, settled(LossSettings(name=beside), (REGION,), weights), recipe.segment.region_gain))
         return found
 
 
