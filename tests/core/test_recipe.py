@@ -36,7 +36,7 @@ OTHER = {
     "optim.weight_decay": 0.0, "optim.clip": 0.0,
     "schedule.name": "step", "schedule.warmup": 0.1, "schedule.start": 0.01, "schedule.final": 0.001,
     "schedule.milestones": [0.3], "schedule.factor": 0.2, "schedule.decay": 0.3,
-    "augment.crop": [0.08, 1.0], "augment.ratio": [0.5, 2.0], "augment.pad": 4, "augment.flip": 0.5,
+    "augment.crop": [0.08, 1.0], "augment.ratio": [0.5, 2.0], "augment.rare": 0.5, "augment.majority": 0.75, "augment.pad": 4, "augment.flip": 0.5,
     "augment.flip_vertical": 0.25, "augment.rotate": 0.3, "augment.shear": 0.2, "augment.perspective": 0.1,
     "augment.scale": [0.9, 1.1], "augment.brightness": 0.4, "augment.contrast": 0.4, "augment.saturation": 0.4,
     "augment.hue": 0.1, "augment.policy": "randaugment", "augment.operations": 3, "augment.magnitude": 5.0,

@@ -266,7 +266,7 @@ def test_judging_needs_no_partners_and_adds_no_columns():
     assert move(of, draws(of)).columns.keys() == of.columns.keys()
 
 
-@pytest.mark.parametrize("augment", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mosaic": 1.0}, {"copy_paste": 0.5}])
+@pytest.mark.parametrize("augment", [{"mixup": 1.0}, {"mosaic": 1.0}, {"copy_paste": 0.5}])
 def test_class_maps_are_not_mixed(augment):
     of = replace(samples(picture(1, 3, 24, 24)), columns={"class_map": [ClassMap(torch.zeros(24, 24).long())]})
     with pytest.raises(UsageError, match="cannot mix class_map"):

@@ -19,6 +19,9 @@ from torch import Tensor
 IGNORE = 255
 """What stands, in a map of classes, for a pixel of which nothing is said: from the reader to the loss to the metric."""
 
+MOST_SEVERAL = 63
+"""Classes of which a pixel may show several, at most: each is a bit."""
+
 
 @runtime_checkable
 class Annotation(Protocol):
@@ -172,15 +175,39 @@ class Stated:
 
 @dataclass(frozen=True)
 class ClassMap:
-    """A class for each pixel: (H, W) uint8, ``ignore`` where none is stated, and for what comes from outside."""
+    """A class for each pixel: (H, W) uint8, ``ignore`` where none is stated, and for what comes from outside.
+
+    Where a pixel may show several classes, or none, they are the bits of (H, W) int64: bit k is 1 where class k is
+    shown, and ``ignore`` is -1.
+    """
 
     classes: Tensor
     ignore: int = IGNORE
+
+    @property
+    def several(self) -> bool:
+        """Whether a pixel may show several classes."""
+        return self.classes.dtype == torch.int64
 
     def warp(self, matrix: Tensor, size: tuple[int, int]) -> ClassMap:
         """Move by nearest neighbour."""
         source, inside = _nearest(self.classes.shape, matrix, size)
         return ClassMap(self.classes.flatten()[source].where(inside, self.ignore).reshape(size), self.ignore)
+
+    def of(self, k: int) -> Tensor:
+        """Return (H, W) bool, where class ``k`` is shown."""
+        if self.several:
+            return ((self.classes >> k & 1) == 1) & (self.classes != self.ignore)
+        return self.classes == k
+
+    def shown(self) -> dict[int, int]:
+        """Return how many pixels show each class that is shown."""
+        known = self.classes[self.classes != self.ignore]
+        if self.several:
+            found = {k: int((known >> k & 1).sum()) for k in range(MOST_SEVERAL)}
+        else:
+            found = dict(enumerate(torch.bincount(known.int()).tolist()))
+        return {k: many for k, many in found.items() if many}
 
 
 @dataclass(frozen=True)

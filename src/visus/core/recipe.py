@@ -173,6 +173,9 @@ class AugmentSettings(Settings):
     Attributes:
         crop: share of the picture's area a random crop keeps, from and to; (1, 1) for none.
         ratio: width over height of a random crop, from and to.
+        rare: chance that a random crop is laid about a pixel of a class, of rarer ones more often, where each has one.
+        majority: share of the known pixels of a random crop that one class may take, or another is drawn, up to ten
+            times; 1 for any.
         pad: pixels by which a picture is reflected outward before a random crop of its own size.
         flip: chance of a left-right flip.
         flip_vertical: chance of an upside-down flip.
@@ -201,6 +204,8 @@ class AugmentSettings(Settings):
 
     crop: ShareRange = (1.0, 1.0)
     ratio: Range = (0.75, 4 / 3)
+    rare: Fraction = 0.0
+    majority: _Share = 1.0
     pad: Annotated[int, Field(ge=0)] = 0
     flip: Fraction = 0.0
     flip_vertical: Fraction = 0.0

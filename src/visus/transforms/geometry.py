@@ -106,19 +106,34 @@ def central_boxes(sizes: Int64[Array, "B 2"], size: tuple[int, int], margin: flo
     return _boxes(np.rint((width - wide) / 2), np.rint((height - high) / 2), wide, high)
 
 
-def random_boxes(sizes: Int64[Array, "B 2"], area: Range, ratio: Range, draws: Draws) -> Int64[Array, "B 4"]:
+def random_boxes(
+    sizes: Int64[Array, "B 2"],
+    area: Range,
+    ratio: Range,
+    draws: Draws,
+    aims: Float64[Array, "B 2"] | None = None,
+    stream: str = "crop",
+) -> Int64[Array, "B 4"]:
     """Return random xyxy boxes in whole pixels.
 
     Ten boxes are drawn for each picture, their share of the area uniform in ``area`` and the logarithm of width over
     height uniform in the logarithms of ``ratio``; the first that fits is taken, at a uniform place.  Where none fits it
     is the largest central box whose shape lies in ``ratio``.
 
+    Args:
+        sizes: (height, width) of each picture.
+        area: share of the picture's area, from and to.
+        ratio: width over height, from and to.
+        draws: the random numbers of each sample.
+        aims: x, y of a point that the box shall hold; NaN for none.
+        stream: name of the random numbers that are drawn.
+
     Source:
         Szegedy et al., Going deeper with convolutions, CVPR 2015, section 6; the distribution is that of torchvision's
         RandomResizedCrop.
     """
     height, width = sizes[:, :1].astype(np.float64), sizes[:, 1:].astype(np.float64)
-    unit = draws.uniform("crop", 2 * _TRIES + 2)
+    unit = draws.uniform(stream, 2 * _TRIES + 2)
     areas = height * width * (area[0] + (area[1] - area[0]) * unit[:, :_TRIES])
     low, high = math.log(ratio[0]), math.log(ratio[1])
     shapes = np.exp(low + (high - low) * unit[:, _TRIES : 2 * _TRIES])
@@ -130,9 +145,26 @@ def random_boxes(sizes: Int64[Array, "B 2"], area: Range, ratio: Range, draws: D
     found = fits.any(1, keepdims=True)
     w = np.where(found, np.take_along_axis(wide, first, 1), np.rint(np.minimum(width, height * limited)).clip(1))
     h = np.where(found, np.take_along_axis(tall, first, 1), np.rint(np.minimum(height, width / limited)).clip(1))
-    x = np.where(found, np.floor(unit[:, -2:-1] * (width - w + 1)), np.floor((width - w) / 2))
-    y = np.where(found, np.floor(unit[:, -1:] * (height - h + 1)), np.floor((height - h) / 2))
-    return _boxes(x[:, 0], y[:, 0], w[:, 0], h[:, 0])
+    sides, room = np.concatenate([w, h], 1), np.concatenate([width - w, height - h], 1)
+    aims = np.full_like(room, np.nan) if aims is None else aims
+    start = np.where(found | ~np.isnan(aims), starts(room, sides, aims, unit[:, -2:]), np.floor(room / 2))
+    return _boxes(start[:, 0], start[:, 1], w[:, 0], h[:, 0])
+
+
+def starts(
+    room: Float64[Array, "B 2"], sides: Float64[Array, "#B 2"], aims: Float64[Array, "B 2"], unit: Float64[Array, "B 2"]
+) -> Float64[Array, "B 2"]:
+    """Return x, y at which boxes begin, in whole pixels: any place in a picture, or any at which a point lies inside.
+
+    Args:
+        room: where the last box of a picture can begin.
+        sides: of the boxes, (width, height).
+        aims: x, y of a point that the box shall hold; NaN for none.
+        unit: the place among those that may be, in [0, 1).
+    """
+    low = np.where(np.isnan(aims), 0, np.clip(np.ceil(aims) - sides, 0, room))
+    high = np.where(np.isnan(aims), room, np.clip(np.floor(aims), 0, room))
+    return np.asarray(np.floor(low + unit * (high - low + 1)))
 
 
 def onto(boxes: Int64[Array, "B 4"], size: tuple[int, int], *, keep_shape: bool) -> Float64[Array, "B 3 3"]:

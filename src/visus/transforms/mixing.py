@@ -40,14 +40,26 @@ def mix(
         rows = torch.from_numpy(np.flatnonzero(added))
         weight = torch.from_numpy(own[added]).float()[:, None, None, None]
         images[rows] = images[rows] * weight + partners[rows] * (1 - weight)
-    if (cut := wanted & cut).any():
-        area = 1 - beta(augment.cutmix, draws.uniform("cutmix")[:, 0])
-        boxes = rectangles(size, area, draws.uniform("cutmix_place", 2))
-        for i in np.flatnonzero(cut).tolist():
-            x0, y0, x1, y1 = boxes[i].tolist()
+    for i, (x0, y0, x1, y1) in enumerate(cuts(size, augment, draws).tolist()):
+        if x1 > x0 and y1 > y0:
             images[i, :, y0:y1, x0:x1] = partners[i, :, y0:y1, x0:x1]
             own[i] = 1 - (y1 - y0) * (x1 - x0) / (size[0] * size[1])
     return images, torch.from_numpy(own).float()
+
+
+def cuts(size: tuple[int, int], augment: AugmentSettings, draws: Draws) -> Int64[Array, "B 4"]:
+    """Return the xyxy box of each picture that CutMix takes from its partner; zeros where it takes nothing.
+
+    Args:
+        size: (height, width) of the pictures.
+        augment: as of ``mix``.
+        draws: as of ``mix``.
+    """
+    cut = draws.chance("mix_at_all", augment.mix) & _cuts(augment, draws)
+    if not cut.any():
+        return np.zeros((len(draws), 4), np.int64)
+    area = 1 - beta(augment.cutmix, draws.uniform("cutmix")[:, 0])
+    return rectangles(size, area, draws.uniform("cutmix_place", 2)) * cut[:, None]
 
 
 def rectangles(size: tuple[int, int], area: Float64[Array, "B"], middle: Float64[Array, "B 2"]) -> Int64[Array, "B 4"]:

@@ -11,13 +11,13 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray as Array
 from torch import Tensor
 
-from visus.core.annotations import Annotation, Boxes
+from visus.core.annotations import Annotation, Boxes, ClassMap
 from visus.core.errors import DataError, UsageError
 from visus.core.recipe import AugmentSettings, InputSettings
 from visus.core.sample import Samples
 from visus.core.seeds import Draws
-from visus.transforms import colour, copy_paste, erasing, geometry, mosaic, policy
-from visus.transforms.mixing import mix
+from visus.transforms import colour, copy_paste, crops, erasing, geometry, mosaic, policy
+from visus.transforms.mixing import cuts, mix
 from visus.transforms.occlusion import seen
 from visus.transforms.resample import sizes_of, warp
 from visus.transforms.tiles import Tiling
@@ -29,6 +29,7 @@ def build(
     tiling: Tiling | None = None,
     *,
     colours: bool = True,
+    counts: Sequence[int] = (),
 ) -> Pipeline:
     """Return the transform of a recipe.
 
@@ -37,15 +38,20 @@ def build(
         augment: what training does to pictures; None for judging.
         tiling: pictures are read in tiles: training shows a random one of each, judging whole pictures at their scale.
         colours: change colours; without it, pixels only move, as they would with it.
+        counts: training pixels of each class, by which crops about rare ones are laid.
 
     Raises:
-        UsageError: more or fewer means or deviations than channels.
+        UsageError: more or fewer means or deviations than channels, or crops that are to be chosen and are not made.
     """
     for name, values in (("mean", input.mean), ("std", input.std)):
         if len(values) not in (1, input.channels):
             raise UsageError("USE-003", f"input.{name} = {values}: should be 1 or {input.channels} numbers",
                              fix="one for each of input.channels, or one for all")  # fmt: skip
-    return Pipeline(input, augment, tiling, colours)
+    if augment is not None and (augment.rare or augment.majority < 1) and augment.crop == geometry.WHOLE:
+        setting = "rare" if augment.rare else "majority"
+        raise UsageError("AUG-005", f"augment.{setting} says which crops are taken, and augment.crop makes none",
+                         fix="--set augment.crop=0.3,1")  # fmt: skip
+    return Pipeline(input, augment, tiling, colours, counts)
 
 
 class Pipeline:
@@ -67,8 +73,9 @@ class Pipeline:
         augment: AugmentSettings | None,
         tiling: Tiling | None = None,
         colours: bool = True,
+        counts: Sequence[int] = (),
     ) -> None:
-        self.input, self.augment, self.tiling, self.colours = input, augment, tiling, colours
+        self.input, self.augment, self.tiling, self.colours, self.counts = input, augment, tiling, colours, counts
         settings = augment or AugmentSettings()
         self._tiles = mosaic.TILES - 1 if settings.mosaic else 0
         self._pastes = bool(settings.copy_paste)
@@ -106,6 +113,8 @@ class Pipeline:
             ready = replace(ready, images=images)
         if boxed:
             return self._both_seen(ready, other, share) if others else ready
+        if "class_map" in samples.columns:
+            return self._pasted_maps(ready, other, draws) if others else ready
         mixed = {f"partner_{name}": other.columns[name] for name in samples.columns}
         return replace(ready, columns={**ready.columns, **mixed, "share": share})
 
@@ -113,7 +122,8 @@ class Pipeline:
         """Refuse labels that cannot go through the mixing that is asked for."""
         assert self.augment is not None
         placed = [name for name, column in samples.columns.items() if not isinstance(column, Tensor)]
-        unmixed = [name for name in placed if name not in ("boxes", "stated")]
+        mapped = self._mixes and not (self.augment.mixup or self._tiles or self._pastes)  # CutMix alone
+        unmixed = [name for name in placed if name not in ("boxes", "stated", *(["class_map"] if mapped else []))]
         if unmixed or (boxed and self._mixes and self.augment.cutmix):
             asked = ["CutMix"] if not unmixed else ["MixUp", "CutMix", "mosaics", "copy-paste"]
             raise UsageError(
@@ -153,6 +163,8 @@ class Pipeline:
             drawn = policy.draw(self.augment, draws)
             before = drawn.matrices(sizes) if drawn is not None else None
             tiles = self._tile_boxes(samples, sizes, draws)
+            if tiles is None and (self.augment.rare or self.augment.majority < 1):
+                tiles = crops.chosen_boxes(_maps(samples), self.augment, self.counts, draws)
             matrices = geometry.training(sizes, self.input, self.augment, draws, before, tiles)
         images = torch.empty(len(samples), self.input.channels, *self.input.size)
         for rows, levels in self._levels(samples):
@@ -263,6 +275,17 @@ class Pipeline:
             boxes.append(mine if own == 1 else Boxes.joined(parts))
         return replace(samples, columns={**samples.columns, "boxes": boxes})
 
+    def _pasted_maps(self, samples: Samples, others: Samples, draws: Draws) -> Samples:
+        """Return samples with the classes of the rectangles that CutMix has put into their pictures."""
+        assert self.augment is not None
+        maps = _maps(samples)
+        for row, (other, box) in enumerate(zip(_maps(others), cuts(self.input.size, self.augment, draws), strict=True)):
+            x0, y0, x1, y1 = box.tolist()
+            classes = maps[row].classes.clone()
+            classes[y0:y1, x0:x1] = other.classes[y0:y1, x0:x1]
+            maps[row] = replace(maps[row], classes=classes)
+        return replace(samples, columns={**samples.columns, "class_map": maps})
+
     def _coloured(self, moved: Tensor, chosen: policy.Policy | None, draws: Draws) -> Tensor:
         """Return (B, C, H, W) normalised pictures from moved levels of one dtype."""
         moved = moved.contiguous()
@@ -344,6 +367,20 @@ def _boxes(samples: Samples) -> Sequence[Boxes]:
     column = samples.columns["boxes"]
     assert not isinstance(column, Tensor)
     return [value for value in column if isinstance(value, Boxes)]
+
+
+def _maps(samples: Samples) -> list[ClassMap]:
+    """Return the classes of each picture's pixels.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if "class_map" not in samples.columns:
+        raise UsageError("AUG-006", "crops are chosen by the classes of their pixels, and these pictures have none",
+                         fix="--set augment.rare=0 --set augment.majority=1")  # fmt: skip
+    column = samples.columns["class_map"]
+    assert not isinstance(column, Tensor)
+    return [value for value in column if isinstance(value, ClassMap)]
 
 
 def _in_order(samples: Samples, parts: Sequence[tuple[Int64[Array, "_"], Samples]]) -> Samples:

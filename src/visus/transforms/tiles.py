@@ -51,10 +51,8 @@ class Tiling:
             aims: x, y of a point that the tile shall hold; NaN for none.
         """
         tile, extent = np.array(self.covers[::-1]), sizes[:, ::-1]
-        last = np.maximum(extent - tile, 0)
-        low = np.where(np.isnan(aims), 0, np.clip(np.ceil(aims) - tile, 0, last))
-        high = np.where(np.isnan(aims), last, np.clip(np.floor(aims), 0, last))
-        start = np.floor(low + draws.uniform("tile", 2) * (high - low + 1)).astype(np.int64)
+        room = np.maximum(extent - tile, 0).astype(np.float64)
+        start = geometry.starts(room, tile[None].astype(np.float64), aims, draws.uniform("tile", 2)).astype(np.int64)
         start = np.where(extent < tile, -((tile - extent) // 2), start)
         return np.concatenate([start, start + tile], 1)
 

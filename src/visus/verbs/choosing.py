@@ -196,7 +196,8 @@ def facts(dataset: Dataset, settled: Recipe, wanted: Mapping[str, Any]) -> Facts
     """
     train = dataset.indices("train")
     sizes, channels, dtype = _seen(dataset, train)
-    counts, means, deviations = _targets(dataset, train, wanted.get("loss.class_weights") == "balanced")
+    weighed = wanted.get("loss.class_weights") == "balanced" or bool(wanted.get("augment.rare"))
+    counts, means, deviations = _targets(dataset, train, weighed)
     objects = _objects(dataset, train)
     return Facts(
         annotation=dataset.column(), classes=dataset.classes or dataset.numbers, counts=counts, means=means,

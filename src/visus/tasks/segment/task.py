@@ -85,7 +85,7 @@ class Segment:
         """Return what prepares pictures for training or for judging."""
         from visus.transforms.pipeline import build
 
-        return build(self.recipe.input, self.recipe.augment if train else None)
+        return build(self.recipe.input, self.recipe.augment if train else None, counts=self.recipe.target.counts)
 
     def collate(self, samples: Samples) -> Batch:
         """Return images (B, C, H, W) and, where they are known, ``classes`` (B, H, W) and ``stated``, a list of (h, w).
