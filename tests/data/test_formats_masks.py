@@ -329,14 +329,14 @@ def painted(tmp_path: Path, dataset: Dataset) -> tuple[Dataset, np.ndarray]:
     return copy, read_map(copy.maps, 0)
 
 
-def test_outlines_are_painted_with_later_objects_over_earlier_ones_and_crowds_ignored(tmp_path: Path):
+def test_outlines_are_painted_with_smaller_objects_over_larger_ones_and_crowds_ignored(tmp_path: Path):
     box = (0.0, 0.0, 1.0, 1.0)
     copy, seen = painted(tmp_path, marked(
-        tmp_path / "a", Mark(box, 0, polygons=square(2, 3, 10)), Mark(box, 1, polygons=square(8, 9, 10)),
+        tmp_path / "a", Mark(box, 1, polygons=square(8, 9, 10)), Mark(box, 0, polygons=square(2, 3, 11)),
         Mark(box, 1, crowd=True, polygons=square(30, 20, 5)), Mark((20.0, 2.0, 25.5, 4.0), 0),
     ))  # fmt: skip
     expected = np.zeros((30, 40), np.int64)
-    expected[3:13, 2:12] = 1
+    expected[3:14, 2:13] = 1
     expected[9:19, 8:18] = 2
     expected[20:25, 30:35] = IGNORE
     expected[2:4, 20:26] = IGNORE  # of this one nothing but a box is known

@@ -139,4 +139,4 @@ def test_pixels_of_each_class_are_counted_without_maps_that_cannot_be_read(tmp_p
     data = mapped(tmp_path)
     (tmp_path / "1.map.png").write_bytes(b"no picture")
     expected = sum(torch.bincount(stored(tmp_path, i).flatten().long(), minlength=256)[:3] for i in (0, 2))
-    assert pixels(data.maps, np.array([0, 1, 2, 5])).tolist() == expected.tolist()
+    assert pixels(data, np.array([0, 1, 2, 5])).tolist() == expected.tolist()

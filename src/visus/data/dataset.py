@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from visus.core.errors import DataError
     from visus.data.objects import ClassMaps, Objects, Original, Remark
+    from visus.data.painting import Painted
 
 SPLITS = ("train", "val", "test")
 
@@ -124,6 +125,7 @@ class Dataset:
         columns: what is known, by name, N rows each: ``label`` (N,) int64 (-1: unknown), ``labels`` (N, K) uint8,
             ``numbers`` (N, M) float32.
         objects: what is marked on each picture, or None; ``maps``: a class for each pixel, or None.
+        drawn: a class for each pixel, or several, that are put together of something else than such maps; or None.
         numbers: names of the columns of ``numbers``.
         split: (N,) uint8 index into SPLITS.
         groups: (N,) int64 of what must not be torn apart (person, scene, video), or None.
@@ -147,6 +149,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     objects: Objects | None = None
     maps: ClassMaps | None = None
+    drawn: Painted | None = None
     numbers: tuple[str, ...] = ()
     groups: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
@@ -177,9 +180,18 @@ class Dataset:
             return np.arange(len(self))
         return np.flatnonzero(self.split == SPLITS.index(split))
 
+    @property
+    def of_pixels(self) -> ClassMaps | Painted | None:
+        """What says of which class each pixel is, or of which classes."""
+        return self.maps if self.maps is not None else self.drawn
+
     def known(self) -> tuple[str, ...]:
-        """Return the names of all that is known of each picture: columns, ``objects``, ``class_map``."""
-        marked = {"objects": self.objects, "class_map": self.maps}
+        """Return the names of all that is known of each picture: columns, ``objects``, ``class_map``, ``class_sets``.
+
+        ``class_map`` is one class for each pixel, ``class_sets`` any number of them.
+        """
+        several = self.drawn is not None and self.drawn.several
+        marked = {"objects": self.objects, "class_sets" if several else "class_map": self.of_pixels}
         return (*self.columns, *(name for name, held in marked.items() if held is not None))
 
     def column(self) -> str:
@@ -192,7 +204,7 @@ class Dataset:
             hasher = sha256()
             for name in sorted(self.columns):
                 hasher.update(name.encode() + np.ascontiguousarray(self.columns[name]).tobytes())
-            for marked in (self.objects, self.maps):
+            for marked in (self.objects, self.of_pixels):
                 for part in marked.content() if marked is not None else ():
                     hasher.update(part)
             hasher.update("\x1f".join(self.classes).encode() + self.split.tobytes())

@@ -100,7 +100,7 @@ class Feed:
         self.cache = cache
         self._ids = dataset.ids
         self._plan = _Plan(np.asarray(indices, dtype=np.int64), batch, seed, train, rank, world)
-        source = with_maps(source, dataset.maps)
+        source = with_maps(source, dataset.of_pixels)
         work = _Work(self._plan, source, dataset.ids, dataset.columns, light(dataset.objects), transform, collate)
         self._pool: Pool[_Job, Batch] = Processes(work, workers) if workers else Threads(work, min(THREADS, cores()))
         self.condemned: dict[int, Condemned] = {}

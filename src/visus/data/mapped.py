@@ -13,13 +13,15 @@ from torch import Tensor
 
 from visus.core.annotations import IGNORE, Annotation, ClassMap, StatedMap
 from visus.core.errors import DataError
+from visus.data.dataset import Dataset
 from visus.data.mask_door import read_map
 from visus.data.objects import ClassMaps
+from visus.data.painting import Painted
 from visus.data.paths import shown
-from visus.data.pixels import Beat, Pictures, Taken
+from visus.data.pixels import Beat, Pictures, Taken, size_of
 
 
-def with_maps(pictures: Pictures, maps: ClassMaps | None) -> Pictures:
+def with_maps(pictures: Pictures, maps: ClassMaps | Painted | None) -> Pictures:
     """Return pictures that come with their maps; where there are none, the same pictures."""
     return pictures if maps is None else MappedPictures(pictures, maps)
 
@@ -32,7 +34,7 @@ class MappedPictures:
     """
 
     pictures: Pictures
-    maps: ClassMaps
+    maps: ClassMaps | Painted
 
     def take(self, indices: NDArray[np.int64], beat: Beat) -> Taken:
         """Return pictures and maps by their index in the data set; each map is read once."""
@@ -47,8 +49,7 @@ class MappedPictures:
             try:
                 read[i] = self._read(i, (height, width))
             except DataError as error:
-                path = self.maps.paths[i]
-                lost[i] = f"its mask {shown(path)}: {error.what.removeprefix(f'{shown(self.maps.root / path)}: ')}"
+                lost[i] = self._named(i, error.what)
         if lost:
             keep = [row for row, i in enumerate(rows) if i in read]
             images = taken.images[keep] if isinstance(taken.images, Tensor) else [taken.images[row] for row in keep]
@@ -61,6 +62,8 @@ class MappedPictures:
         Raises:
             DataError: it cannot be read, or does not fit.
         """
+        if isinstance(self.maps, Painted):
+            return torch.from_numpy(self.maps.read(i, size))
         if not self.maps.paths[i]:
             return torch.full(size, IGNORE, dtype=torch.uint8)
         classes = torch.from_numpy(read_map(self.maps, i))
@@ -71,6 +74,13 @@ class MappedPictures:
                 fix="draw it at the picture's size, or resize it without smoothing",
             )  # fmt: skip
         return classes
+
+    def _named(self, i: int, why: str) -> str:
+        """Return why a map cannot be read, with the name of its file."""
+        if isinstance(self.maps, Painted):
+            return why
+        path = self.maps.paths[i]
+        return f"its mask {shown(path)}: {why.removeprefix(f'{shown(self.maps.root / path)}: ')}"
 
 
 def columns(taken: Taken, sizes: Sequence[tuple[int, int]], *, judged: bool) -> dict[str, Sequence[Annotation]]:
@@ -87,16 +97,23 @@ def columns(taken: Taken, sizes: Sequence[tuple[int, int]], *, judged: bool) -> 
     everyones = sizes if len(sizes) == len(taken.maps) else [*sizes] * len(taken.maps)
     for classes, (height, width) in zip(taken.maps, everyones, strict=True):
         scale = torch.tensor([width / classes.shape[1], height / classes.shape[0], 1], dtype=torch.float64)
-        whole = ClassMap(classes)
+        whole = ClassMap(classes, -1 if classes.dtype == torch.int64 else IGNORE)
         present.append(whole if classes.shape == (height, width) else whole.warp(torch.diag(scale), (height, width)))
     return {"class_map": present, **({"stated_map": list(map(StatedMap, taken.maps))} if judged else {})}
 
 
-def pixels(maps: ClassMaps, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return (K,) how many pixels of some maps show each class; a map that cannot be read shows none."""
-    counts = np.zeros(256, np.int64)
+def pixels(dataset: Dataset, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (K,) how many pixels of some records show each class; a map that cannot be read shows none."""
+    counts = np.zeros(max(256, len(dataset.classes)), np.int64)
+    maps = dataset.of_pixels
     for i in indices.tolist():
-        if maps.paths[i]:
-            with suppress(DataError):  # whoever reads it to learn from it says so
+        with suppress(DataError):  # whoever reads it to learn from it says so
+            if isinstance(maps, Painted):
+                shown = ClassMap(
+                    torch.from_numpy(maps.read(i, size_of(dataset.images, i))), -1 if maps.several else IGNORE
+                )
+                for k, many in shown.shown().items():
+                    counts[k] += many
+            elif maps is not None and maps.paths[i]:
                 counts += np.bincount(read_map(maps, i).reshape(-1), minlength=256)
-    return counts[: len(maps.values)]
+    return counts[: len(dataset.classes)]

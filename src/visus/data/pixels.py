@@ -36,7 +36,7 @@ class Taken:
             kernels that follow are the same.
         originals: (R, 2) height and width before shrinking.
         bad: why, by index, for pictures that could not be read; they take no row.
-        maps: (H, W) uint8 of each, the class of every original pixel; None where the data states none (see ``mapped``).
+        maps: (H, W) of each, the class of every original pixel; None where the data states none (see ``mapped``).
     """
 
     images: Tensor | list[Tensor]
@@ -114,6 +114,21 @@ def together(rows: list[Tensor]) -> Tensor | list[Tensor]:
     if rows and rows[0].nbytes < LARGE and all(r.shape == rows[0].shape and r.dtype == rows[0].dtype for r in rows):
         return torch.stack(rows).permute(0, 3, 1, 2)
     return [row.permute(2, 0, 1) for row in rows]
+
+
+def size_of(images: Images, i: int) -> tuple[int, int]:
+    """Return height and width of picture ``i``, of a file by its header alone.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if isinstance(images, FileImages):
+        from visus.data.decode import peek
+
+        seen = peek(images.source(i), max_pixels=images.max_pixels)
+        return seen.height, seen.width
+    height, width = images.read(i).shape[:2]
+    return height, width
 
 
 class SinglePictures:

@@ -41,7 +41,7 @@ def chosen_boxes(
     boxes = geometry.random_boxes(sizes, augment.crop, augment.ratio, draws, aims)
     left = np.arange(len(maps))
     for again in range(1, TRIES if augment.majority < 1 else 0):
-        left = left[[_largest_share(maps[row], boxes[row]) > augment.majority for row in left]]
+        left = left[[_largest_share(maps[row], boxes[row]) > augment.majority for row in left.tolist()]]
         if not len(left):
             break
         boxes[left] = geometry.random_boxes(
@@ -56,7 +56,7 @@ def _aims(maps: Sequence[ClassMap], chance: float, counts: Sequence[int], draws:
     if not chance:
         return aims
     which, where = draws.uniform("rare_class")[:, 0], draws.uniform("rare_pixel")[:, 0]
-    for row in np.flatnonzero(draws.chance("rare", chance)):
+    for row in np.flatnonzero(draws.chance("rare", chance)).tolist():
         pixels = maps[row].shown()  # of each class that the picture shows
         if not pixels:
             continue

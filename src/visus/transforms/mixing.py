@@ -59,7 +59,7 @@ def cuts(size: tuple[int, int], augment: AugmentSettings, draws: Draws) -> Int64
     if not cut.any():
         return np.zeros((len(draws), 4), np.int64)
     area = 1 - beta(augment.cutmix, draws.uniform("cutmix")[:, 0])
-    return rectangles(size, area, draws.uniform("cutmix_place", 2)) * cut[:, None]
+    return np.where(cut[:, None], rectangles(size, area, draws.uniform("cutmix_place", 2)), 0)
 
 
 def rectangles(size: tuple[int, int], area: Float64[Array, "B"], middle: Float64[Array, "B 2"]) -> Int64[Array, "B 4"]:

@@ -21,6 +21,7 @@ from visus.data.decode import peek
 from visus.data.feed import THREADS
 from visus.data.formats import FORMATS
 from visus.data.mapped import pixels
+from visus.data.painting import Painted, painted
 from visus.engine import device as hardware
 from visus.engine import optim, schedule
 from visus.losses import LOSSES
@@ -59,7 +60,7 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
         draft.choose(Choice("model.name", GIVEN + type(given).__name__, "the module that was given"))
         draft.choose(Choice("model.weights", "none", "the module comes with its own"))
     task = task_for(dataset, str(said.get("task", "")))
-    if {"objects", "class_map"} & set(TASKS[task].reads):
+    if {"objects", "class_map", "class_sets"} & set(TASKS[task].reads):
         check_marked(dataset)
     draft.choose(Choice("task", task, f"the data knows {dataset.column()}"))
     draft.choose(Choice("device", hardware.best_device(), "the fastest at hand"))
@@ -93,6 +94,12 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
 def _within(section: str, keys: Iterable[str]) -> list[str]:
     """Return the last parts of the keys of one section."""
     return [key.removeprefix(f"{section}.") for key in keys if key.startswith(f"{section}.")]
+
+
+def for_task(dataset: Dataset, wanted: Sequence[Choice]) -> Dataset:
+    """Return the data set as the task that the user names reads it: its outlines painted, if that is what it takes."""
+    task = str(Draft(wanted).wanted().get("task", ""))
+    return painted(dataset, TASKS[task].reads) if task in TASKS else dataset
 
 
 def check_wishes(wanted: Sequence[Choice]) -> Recipe:
@@ -167,16 +174,17 @@ def check_marked(dataset: Dataset) -> None:
         DataError: DATA-096.
     """
     train = dataset.indices("train")
-    maps = dataset.maps
-    if maps is not None and len(train) and not any(pixels(maps, train[[i]]).any() for i in _spread(train)):
+    maps = dataset.of_pixels
+    marked_on = dataset.drawn.objects if isinstance(dataset.drawn, Painted) else dataset.objects
+    if maps is not None and len(train) and not any(pixels(dataset, train[[i]]).any() for i in _spread(train)):
         raise DataError(
             "DATA-096", f"{dataset.name}: no pixel of its {len(train):,} training pictures has a class",
             where=f"{len(_spread(train)):,} of them were looked at", done="nothing was trained",
             fix="visus check DATA shows how their masks were read",
         )  # fmt: skip
-    if dataset.objects is None or not len(train):
+    if marked_on is None or not len(train):
         return
-    marked = dataset.objects.take(train)
+    marked = marked_on.take(train)
     if not ((marked.labels >= 0) & ~marked.crowd).any():
         raise DataError(
             "DATA-096", f"{dataset.name}: no object is marked on its {len(train):,} training pictures",
@@ -274,8 +282,8 @@ def _targets(
         return tuple(np.bincount(labels[labels >= 0], minlength=len(dataset.classes)).tolist()), (), ()
     if column == "labels":
         return tuple((dataset.columns["labels"][train] == 1).sum(0).tolist()), (), ()
-    if column == "class_map" and dataset.maps is not None and weighed:
-        return tuple(pixels(dataset.maps, train[_spread(train)]).tolist()), (), ()
+    if dataset.of_pixels is not None and weighed:
+        return tuple(pixels(dataset, train[_spread(train)]).tolist()), (), ()
     if dataset.objects is not None:
         shown = dataset.objects.take(train).labels
         return tuple(np.bincount(shown[shown >= 0], minlength=len(dataset.classes)).tolist()), (), ()

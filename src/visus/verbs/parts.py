@@ -12,6 +12,7 @@ import numpy as np
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.recipe import DataSettings
 from visus.data.dataset import SPLITS, Dataset
+from visus.data.painting import painted
 from visus.data.reading import open_data
 from visus.data.splitting import carve_missing
 from visus.data.traces import recognised
@@ -55,6 +56,7 @@ def part_for(model: Model, data: str | Path, split: str | None, *, download: boo
     """
     settings, seed = model.recipe.data, model.recipe.seed
     dataset = open_data(data, _readable(settings, data), seed=seed, download=download, carve=False)
+    dataset = painted(dataset, model.task.reads)
     _check_column(model, dataset)
     seen = recognised(dataset, dataset.indices("all"), model.card.trace)
     own = len(dataset.indices("test")) > 0
@@ -124,7 +126,8 @@ def in_order(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     if maps is not None:
         values = [maps.values[names.index(name)] if name in names else -1 for name in classes]  # -1: in no file
         maps = replace(maps, values=np.array(values, np.int64), palette=None)
-    return dataset.with_(columns=columns, objects=objects, maps=maps, classes=tuple(classes))
+    drawn = dataset.drawn and dataset.drawn.renamed(place)
+    return dataset.with_(columns=columns, objects=objects, maps=maps, drawn=drawn, classes=tuple(classes))
 
 
 def _readable(trained: DataSettings, data: str | Path) -> DataSettings:

@@ -87,7 +87,7 @@ def _gallery(run: loop.Run, dataset: Dataset, metric: Metric) -> list[Picture]:
     chosen = {title: list(indices) for title, indices in metric.gallery(EACH).items()}
     wanted = np.unique(np.array([i for indices in chosen.values() for i in indices], dtype=np.int64))
     predictions = _predictions(run, dataset, wanted) if len(wanted) else {}
-    source = with_maps(pictures(dataset.images, run.recipe.input.channels), dataset.maps)
+    source = with_maps(pictures(dataset.images, run.recipe.input.channels), dataset.of_pixels)
     shown = []
     for title, indices in chosen.items():
         for i in indices:

@@ -44,10 +44,12 @@ def resume(
         LockedError: another process holds the folder.
         And all that ``train`` raises once it has begun.
     """
+    from visus.data.painting import painted
     from visus.data.reading import open_data
     from visus.engine.device import opened
     from visus.engine.folder import RunFolder
     from visus.engine.state import Generations
+    from visus.tasks import TASKS
     from visus.verbs.environment import check_environment, environment
     from visus.verbs.session import complete
 
@@ -65,6 +67,7 @@ def resume(
         if data is not None:
             source["data"] = str(data)
         dataset = open_data(source["data"], recipe.data, seed=recipe.seed, download=source["download"])
+        dataset = painted(dataset, TASKS[recipe.task].reads)
         changes = _changes_of_data(dataset, source, accept=accept_changes)
         with opened(recipe) as device:
             now = environment(recipe, device.world)

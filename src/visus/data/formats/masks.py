@@ -4,8 +4,8 @@
 read.  Without a list of classes they are the values found in a look at some masks.  255 says nothing of a pixel, unless
 a list says otherwise or masks of 0 and 255 alone show two classes; so does the value that follows a list's last one.
 
-It is written as images/SPLIT/ID beside masks/SPLIT/ID.png, with classes.txt.  Objects with outlines are painted, later
-ones over earlier ones; where nothing but a box is known, and in a crowd, the pixels are ignored.
+It is written as images/SPLIT/ID beside masks/SPLIT/ID.png, with classes.txt.  Objects with outlines are painted, see
+``painting``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 
 from visus.core.errors import BadDataLimit, DataError
 from visus.core.files import replacing
-from visus.data import run_lengths
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
 from visus.data.decode import Peek, peek
 from visus.data.formats import Evidence, Format
 from visus.data.listing import folders_of, has_picture
 from visus.data.mask_door import Values, fitted, no_class, read_stored, undecided, values_of
 from visus.data.mask_pairs import Pair, Pairs, Place, find_pairs, find_places, stem_of
-from visus.data.objects import ClassMaps, Mark, Objects, Remark
+from visus.data.objects import ClassMaps, Remark
+from visus.data.painting import paintable, painted
 from visus.data.paths import inside, shown
 from visus.data.pixel_classes import MOST, PixelClasses, read_pixel_classes, write_pixel_classes
 
@@ -127,8 +127,8 @@ def write(dataset: Dataset, folder: Path) -> None:
     """
     if dataset.maps is not None:
         _write_maps(dataset, dataset.maps, folder)
-    elif dataset.objects is not None and (dataset.objects.outlines is not None or dataset.objects.masks is not None):
-        _write_painted(dataset, dataset.objects, folder)
+    elif paintable(dataset):
+        _write_painted(dataset, folder)
     else:
         raise DataError(
             "DATA-283", f"{dataset.name}: nothing says of which class a pixel is",
@@ -350,39 +350,17 @@ def _write_maps(dataset: Dataset, maps: ClassMaps, folder: Path) -> None:
     _write_each(dataset, folder, lambda i: values_of(maps, i) if maps.paths[i] else None, palette)
 
 
-def _write_painted(dataset: Dataset, objects: Objects, folder: Path) -> None:
-    at = next((k for k, name in enumerate(dataset.classes) if name.casefold() == "background"), -1)
-    names = dataset.classes if at >= 0 else ("background", *dataset.classes)
-    if len(names) > MOST:
-        raise DataError("DATA-283", f"{dataset.name}: {len(names):,} classes with background; pixels can have {MOST}")
-    write_pixel_classes(folder, names, range(len(names)), (255,), None)
-    first = 0 if at >= 0 else 1
+def _write_painted(dataset: Dataset, folder: Path) -> None:
+    whole = painted(dataset, ("class_map",))
+    drawn = whole.drawn
+    assert drawn is not None
+    write_pixel_classes(folder, whole.classes, range(len(whole.classes)), (255,), None)
 
-    def painted(i: int) -> Values:
+    def values(i: int) -> Values:
         place = FORMAT.place(SPLITS[int(dataset.split[i])], dataset.ids[i])
-        size = peek(folder / place)[:2]
-        pixels = np.full(size, max(at, 0), np.uint8)
-        for mark in objects[i]:
-            pixels[_region(mark, size)] = 255 if mark.crowd or mark.label < 0 or _is_box(mark) else mark.label + first
-        return pixels
+        return drawn.read(i, peek(folder / place)[:2]).astype(np.uint8)
 
-    _write_each(dataset, folder, painted, _colours())
-
-
-def _region(mark: Mark, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return the pixels of an object (H, W): by its mask, else its outline, else its box."""
-    if mark.mask:
-        return run_lengths.decode(run_lengths.decompress(mark.mask), size)
-    if mark.polygons:
-        return run_lengths.fill(mark.polygons, size)
-    x0, y0, x1, y1 = mark.box
-    region = np.zeros(size, np.bool_)
-    region[max(0, math.floor(y0)) : max(0, math.ceil(y1)), max(0, math.floor(x0)) : max(0, math.ceil(x1))] = True
-    return region
-
-
-def _is_box(mark: Mark) -> bool:
-    return not mark.mask and not mark.polygons
+    _write_each(dataset, folder, values, _colours())
 
 
 def _write_each(

@@ -1,0 +1,151 @@
+"""The classes of pixels, painted from the outlines and masks of objects where no file states them.
+
+What is not sure comes first: crowds, and objects of which nothing but a box is known, are ignored.  Then come the
+others, larger ones first, so that of two that overlap the smaller lies on top: a cup stays on its table, whatever the
+order in which they were drawn.  What no object covers is background.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visus.core.errors import DataError
+from visus.data import run_lengths
+from visus.data.dataset import Dataset
+from visus.data.objects import Mark, Objects
+from visus.data.pixel_classes import MOST
+
+IGNORE = 255
+"""As in ``core/annotations.py``, without torch."""
+MOST_SEVERAL = 63
+"""As there: each class is a bit."""
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True)
+class Painted:
+    """The class of each pixel of N records, or its classes, by what objects cover it.
+
+    Attributes:
+        objects: of the records, their labels the dense classes of pixels.
+        background: the class of what none of them covers.
+        several: a pixel shows the classes of all objects that cover it, and no background.
+    """
+
+    objects: Objects
+    background: int
+    several: bool = False
+
+    def read(self, i: int, size: tuple[int, int]) -> NDArray[np.uint8] | NDArray[np.int64]:
+        """Return (H, W) the class of each pixel of record ``i``, uint8, or its classes, the bits of int64."""
+        marks = self.objects[i]
+        return several_of(marks, size) if self.several else paint(marks, size, self.background)
+
+    def renamed(self, place: NDArray[np.int64]) -> Painted:
+        """Return the same with class k called ``place[k]``."""
+        labels = self.objects.labels
+        labels = np.where(labels >= 0, place[np.maximum(labels, 0)], -1)
+        background = self.background if self.several else int(place[self.background])
+        return Painted(replace(self.objects, labels=labels), background, self.several)
+
+    def content(self) -> Iterator[bytes]:
+        """Yield everything it says, for a fingerprint."""
+        yield b"%d %d" % (self.background, self.several)
+        yield from self.objects.content()
+
+
+def paintable(dataset: Dataset) -> tuple[str, ...]:
+    """Return what can be painted of a data set, named as ``Dataset.known`` names it: nothing without outlines."""
+    objects = dataset.objects
+    if objects is None or dataset.of_pixels is not None or (objects.outlines is None and objects.masks is None):
+        return ()
+    return "class_map", "class_sets"
+
+
+def painted(dataset: Dataset, reads: Collection[str]) -> Dataset:
+    """Return a data set that knows what a task reads: the same, or one whose objects are painted for it.
+
+    Raises:
+        DataError: DATA-283, there are more classes than pixels can have.
+    """
+    wanted = [name for name in paintable(dataset) if name in reads]
+    if not wanted or set(reads) & set(dataset.known()):
+        return dataset
+    assert dataset.objects is not None
+    several = wanted[0] == "class_sets"
+    names, background, first = (dataset.classes, -1, 0) if several else with_background(dataset.classes)
+    most = MOST_SEVERAL if several else MOST
+    if len(names) > most:
+        raise too_many(dataset.name, len(names), most)
+    labels = np.where(dataset.objects.labels >= 0, dataset.objects.labels + first, -1)
+    objects = replace(dataset.objects, labels=labels, more=None)
+    how = "a pixel has the classes of all that cover it" if several else "smaller over larger ones, the rest background"
+    return dataset.with_(
+        objects=None, classes=names, drawn=Painted(objects, background, several),
+        notes=(*dataset.notes, f"classes of pixels are painted from outlines: {how}; crowds are ignored"),
+    )  # fmt: skip
+
+
+def with_background(classes: Sequence[str]) -> tuple[tuple[str, ...], int, int]:
+    """Return the names of painted classes, which of them is the background, and by how much the others moved up."""
+    at = next((k for k, name in enumerate(classes) if name.casefold() == BACKGROUND), -1)
+    return (tuple(classes), at, 0) if at >= 0 else ((BACKGROUND, *classes), 0, 1)
+
+
+def too_many(name: str, count: int, most: int) -> DataError:
+    """Return the error of more classes than pixels can have."""
+    return DataError("DATA-283", f"{name}: {count:,} classes with background; pixels can have {most}",
+                     fix="keep the classes that matter, or join some")  # fmt: skip
+
+
+def paint(marks: Sequence[Mark], size: tuple[int, int], background: int) -> NDArray[np.uint8]:
+    """Return (H, W) the class of each pixel: labels where objects are, 255 where that is not sure."""
+    pixels = np.full(size, background, np.uint8)
+    for mark in _in_order(marks):
+        pixels[_region(mark, size)] = IGNORE if _unsure(mark) else mark.label
+    return pixels
+
+
+def several_of(marks: Sequence[Mark], size: tuple[int, int]) -> NDArray[np.int64]:
+    """Return (H, W) the classes of each pixel: bit k where an object of class k is, -1 where that is not sure."""
+    bits = np.zeros(size, np.int64)
+    for mark in reversed(_in_order(marks)):  # what is not sure comes last
+        region = _region(mark, size)
+        bits[region] = -1 if _unsure(mark) else bits[region] | 1 << mark.label
+    return bits
+
+
+def _in_order(marks: Sequence[Mark]) -> list[Mark]:
+    return sorted(marks, key=lambda mark: (not _unsure(mark), -_area(mark)))
+
+
+def _unsure(mark: Mark) -> bool:
+    return mark.crowd or mark.label < 0 or not (mark.mask or mark.polygons)
+
+
+def _area(mark: Mark) -> float:
+    """Return the area that an object covers, about: parts that overlap count twice."""
+    if mark.mask:
+        return float(run_lengths.area(run_lengths.decompress(mark.mask)))
+    total = 0.0
+    for polygon in mark.polygons:
+        x, y = polygon[:, 0], polygon[:, 1]
+        total += abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+    return total
+
+
+def _region(mark: Mark, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Return the pixels of an object (H, W): by its mask, else its outline, else its box."""
+    if mark.mask:
+        return run_lengths.decode(run_lengths.decompress(mark.mask), size)
+    if mark.polygons:
+        return run_lengths.fill(mark.polygons, size)
+    x0, y0, x1, y1 = mark.box
+    region = np.zeros(size, np.bool_)
+    region[max(0, math.floor(y0)) : max(0, math.ceil(y1)), max(0, math.floor(x0)) : max(0, math.ceil(x1))] = True
+    return region
