@@ -2,15 +2,17 @@
 
 Both at 320 x 320, in one process, in PyTorch eager mode and float32, from pictures in [0, 1] to boxes, labels and
 scores: normalisation, network, decoding and suppression included; torchvision's forward also brings pictures to its
-size, which they have.  visus runs in channels-last, as it does wherever it loads a model; torchvision in the memory
-format it comes in, and in channels-last, which its users may choose.  All take turns; figures are medians over rounds.
-``network`` is the module alone: of theirs backbone and head.
+size, which they have.  visus runs in channels-last with batch normalisation folded, as it does wherever it predicts;
+``as learned`` is the same without folding.  torchvision runs in the memory format it comes in, and in channels-last,
+which its users may choose.  All take turns on the same pictures; times are medians over rounds, ratios are of the same
+round, given as their median and the two quartiles.
 
 Weights are random, with as many classes on both sides; then nearly every candidate goes on to suppression, the most
 there can be.  ``--trained OURS THEIRS`` takes model files that ``benchmarks/detection.py --keep`` wrote, shows them the
-test pictures of DATA, and prints mAP50 of both beside their speed.
+test pictures of DATA, and prints mAP50 of both beside their speed; ours is that of the very network that is timed.
 
     python benchmarks/detector_speed.py [DATA --trained OURS THEIRS] [--threads 2] [--rounds 30] [--out FILE]
+    python benchmarks/detector_speed.py --set layers=1 width=48    (of our network, with random weights)
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ import visus
 from visus.core.recipe import DataSettings, InputSettings, LossSettings, ModelSettings, Recipe
 from visus.core.task import Batch
 from visus.data.reading import open_data
+from visus.models.folding import folded
 from visus.tasks import TASKS
 
 NAME = "ssdlite320_mobilenet_v3_large"
@@ -42,11 +45,11 @@ FORMATS = {"channels last": torch.channels_last, "as it comes": torch.contiguous
 Answer = Callable[[Tensor], Any]
 
 
-def ours_random(classes: int) -> tuple[Any, nn.Module]:
+def ours_random(classes: int, options: dict[str, Any]) -> tuple[Any, nn.Module]:
     """Return task and network with random weights."""
     recipe = Recipe(
-        task="detect", model=ModelSettings(name="anchor_free"), loss=LossSettings(name="varifocal"),
-        input=InputSettings(size=(SIDE, SIDE), fit="pad"),
+        task="detect", model=ModelSettings(name="anchor_free", options=options), loss=LossSettings(name="varifocal"),
+        input=InputSettings(size=(SIDE, SIDE), fit="squash"),
     )  # fmt: skip
     task = TASKS["detect"](recipe, [str(k) for k in range(classes)])
     return task, task.model()
@@ -67,17 +70,14 @@ def ours(task: Any, model: nn.Module) -> Answer:
     return answer
 
 
-def theirs_whole(model: Any) -> Answer:
+def theirs(model: Any) -> Answer:
+    """Return what answers pictures with torchvision's predictions."""
     return lambda images: model(list(images))
 
 
-def theirs_network(model: Any) -> Answer:
-    return lambda images: model.head(list(model.backbone(images).values()))
-
-
 @torch.inference_mode()
-def timed(sides: dict[str, Answer], inputs: list[Tensor], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each side, all of them run in turn on other pictures each time."""
+def timed(sides: dict[str, Answer], inputs: list[Tensor], rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each side in each round, all of them run in turn on the same pictures, others each time."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(-3, rounds):
         for name, answer in sides.items():
@@ -86,7 +86,7 @@ def timed(sides: dict[str, Answer], inputs: list[Tensor], rounds: int) -> dict[s
             answer(images)
             if turn >= 0:  # the first ones warm up
                 seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
 
 
 def main() -> None:
@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--classes", type=int, default=3, help="where weights are random")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--set", nargs="*", default=[], metavar="OPTION=NUMBER", help="of our network, random weights")
     given = parser.parse_args()
     if bool(given.trained) != bool(given.data):
         parser.error("DATA and --trained go together")
@@ -107,10 +108,11 @@ def main() -> None:
     if given.trained:
         dataset = open_data(given.data, DataSettings())
         loaded = visus.load(given.trained[0], precision="float32")
+        loaded.network, learned = loaded.asked, loaded.network
         task, mine = loaded.task, loaded.network
-        theirs = network(NAME, len(dataset.classes))
-        theirs.load_state_dict(load_file(given.trained[1]))
-        mine_score, their_score = visus.evaluate(loaded, given.data).scores["map50"], judged(theirs, dataset)["map50"]
+        other = network(NAME, len(dataset.classes))
+        other.load_state_dict(load_file(given.trained[1]))
+        mine_score, their_score = visus.evaluate(loaded, given.data).scores["map50"], judged(other, dataset)["map50"]
         row |= {"visus_map50": mine_score.value, "torchvision_map50": their_score.value}
         print(f"visus        {shown(mine_score)}")
         print(f"torchvision  {shown(their_score)}")
@@ -118,29 +120,30 @@ def main() -> None:
         size = task.recipe.input.size
         pictures = torch.cat([F.interpolate(test[i][0][None], size) for i in range(min(len(test), 64))])
     else:
-        task, mine = ours_random(given.classes)
-        theirs = network(NAME, given.classes)
+        options = {key: int(value) for key, _, value in (word.partition("=") for word in given.set)}
+        task, learned = ours_random(given.classes, options)
+        learned = learned.eval().to(memory_format=torch.channels_last)
+        mine = folded(learned, torch.zeros(1, 3, SIDE, SIDE))
+        other = network(NAME, given.classes)
         pictures = torch.rand(64, 3, SIDE, SIDE)
-    mine, theirs = mine.eval().to(memory_format=torch.channels_last), theirs.eval()
-    other = copy.deepcopy(theirs).to(memory_format=torch.channels_last)
-    print(f"visus anchor_free, {sum(p.numel() for p in mine.parameters()) / 1e6:.2f} M parameters; torchvision {NAME}, "
-          f"{sum(p.numel() for p in theirs.parameters()) / 1e6:.2f} M; {given.threads} threads")  # fmt: skip
+    other = other.eval()
+    print(f"visus anchor_free, {sum(p.numel() for p in learned.parameters()) / 1e6:.2f} M parameters; torchvision "
+          f"{NAME}, {sum(p.numel() for p in other.parameters()) / 1e6:.2f} M; {given.threads} threads")  # fmt: skip
     sides: dict[str, Answer] = {
         "visus, channels last": ours(task, mine),
-        "visus network, channels last": mine,
-        "torchvision, as it comes": theirs_whole(theirs),
-        "torchvision network, as it comes": theirs_network(theirs),
-        "torchvision, channels last": theirs_whole(other),
-        "torchvision network, channels last": theirs_network(other),
+        "visus as learned, channels last": ours(task, learned),
+        "torchvision, as it comes": theirs(other),
+        "torchvision, channels last": theirs(copy.deepcopy(other).to(memory_format=torch.channels_last)),
     }
     for batch in given.batches:
         found = timed(sides, [part for part in pictures.split(batch) if len(part) == batch], given.rounds)
         for side, seconds in found.items():
-            times = f"visus {seconds / found['visus, channels last']:.2f} times" * side.startswith("torchvision,")
-            print(
-                f"batch {batch:2}  {side:34} {1e3 * seconds:8.1f} ms  {batch / seconds:8.1f} images/s  {times}".rstrip()
-            )
-            row[f"{side}, batch {batch}"] = seconds
+            usual = statistics.median(seconds)
+            times = [there / here for there, here in zip(seconds, found["visus, channels last"], strict=True)]
+            low, middle, high = statistics.quantiles(times, n=4)
+            told = f"visus {middle:.2f} times [{low:.2f}, {high:.2f}]" * (side != "visus, channels last")
+            print(f"batch {batch:2}  {side:32} {1e3 * usual:8.1f} ms  {batch / usual:8.1f} images/s  {told}".rstrip())
+            row[f"{side}, batch {batch}"] = {"seconds": usual, "times": [low, middle, high]}
     if given.out:
         given.out.write_text(json.dumps(row, indent=1))
 
