@@ -8,8 +8,8 @@ import unicodedata
 
 import numpy as np
 
+from visus.core import run_lengths
 from visus.core.errors import BadDataLimit, DataError
-from visus.data import run_lengths
 from visus.data.dataset import SPLITS, ArrayImages, Dataset, FileImages
 
 REFUSALS = (DataError, BadDataLimit)

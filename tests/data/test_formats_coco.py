@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.data.examples import write_picture
 from tests.data.soundness import REFUSALS, check_refusal, check_sound
 
+from visus.core import run_lengths
 from visus.core.errors import BadDataLimit, DataError
 from visus.core.recipe import DataSettings
-from visus.data import run_lengths
 from visus.data.converting import convert, differences
 from visus.data.dataset import Dataset
 from visus.data.formats import FORMATS

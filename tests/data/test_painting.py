@@ -13,11 +13,11 @@ from tests.data.test_mapped import feed
 from visus.core.annotations import IGNORE as CORE_IGNORE
 from visus.core.annotations import MOST_SEVERAL as CORE_MOST
 from visus.core.errors import DataError
+from visus.core.run_lengths import compress, encode
 from visus.data import painting
 from visus.data.mapped import pixels
 from visus.data.objects import Mark
 from visus.data.painting import paintable, painted
-from visus.data.run_lengths import compress, encode
 
 BOX = (0.0, 0.0, 1.0, 1.0)
 RED, BLUE = 1, 2

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from visus.core import run_lengths
 from visus.core.errors import DataError
-from visus.data import run_lengths
 from visus.data.fitting import Remarks
 from visus.data.json_door import members
 from visus.data.paths import fault_of, inside, shown

@@ -16,13 +16,13 @@ from PIL import Image
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.files import new_folder
 from visus.core.recipe import DataSettings
+from visus.core.run_lengths import area, box, compress, decode, decompress, encode
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
 from visus.data.fetched import FetchedImages
 from visus.data.formats import FORMATS
 from visus.data.mask_door import IGNORE, read_map
 from visus.data.objects import Mark, Objects, Original
 from visus.data.paths import check_free, inside, open_regular, shown
-from visus.data.run_lengths import area, box, compress, decode, decompress, encode
 
 NEAR = 1e-6
 """Pixels within which coordinates are the same."""

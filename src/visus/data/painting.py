@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from visus.core import run_lengths
 from visus.core.errors import DataError
-from visus.data import run_lengths
 from visus.data.dataset import Dataset
 from visus.data.objects import Mark, Objects
 from visus.data.pixel_classes import MOST

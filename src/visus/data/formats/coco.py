@@ -36,9 +36,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from visus.core import run_lengths
 from visus.core.errors import DataError
 from visus.core.files import replacing
-from visus.data import polygons, run_lengths
+from visus.data import polygons
 from visus.data.coco_page import LISTS, Page, encode
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
 from visus.data.fitting import FAR, Remarks, fit_boxes, fit_outlines

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from visus.core.errors import DataError
-from visus.data.run_lengths import area, box, compress, decode, decompress, encode, fault_of, fill, first_fault, trace
+from visus.core.run_lengths import area, box, compress, decode, decompress, encode, fault_of, fill, first_fault, trace
 
 MASKS = arrays.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
@@ -122,7 +122,7 @@ def test_the_first_of_many_masks_that_does_not_fit_is_found():
 
 
 def test_many_masks_are_checked_in_portions(monkeypatch):
-    monkeypatch.setattr("visus.data.run_lengths._PORTION", 10)
+    monkeypatch.setattr("visus.core.run_lengths._PORTION", 10)
     texts = [compress(encode(np.random.default_rng(i).random((5, 7)) < 0.5)) for i in range(20)]
     assert first_fault(texts, np.full(20, 35)) is None
     assert first_fault([*texts, texts[0]], np.array([35] * 20 + [36]))[0] == 20
