@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from visus.verbs.convert import convert
     from visus.verbs.demo import demo
     from visus.verbs.evaluate import evaluate
+    from visus.verbs.explain import explain
     from visus.verbs.fix import fix
     from visus.verbs.info import info
     from visus.verbs.list import list
@@ -38,6 +39,7 @@ __all__ = [
     "convert",
     "demo",
     "evaluate",
+    "explain",
     "fix",
     "info",
     "list",

@@ -13,7 +13,7 @@ import typer
 from typer.main import get_command
 
 from visus import __version__
-from visus.cli import adopt, check, compare, convert, demo, evaluate, fix, info, predict, resume, split, train
+from visus.cli import adopt, check, compare, convert, demo, evaluate, explain, fix, info, predict, resume, split, train
 from visus.cli import list as list_verb
 from visus.core.errors import BUG, OK, SIGINT, UsageError, VisusError, nearest, users_line
 
@@ -37,6 +37,7 @@ for verb, examples in (
     (evaluate.evaluate, evaluate.EXAMPLES),
     (compare.compare, compare.EXAMPLES),
     (predict.predict, predict.EXAMPLES),
+    (explain.explain, explain.EXAMPLES),
     (adopt.adopt, adopt.EXAMPLES),
     (convert.convert, convert.EXAMPLES),
     (fix.fix, fix.EXAMPLES),

@@ -5,7 +5,7 @@ B samples, K classes, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
@@ -219,6 +219,27 @@ class Mapped(Prediction, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Target:
+    """One thing that is said of a picture, as numbers by which it can be asked why.
+
+    Attributes:
+        label: name of the class, or of the number.
+        score: how sure it is said, in [0, 1]; of a number, the number itself.
+        value: raw -> (B,) what is explained: gradients flow through it, as a logit where the task has one.
+        strength: raw -> (B,) how much of it is said, in [0, 1]; of a number, in units of its usual deviation.
+        box: (4,) xyxy in present pixels, of an object.
+        region: (H, W) bool of present pixels, where it is said of some of them.
+    """
+
+    label: str
+    score: float
+    value: Callable[[Raw], Tensor]
+    strength: Callable[[Raw], Tensor]
+    box: Tensor | None = None
+    region: Tensor | None = None
+
+
 class Metric(Protocol):
     """Sums that can be merged: over batches, over ranks, over resumed evaluations."""
 
@@ -317,6 +338,10 @@ class Task(Protocol):
 
     def decode(self, raw: Raw) -> Sequence[Prediction]:
         """Return one prediction a sample."""
+        ...
+
+    def targets(self, raw: Raw, label: str = "") -> Sequence[Target]:
+        """Return what can be explained of the one picture of ``raw``, the surest or largest first; or of one name."""
         ...
 
     def calibrate(self, said: Mapping[str, float]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from visus.core.annotations import Annotation, Label, Labels
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
-from visus.core.task import Batch, Prediction, Raw, Term, Transform
+from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
 from visus.losses import reads, settled
 from visus.metrics.classification import SCORES, Classification
 from visus.metrics.multilabel import Multilabel
@@ -157,8 +157,7 @@ class Classify:
 
     def decode(self, raw: Raw) -> list[ClassPrediction]:
         """Return a prediction a picture; an answer that is not finite gives every class the score 0."""
-        logits = raw["logits"].cpu().double() / self.temperature  # not every device has float64
-        probabilities = (logits.sigmoid() if self.several else logits.softmax(1)).nan_to_num(0)
+        probabilities = self._probabilities(raw)
         scores, order = probabilities.topk(min(TOP, len(self.classes)))
         predictions = []
         for row, (values, places) in enumerate(zip(scores.tolist(), order.tolist(), strict=True)):
@@ -168,6 +167,13 @@ class Classify:
                 shown = tuple(self.classes[k] for k in (probabilities[row] > 0.5).nonzero()[:, 0].tolist())
             predictions.append(ClassPrediction(*top[0], top, shown))
         return predictions
+
+    def targets(self, raw: Raw, label: str = "") -> list[Target]:
+        """Return the class that is said, where there may be several those that are shown, or the one that is named."""
+        (said,) = self.decode(raw)
+        names = (label,) if label else said.shown or (said.label,)
+        found = [self._target(raw, self.classes.index(name)) for name in names]
+        return sorted(found, key=lambda target: -target.score)
 
     def calibrate(self, said: Mapping[str, float]) -> None:
         """Take the temperature by which logits are divided from now on."""
@@ -209,6 +215,18 @@ class Classify:
         if isinstance(labels, Labels):
             return {self.classes[k] for k in (labels.shown == 1).nonzero()[:, 0].tolist()}
         return None
+
+    def _target(self, raw: Raw, k: int) -> Target:
+        """Return class ``k`` as what is asked about: its logit, and its probability."""
+        score = float(self._probabilities(raw)[0, k])
+        return Target(
+            self.classes[k], score, lambda raw: raw["logits"][:, k], lambda raw: self._probabilities(raw)[:, k]
+        )
+
+    def _probabilities(self, raw: Raw) -> Tensor:
+        """Return (B, K) float64; 0 where the network's answer is not finite."""
+        logits = raw["logits"].cpu().double() / self.temperature  # not every device has float64
+        return (logits.sigmoid() if self.several else logits.softmax(1)).nan_to_num(0)
 
     def _labelled(self, batch: Batch) -> Tensor:
         """Return (B,) bool: the class is known; of mixed pictures, both classes."""

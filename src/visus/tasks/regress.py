@@ -17,7 +17,7 @@ from visus.core.annotations import Annotation, Numbers
 from visus.core.errors import UsageError
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
-from visus.core.task import Batch, Prediction, Raw, Term, Transform
+from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
 from visus.losses import settled
 from visus.metrics.regression import SCORES, Regression
 from visus.tasks._captions import UNJUDGED, captioned
@@ -145,6 +145,11 @@ class Regress:
         rows = raw["predictions"].cpu().tolist()
         return [NumbersPrediction(dict(zip(self.classes, row, strict=True))) for row in rows]
 
+    def targets(self, raw: Raw, label: str = "") -> list[Target]:
+        """Return every number that is said, in the order of the outputs, or the one that is named."""
+        names = (label,) if label else self.classes
+        return [self._target(raw, self.classes.index(name)) for name in names]
+
     def calibrate(self, said: Mapping[str, float]) -> None:
         """Take nothing: numbers are decoded as they are."""
 
@@ -166,6 +171,16 @@ class Regress:
             for (name, value), true in zip(prediction.values.items(), truth, strict=True)
         ]
         return captioned(sample.image, lines, UNJUDGED)
+
+    def _target(self, raw: Raw, m: int) -> Target:
+        """Return number ``m`` as what is asked about: itself, and itself in units of its deviation."""
+        unit = float(self._standard[1][m])
+        return Target(
+            self.classes[m],
+            float(raw["predictions"][0, m]),
+            lambda raw: raw["predictions"][:, m],
+            lambda raw: raw["predictions"][:, m] / unit,
+        )
 
     @cached_property
     def _standard(self) -> tuple[Tensor, Tensor]:

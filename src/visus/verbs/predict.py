@@ -117,10 +117,10 @@ def predict(
     found, missing, notes = gather([files] if isinstance(files, str | Path) else files)
     loaded = model if isinstance(model, Model) else load(model, model=network)
     place = Path(out) if out is not None else None
-    _check_least(loaded, least)
+    check_least(loaded, least)
     written = _asked(loaded, found, place, to, numbers) if to is not None or numbers is not None else None
     if place is not None:
-        _make(place)
+        make_folder(place)
     source = FileImages(Path(), Strings(found), loaded.recipe.data.max_pixels)
     bad: dict[str, str] = {}
     with _shown_from(loaded, least):
@@ -157,28 +157,29 @@ def answer(
         short_of_memory("nothing was written", "less else running, or visus.predict(MODEL, FILES, batch=1)"),
         feed(data, np.arange(len(names)), model.task, recipe, device, train=False) as shown,
     ):
-        readable = _readable(shown, bad, lambda: _reasons(images, names, recipe.input.channels))
+        readable = readable_batches(shown, bad, lambda: reasons(images, names, recipe.input.channels))
         for part, raw in answers(model.task, model.asked, readable, device):
             for row, said in enumerate(model.task.decode(raw)):
                 yield part.ids[row], said.home(part.frames[row])
 
 
-def _readable(shown: Feed, bad: dict[str, str] | None, reasons: Callable[[], dict[str, str]]) -> Iterator[Batch]:
+def readable_batches(shown: Feed, bad: dict[str, str] | None, why: Callable[[], dict[str, str]]) -> Iterator[Batch]:
     """Yield the batches of a sweep; what cannot be read goes into ``bad`` with its reason, be it everything."""
     try:
         for part in shown.sweep():
-            for name, why in part.bad:
+            for name, reason in part.bad:
                 if bad is None:
-                    raise DataError("DATA-094", why, where=name)
-                bad[name] = why
+                    raise DataError("DATA-094", reason, where=name)
+                bad[name] = reason
             yield part
     except DataError as error:
         if error.code != "DATA-032" or bad is None:
             raise
-        bad.update(reasons())  # not one picture could be read, so there was no batch to tell why
+        bad.update(why())  # not one picture could be read, so there was no batch to tell why
 
 
-def _reasons(images: Images, names: Sequence[str], channels: int) -> dict[str, str]:
+def reasons(images: Images, names: Sequence[str], channels: int) -> dict[str, str]:
+    """Return why each picture that cannot be read cannot, by its name."""
     import numpy as np
 
     from visus.data.pixels import pictures
@@ -283,7 +284,7 @@ def _as_data(model: Model, result: Predictions, out: Path, to: str, numbers: Num
     return replace(result, data=str(out / to), notes=(*result.notes, *(f"{to} cannot hold {what}" for what in lost)))
 
 
-def _check_least(model: Model, least: float | None) -> None:
+def check_least(model: Model, least: float | None) -> None:
     """Refuse a score from which on nothing can be shown.
 
     Raises:
@@ -307,7 +308,7 @@ def _shown_from(model: Model, least: float | None) -> Iterator[None]:
         model.task.calibrate(model.card.calibration)
 
 
-def _make(out: Path) -> None:
+def make_folder(out: Path) -> None:
     """Make a folder to write to, where it is not there.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visus.core.annotations import Annotation, Boxes, Stated
-from visus.core.boxes import clip, moved
+from visus.core.boxes import clip, moved, overlaps
 from visus.core.errors import UsageError
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
-from visus.core.task import Batch, Prediction, Raw, Term, Transform
+from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
 from visus.metrics.detection import Detection
 from visus.models.detectors import DETECTORS
 from visus.models.origins import backbone_of
@@ -203,6 +203,24 @@ class Detect:
             found.append(Objects(boxes[shown], names, scores[shown]))
         return found
 
+    def targets(self, raw: Raw, label: str = "") -> list[Target]:
+        """Return each object that is found, the surest first; or those of one class.
+
+        What is asked about is the score of its class at the candidate that gave its box.  In a changed picture that is
+        the best claim to the same box: the largest product of a candidate's score and the square of its overlap.
+
+        Source:
+            Petsiuk et al., Black-box explanation of object detectors via saliency maps (D-RISE), CVPR 2021, section
+            3.2; the square keeps the surer candidates of a neighbour apart.
+        """
+        (found,) = self.decode(raw)
+        return [
+            Target(name, score, claim, claim, box)
+            for box, name, score in found
+            if label in ("", name)
+            for claim in [partial(_claim, box=box, label=self.classes.index(name))]
+        ]
+
     def calibrate(self, said: Mapping[str, float]) -> None:
         """Take the score from which on an object of a class is shown, and is then looked for at the latest."""
         self.detect = self.recipe.detect
@@ -243,6 +261,13 @@ class Detect:
         kind = DETECTORS[backbone_of(self.recipe.model.name)[0]].reading
         reading: Reading = importlib.import_module(f"visus.tasks.detect.{kind}").READING(self.recipe)
         return reading
+
+
+def _claim(raw: Raw, box: Float[Tensor, "4"], label: int) -> Float[Tensor, "B"]:
+    """Return how surely an object of a class is said to be in a box: see ``Detect.targets``."""
+    boxes, scores = raw["boxes"].detach(), raw["scores"]
+    shared = overlaps(boxes, box.to(boxes)).square()
+    return (scores * shared).where((raw["labels"] == label) & (scores > 0), 0.0).max(1).values
 
 
 def _limits(batch: Batch, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 4"]:

@@ -17,7 +17,7 @@ from visus.core.annotations import IGNORE, Annotation, ClassMap, StatedMap
 from visus.core.errors import UsageError, did_you_mean
 from visus.core.recipe import Choice, Facts, LossSettings, Recipe
 from visus.core.sample import Sample, Samples
-from visus.core.task import Batch, Prediction, Raw, Term, Transform
+from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
 from visus.losses import reads, settled
 from visus.metrics.segmentation import SCORES, Segmentation
 from visus.models.origins import backbone_of
@@ -153,6 +153,20 @@ class Segment:
             for logits, size in zip(raw["logits"], sizes, strict=True)
         ]
 
+    def targets(self, raw: Raw, label: str = "") -> list[Target]:
+        """Return the region of each class that is shown, the largest first; or that of one class.
+
+        What is asked about is the mean logit of the class over its region.
+
+        Source:
+            Vinogradova et al., Towards interpretable semantic segmentation via gradient-weighted class activation
+            mapping, AAAI 2020.
+        """
+        said = raw["logits"][0].argmax(0)
+        sizes = torch.bincount(said.flatten(), minlength=len(self.classes)).tolist()
+        shown = [k for k, size in enumerate(sizes) if size and label in ("", self.classes[k])]
+        return [self._target(raw, said == k, k) for k in sorted(shown, key=lambda k: -sizes[k])]
+
     def calibrate(self, said: Mapping[str, float]) -> None:
         """Take nothing: the largest score is the answer."""
 
@@ -172,6 +186,17 @@ class Segment:
         stated = sample.annotations.get("stated_map")
         truth = stated.classes if isinstance(stated, StatedMap) else None
         return painted(sample.image, prediction, truth)
+
+    def _target(self, raw: Raw, region: Tensor, k: int) -> Target:
+        """Return class ``k`` on a region as what is asked about: its mean logit, and its mean probability."""
+
+        def value(raw: Raw) -> Tensor:
+            return raw["logits"][:, k, region].mean(1)
+
+        def strength(raw: Raw) -> Tensor:
+            return raw["logits"].softmax(1)[:, k, region].mean(1)
+
+        return Target(self.classes[k], float(strength(raw)[0]), value, strength, region=region)
 
     def _logits(self, model: nn.Module, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K H W"]:
         """Return logits of every pixel, at least float32.
