@@ -45,8 +45,9 @@ OTHER = {
     "augment.mix": 0.5, "augment.mosaic": 0.5, "augment.mosaic_epochs": 8.0, "augment.copy_paste": 0.25,
     "augment.visible": 0.2, "detect.box_loss": "ciou", "detect.box_gain": 1.5, "detect.places": 9, "detect.alpha": 0.5,
     "detect.beta": 4.0, "detect.candidates": 500, "detect.least": 0.05, "detect.suppression": "soft_nms",
-    "detect.overlap": 0.5, "detect.most": 50, "detect.tiles": 700, "detect.seam": 0.3, "detect.drawn": 64,
+    "detect.overlap": 0.5, "detect.most": 50, "input.tiles": 700, "input.seam": 0.3, "detect.drawn": 64,
     "segment.region_loss": "dice", "segment.region_gain": 0.5, "segment.palette": ["#000000", "#ff00aa"],
+    "segment.scales": [0.5, 1.0],
     "data.format": "folder", "data.validation": 0.2, "data.test": 0.1, "data.cache": "off", "data.workers": 2,
     "data.stored": 256, "data.max_bad": 0.0, "data.max_pixels": 1000, "data.accept": ["nc"],
     "data.trace": False, "data.leaks": False,
@@ -217,10 +218,10 @@ def test_what_the_user_said_stands_against_what_a_task_chooses():
 
 def test_a_choice_settles_the_word_by_which_the_user_leaves_it_to_the_task_and_no_other():
     for said, found in (("auto", 640), (320, 320)):
-        draft = Draft([Choice("detect.tiles", said, "--tiles")])
-        draft.choose(Choice("detect.tiles", 640, "small objects", settles="auto"))
-        assert draft.finish().detect.tiles == found
-        assert ("small objects" in draft.finish().origins["detect.tiles"]) == (said == "auto")
+        draft = Draft([Choice("input.tiles", said, "--tiles")])
+        draft.choose(Choice("input.tiles", 640, "small objects", settles="auto"))
+        assert draft.finish().input.tiles == found
+        assert ("small objects" in draft.finish().origins["input.tiles"]) == (said == "auto")
 
 
 def test_a_word_of_the_user_stands_against_a_choice_that_does_not_settle_it():

@@ -177,10 +177,10 @@ def test_files_of_one_name_in_two_folders_are_both_there(model, squares, tmp_pat
 
 def test_large_pictures_with_tiny_objects_go_the_whole_way_in_tiles(tmp_path):
     data = write_boxes(tmp_path / "large", splits=("train",) * 4 + ("val", "test"), size=(300, 400), each=40)
-    run = train_detector(data, tmp_path / "run", settings={"detect.tiles": "auto", "input.size": [64, 64]})
-    assert run.recipe.detect.tiles == 32  # objects of 8 pixels, twice enlarged
+    run = train_detector(data, tmp_path / "run", settings={"input.tiles": "auto", "input.size": [64, 64]})
+    assert run.recipe.input.tiles == 32  # objects of 8 pixels, twice enlarged
     model = visus.load(run.best)
-    assert model.recipe.detect.tiles == run.recipe.detect.tiles
+    assert model.recipe.input.tiles == run.recipe.input.tiles
     assert "tiles 32 pixels wide" in str(visus.info(run.best).json())
     again = visus.evaluate(model, data, split="test")
     assert again.scores["map50"].value == pytest.approx(run.scores["map50"].value, abs=1e-9)

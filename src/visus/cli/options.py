@@ -37,10 +37,19 @@ def Number(help: str, metavar: str = "NUMBER") -> Any:  # noqa: N802  # reads as
     return typer.Option(metavar=metavar, help=help)
 
 
+Tiles = Annotated[
+    str | None,
+    Number("Read large pictures in overlapping tiles of so many of their pixels, as --tiles of train."),
+]
+Asked = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="How it is asked: flips=true, segment.scales=[0.75,1,1.25]."),
+]
+
 SHORT = {
     "lr": "optim.lr",
     "size": "input.size",
-    "tiles": "detect.tiles",
+    "tiles": "input.tiles",
     "cache": "data.cache",
     "workers": "data.workers",
 }

@@ -41,7 +41,7 @@ def train(
     size: Annotated[str | None, Number("Of the network's input: 96, or 224x320 (height x width).", "SIZE")] = None,
     tiles: Annotated[
         str | None,
-        typer.Option(help="Read large pictures in overlapping tiles of so many pixels; auto where objects are tiny."),
+        typer.Option(help="Read large pictures in overlapping tiles of so many pixels; auto where the data needs it."),
     ] = None,
     cache: Annotated[str | None, typer.Option(help="Of decoded pictures: auto, off, memory or disk.")] = None,
     workers: Annotated[str | None, Number("Processes that read; the result does not depend on it.")] = None,

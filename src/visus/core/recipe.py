@@ -242,6 +242,9 @@ class InputSettings(Settings):
         mean: of each channel, for pixels in [0, 1]; it is subtracted.
         std: of each channel, for pixels in [0, 1]; it divides.
         interpolation: ``bilinear`` or ``bicubic``; antialiased when shrinking.
+        tiles: pixels of a picture that a tile is wide, where pictures are read in overlapping tiles at one scale, in
+            training and in judging (detection, segmentation); 0 reads whole pictures, ``auto`` decides by the data.
+        seam: share of a tile's sides that its neighbour sees too; an object up to that size is never cut in both.
     """
 
     size: Size = (224, 224)
@@ -251,6 +254,8 @@ class InputSettings(Settings):
     mean: tuple[float, ...] = (0.5,)
     std: tuple[Annotated[float, Field(gt=0)], ...] = (0.5,)
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    tiles: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
+    seam: Annotated[float, Field(ge=0, le=0.5)] = 0.25
 
 
 class DataSettings(Settings):
@@ -323,9 +328,6 @@ class DetectSettings(Settings):
         suppression: of boxes of the same object: a name of ``visus list suppressions``.
         overlap: from which on two boxes are taken for one object.
         most: objects in a picture.
-        tiles: pixels of a picture that a tile is wide, where pictures are read in overlapping tiles at one scale, in
-            training and in judging; 0 reads whole pictures, ``auto`` decides by the size of the objects.
-        seam: share of a tile's sides that its neighbour sees too; an object up to that size is never cut in both.
     """
 
     box_loss: str = "giou"
@@ -339,8 +341,6 @@ class DetectSettings(Settings):
     suppression: str = "nms"
     overlap: Annotated[float, Field(gt=0, le=1)] = 0.6
     most: Annotated[int, Field(ge=1)] = 300
-    tiles: Annotated[int, Field(ge=0)] | Literal["auto"] = 0
-    seam: Annotated[float, Field(ge=0, le=0.5)] = 0.25
 
 
 class SegmentSettings(Settings):
@@ -350,11 +350,13 @@ class SegmentSettings(Settings):
         region_loss: a loss of whole regions beside that of pixels: a name of ``visus list losses``; empty for none.
         region_gain: factor of that loss beside the one of pixels.
         palette: colour of each class, ``#rrggbb``; none for twelve colours that most eyes tell apart, and more.
+        scales: judge with the mean of a picture at these scales, of what the network reads.
     """
 
     region_loss: str = ""
     region_gain: Annotated[float, Field(ge=0)] = 1.0
     palette: tuple[Annotated[str, Field(pattern="^#[0-9a-fA-F]{6}$")], ...] = ()
+    scales: Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], Field(min_length=1)] = (1.0,)
 
 
 class Recipe(Settings):

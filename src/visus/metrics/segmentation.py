@@ -101,10 +101,14 @@ class Segmentation(RowMetric["JudgedPixels"]):
         for i, stated in enumerate(batch.targets["stated"]):
             if stated is not None:
                 height, width = stated.shape
-                logits, frame = raw["logits"][i].detach(), batch.frames[i]
                 grid = _grid(height, width)
-                certain = at_home(logits, frame, (height, width), grid, grid).softmax(0).amax(0)
-                said = classes_at_home(logits, frame, (height, width))
+                if "classes" in raw:  # decided at home already
+                    said = raw["classes"][i, :height, :width].clamp(max=len(self.classes))
+                    certain = raw["scores"][i, :height, :width][grid, grid].float()
+                else:
+                    logits, frame = raw["logits"][i].detach(), batch.frames[i]
+                    certain = at_home(logits, frame, (height, width), grid, grid).softmax(0).amax(0)
+                    said = classes_at_home(logits, frame, (height, width))
                 self.remember(int(batch.indices[i]), stated.cpu(), said.cpu(), certain.cpu())
 
     def remember(self, index: int, truth: Tensor, said: Tensor, certain: Tensor | None = None) -> None:

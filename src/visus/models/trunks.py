@@ -33,6 +33,7 @@ class Trunk(nn.Module):
 
     Attributes:
         widths: channels of each map.
+        reads_one_size: the network reads pictures of one size alone.
 
     Raises:
         UsageError: no such network, or it has no map of one of the strides.
@@ -52,7 +53,8 @@ class Trunk(nn.Module):
         body = origin_of(name).network(name, 1, channels, extended(size), options).eval()
         with torch.no_grad():
             sides, maps = (256, 256), _maps(body, torch.zeros(1, channels, 256, 256))
-            if not maps:  # a network of one picture size
+            self.reads_one_size = not maps
+            if self.reads_one_size:
                 sides = extended(size)
                 maps = _maps(body, torch.zeros(1, channels, *sides))
         shapes = [tuple(found.shape) for found in maps]

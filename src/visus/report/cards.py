@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from visus.core.scores import Score
-from visus.report.words import interval_of, is_share, label, listed, number, overall, plural, spoken, value_of
+from visus.report.words import (
+    interval_of,
+    is_share,
+    label,
+    listed,
+    looked_at,
+    number,
+    overall,
+    plural,
+    spoken,
+    value_of,
+)
 
 if TYPE_CHECKING:
     from visus.core.modelfile import Card
@@ -60,12 +71,14 @@ def _input(card: Card) -> Rows:
     read = card.input
     channels = _CHANNELS.get(read.channels, plural(read.channels, "channel"))
     kept = f", {read.margin:.3g} of the shorter side kept" if read.fit == "crop" and read.margin < 1 else ""
-    across = card.recipe.get("detect.tiles")
+    across = card.recipe.get("input.tiles")
     fit = f"tiles {across:,} pixels wide, scaled" if across else f"{_FITS[read.fit]}{kept}"
+    ways = looked_at(card.recipe)
     return [
         ("pictures", f"{read.size[1]} × {read.size[0]} pixels, {channels}"),
         ("other sizes", f"{fit}, {read.interpolation}"),
         ("normalised by", f"mean {_value(read.mean)}, standard deviation {_value(read.std)} of pixels in [0, 1]"),
+        *([("looked at", ways)] if ways else []),
     ]
 
 

@@ -240,6 +240,15 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+def looked_at(settings: Mapping[str, Any]) -> str:
+    """Return in which ways pictures are looked at for an answer, by a recipe's settings; nothing for once and whole."""
+    tiles, scales = settings.get("input.tiles") or 0, settings.get("segment.scales") or (1.0,)
+    ways = [f"in tiles {tiles:,} pixels wide"] if tiles else []
+    if list(scales) != [1.0]:
+        ways.append(f"at {listed([f'{scale:g}' for scale in scales], len(scales))} times the size")
+    return ", ".join([*ways, *["as they are and mirrored"] * bool(settings.get("flips"))])
+
+
 def plural(n: int, noun: str) -> str:
     """Return "1 item", "12,000 items"."""
     many = noun[:-1] + "ies" if noun.endswith("y") else noun + ("es" if noun.endswith("s") else "s")

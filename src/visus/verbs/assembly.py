@@ -119,7 +119,7 @@ def feed(
 
     What is judged in tiles comes picture by picture: each is there whole, and may be large.
     """
-    batch = recipe.batch if train or not recipe.detect.tiles else 1
+    batch = recipe.batch if train or not recipe.input.tiles else 1
     return Feed(
         dataset, indices, task.transforms(train), task.collate, batch=batch, seed=recipe.seed, train=train,
         channels=recipe.input.channels, workers=recipe.data.workers, cache=cache, rank=device.rank, world=device.world,

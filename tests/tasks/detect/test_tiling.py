@@ -76,10 +76,10 @@ def test_a_picture_has_room_for_the_candidates_of_all_its_tiles():
     assert sorted(kept.int().tolist()) == boxes
 
 
-def recipe(**detect):
+def recipe(tiles=0, **detect):
     return Recipe(
         task="detect", model=ModelSettings(name="anchor_free", options={"width": 8, "normalisation": "layer"}),
-        loss=LossSettings(name="varifocal"), input=InputSettings(size=(64, 64), fit="pad"),
+        loss=LossSettings(name="varifocal"), input=InputSettings(size=(64, 64), fit="pad", tiles=tiles),
         detect=DetectSettings(least=0.0, **detect), batch=4,
     )  # fmt: skip
 
@@ -137,28 +137,28 @@ def chosen(known):
 
 
 def test_tiles_are_chosen_where_objects_would_be_too_small_to_see():
-    known = facts([(30, 24)] * 20 + [(60, 60)] * 2, **{"detect.tiles": "auto"})
+    known = facts([(30, 24)] * 20 + [(60, 60)] * 2, **{"input.tiles": "auto"})
     width = picture_size(known)[0][1]
     settled = chosen(known)
-    scale = settled.input.size[1] / settled.detect.tiles
+    scale = settled.input.size[1] / settled.input.tiles
     assert 24 * width / 4000 < 12 <= 24 * scale
-    assert settled.detect.seam * min(settled.input.size) >= 30 * scale * 0.99
-    assert "pixels across or more when whole pictures are read" in settled.origins["detect.tiles"]
+    assert settled.input.seam * min(settled.input.size) >= 30 * scale * 0.99
+    assert "pixels across or more when whole pictures are read" in settled.origins["input.tiles"]
 
 
 @pytest.mark.parametrize(
     ("objects", "size"), [([(300, 400)] * 20, (3000, 4000)), ([], (3000, 4000)), ([(4, 4)] * 20, (100, 100))]
 )
 def test_whole_pictures_are_read_where_that_is_enough(objects, size):
-    assert chosen(facts(objects, size, **{"detect.tiles": "auto"})).detect.tiles == 0
+    assert chosen(facts(objects, size, **{"input.tiles": "auto"})).input.tiles == 0
 
 
 def test_a_stated_size_of_tiles_stands_and_without_a_word_there_are_none():
     tiny = [(30, 24)] * 20
-    assert chosen(facts(tiny)).detect.tiles == 0 and chosen(facts(tiny)).detect.most == 300
-    settled = chosen(facts(tiny, **{"detect.tiles": 512, "input.size": [320, 320]}))
-    assert settled.detect.tiles == 512 and settled.input.size == (320, 320) and settled.detect.most == 3000
-    assert chosen(facts(tiny, **{"detect.tiles": 512})).input.size == (512, 512)
+    assert chosen(facts(tiny)).input.tiles == 0 and chosen(facts(tiny)).detect.most == 300
+    settled = chosen(facts(tiny, **{"input.tiles": 512, "input.size": [320, 320]}))
+    assert settled.input.tiles == 512 and settled.input.size == (320, 320) and settled.detect.most == 3000
+    assert chosen(facts(tiny, **{"input.tiles": 512})).input.size == (512, 512)
     assert tiling(facts(tiny), (768, 1024))[0].across > 0
 
 

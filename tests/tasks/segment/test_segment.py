@@ -134,6 +134,38 @@ def test_with_flips_the_answer_to_a_mirrored_picture_is_turned_back():
     torch.testing.assert_close(task(flips=True).raw(model, given)["logits"].softmax(1), mean)
 
 
+@pytest.mark.parametrize("flips", [False, True])
+def test_at_several_scales_the_answer_is_the_mean_of_probabilities_at_present_pixels(flips):
+    model, given = nn.Conv2d(3, 3, 3, padding=1), batch(task(), 0)
+    (images,) = given.inputs
+    views = []
+    for scale in ((16, 32), (32, 64), (48, 96)):
+        seen = F.interpolate(images, scale, mode="bilinear", antialias=True)
+        pair = [model(F.pad(seen, (0, -scale[1] % 32, 0, -scale[0] % 32)))[..., : scale[0], : scale[1]]]
+        if flips:
+            turned = F.pad(seen.flip(-1), (0, -scale[1] % 32, 0, -scale[0] % 32))
+            pair.append(model(turned)[..., : scale[0], : scale[1]].flip(-1))
+        views += [F.interpolate(each, (32, 64), mode="bilinear").softmax(1) for each in pair]
+    asked = task(**{"segment.scales": [0.5, 1.0, 1.5], "flips": flips})
+    mean = torch.stack(views).mean(0)
+    torch.testing.assert_close(asked.raw(model, given)["logits"].exp(), mean)
+
+
+def test_one_scale_alone_may_be_another_one():
+    model, given = nn.Conv2d(3, 3, 1), batch(task(), 0)
+    small = F.interpolate(given.inputs[0], (16, 32), mode="bilinear", antialias=True)
+    expected = F.interpolate(model(F.pad(small, (0, 0, 0, 16)))[:, :, :16], (32, 64), mode="bilinear")
+    torch.testing.assert_close(task(**{"segment.scales": [0.5]}).raw(model, given)["logits"], expected)
+
+
+def test_a_network_of_one_picture_size_is_asked_at_that_size_alone():
+    of = task(**{"model.name": "fast:swin_tiny_patch4_window7_224", "input.size": 64, "segment.scales": [1.0, 1.5]})
+    model = of.model().eval()
+    assert task(**{"input.size": 64}).raw(model, batch(of, 0, size=(64, 64)))["logits"].shape == (1, 3, 64, 64)
+    with pytest.raises(UsageError, match="reads pictures of one size"):
+        of.raw(model, batch(of, 0, size=(64, 64)))
+
+
 def test_an_answer_comes_home_to_the_size_of_the_original_by_interpolated_scores():
     of, logits = task(), 3 * torch.randn(1, 3, 8, 12)
     (said,) = of.decode({"logits": logits, "originals": torch.tensor([[20, 30]])})

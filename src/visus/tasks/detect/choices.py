@@ -76,14 +76,14 @@ def choices(facts: Facts) -> Iterator[Choice]:
     """Yield the settings for a network that finds objects."""
     size, why = picture_size(facts)
     tiles, why_tiles = tiling(facts, size)
-    if facts.wanted.get("detect.tiles") == "auto":
-        yield Choice("detect.tiles", tiles.across, why_tiles, settles="auto")
-    if across := facts.wanted.get("detect.tiles"):
+    if facts.wanted.get("input.tiles") == "auto":
+        yield Choice("input.tiles", tiles.across, why_tiles, settles="auto")
+    if across := facts.wanted.get("input.tiles"):
         if across != "auto":
             size, why = (_multiple(min(across, TILE[-1])),) * 2, f"a tile is {across} pixels wide"
         elif tiles.across:
             size, why = tiles.size, "the larger objects fit into a tile several times"
-            yield Choice("detect.seam", tiles.seam, "two tiles have the larger objects in common")
+            yield Choice("input.seam", tiles.seam, "two tiles have the larger objects in common")
         if across != "auto" or tiles.across:
             yield Choice("detect.most", MANY, "a picture in tiles may show many objects")
     yield Choice("input.channels", facts.channels, CHANNELS.get(facts.channels, f"the pictures have {facts.channels}"))

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visus.core.annotations import Annotation, Boxes, Stated
-from visus.core.boxes import clip, moved, overlaps
-from visus.core.errors import UsageError
+from visus.core.boxes import moved, overlaps
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
@@ -24,10 +23,11 @@ from visus.metrics.detection import Detection
 from visus.models.detectors import DETECTORS
 from visus.models.origins import backbone_of
 from visus.tasks._scores import chosen
+from visus.tasks._tiling import framed, limits_of, tiling_of
 from visus.tasks.detect.choices import choices
 from visus.tasks.detect.decoding import Found, candidates, finish, joined, mirrored
 from visus.tasks.detect.terms import IGNORED, UNIT
-from visus.tasks.detect.tiling import framed, tiled
+from visus.tasks.detect.tiling import tiled
 from visus.transforms.tiles import Tiling
 
 NOTHING = -1
@@ -171,7 +171,7 @@ class Detect:
         pictures at the tiles' scale, and as many tiles are looked at at once as training shows pictures.
         """
         (images,) = batch.inputs
-        limits = _limits(batch, images)
+        limits = limits_of(batch, images)
         if self._tiling is None:
             return self._seen(model, images, limits)
         return tiled(
@@ -251,10 +251,7 @@ class Detect:
 
     @cached_property
     def _tiling(self) -> Tiling | None:
-        detect = self.recipe.detect
-        if detect.tiles == "auto":
-            raise UsageError("USE-064", "detect.tiles = auto is decided by data", fix="--set detect.tiles=640")
-        return Tiling(self.recipe.input.size, detect.tiles, detect.seam) if detect.tiles else None
+        return tiling_of(self.recipe.input)
 
     @cached_property
     def _reading(self) -> Reading:
@@ -268,17 +265,6 @@ def _claim(raw: Raw, box: Float[Tensor, "4"], label: int) -> Float[Tensor, "B"]:
     boxes, scores = raw["boxes"].detach(), raw["scores"]
     shared = overlaps(boxes, box.to(boxes)).square()
     return (scores * shared).where((raw["labels"] == label) & (scores > 0), 0.0).max(1).values
-
-
-def _limits(batch: Batch, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 4"]:
-    """Return xyxy of what of each frame is picture: its original's outline, moved into present pixels and cut."""
-    height, width = images.shape[2:]
-    whole = torch.tensor([0.0, 0.0, float(width), float(height)]).expand(len(batch), 4)
-    sizes = batch.originals.double()
-    corners = torch.cat([torch.zeros_like(sizes), sizes.flip(1)], 1)
-    inward = torch.linalg.inv(batch.frames.double().cpu())
-    cut = clip(moved(corners, inward).float(), (height, width))
-    return torch.where((sizes > 0).all(1, keepdim=True), cut, whole).to(images.device)
 
 
 TASK = Detect

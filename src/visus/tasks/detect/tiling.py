@@ -13,17 +13,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from visus.core.task import Raw
+from visus.tasks._tiling import extents_of
 from visus.tasks.detect.decoding import joined
-from visus.transforms.tiles import SLACK, Tile, Tiling
+from visus.transforms.tiles import Tile, Tiling
 
 TOGETHER = 100
 """Tiles for whose candidates there is room in a picture, at most: suppression's cost grows with their square."""
-
-
-def framed(images: Sequence[Float[Tensor, "C _h _w"]]) -> Float[Tensor, "B C H W"]:
-    """Return pictures of any sizes in the frame of the largest, each at its left top, beyond them the usual level."""
-    height, width = max(image.shape[1] for image in images), max(image.shape[2] for image in images)
-    return torch.stack([F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images])
 
 
 def tiled(
@@ -51,12 +46,8 @@ def tiled(
         look: candidates of tiles (N, C, height, width) and their limits (N, 4), in pixels of the tiles.
     """
     height, width = tiling.size
-    frames = (
-        (limits[:, [3, 2]] - SLACK).ceil().clamp(limits.new_tensor(tiling.size), limits.new_tensor(images.shape[2:]))
-    )
-    tiles = [
-        (row, tile) for row, (high, wide) in enumerate(frames.long().tolist()) for tile in tiling.cover((high, wide))
-    ]
+    extents = extents_of(limits, images, tiling)
+    tiles = [(row, tile) for row, extent in enumerate(extents) for tile in tiling.cover(extent)]
     said: list[list[Raw]] = [[] for _ in images]
     for start in range(0, len(tiles), at_once):
         part = tiles[start : start + at_once]

@@ -14,12 +14,21 @@ PRETRAINED = "fast:efficientnet_lite0"
 LONGEST = {"cpu": 512}
 """Pixels of the longer side at which pictures are read at most, by device; elsewhere ``LARGEST``."""
 LARGEST = 1024
+SHRUNK = 2.0
+"""How often pictures may be shrunk before tiles are better."""
 UNKNOWN = 320.0
 
 
 def choices(facts: Facts) -> Iterator[Choice]:
     """Yield the settings for a network that says a class of every pixel."""
     size, why = picture_size(facts)
+    across = facts.wanted.get("input.tiles", 0)
+    if across == "auto":
+        across, why_tiles = tile_width(facts)
+        yield Choice("input.tiles", across, why_tiles, settles="auto")
+    if across:
+        side = STEP * max(1, round(min(across, LONGEST.get(facts.device, LARGEST)) / STEP))
+        size, why = (side, side), f"a tile is {across} pixels wide"
     yield Choice("input.channels", facts.channels, CHANNELS.get(facts.channels, f"the pictures have {facts.channels}"))
     yield Choice("input.size", list(size), why)
     yield Choice("input.fit", "pad", "nothing of a picture is cut away, and all in it keeps its shape")
@@ -54,6 +63,15 @@ def picture_size(facts: Facts) -> tuple[tuple[int, int], str]:
     high, wide = (max(STEP, STEP * round(side * scale / STEP)) for side in (height, width))
     own = f"pictures are about {height:g} x {width:g}"
     return (high, wide), own if scale == 1 else f"{own}; of more than {longest} pixels each step would take long"
+
+
+def tile_width(facts: Facts) -> tuple[int, str]:
+    """Return how many of their pixels a tile of such pictures is wide, 0 where they are read whole, and why."""
+    longest = LONGEST.get(facts.device, LARGEST)
+    shrunk = max(_usual(facts)) / longest
+    if shrunk <= SHRUNK:
+        return 0, f"whole pictures are read at 1/{max(shrunk, 1):.2g} of their size at least"
+    return longest, f"whole pictures would be read at 1/{shrunk:.2g} of their size, and lose what is thin"
 
 
 def _moves(facts: Facts) -> Iterator[Choice]:

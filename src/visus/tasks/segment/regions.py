@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from visus.core.annotations import IGNORE
 from visus.core.home import at_home
 
 LINES = 2**22
@@ -20,7 +21,7 @@ class Regions:
     """A class for each pixel of one picture.
 
     Attributes:
-        class_map: (H, W) uint8, places in ``names``.
+        class_map: (H, W) uint8, places in ``names``; 255 where the network said no numbers.
         scores: (H, W) float16, the probability of that class, in [0, 1].
         names: of the classes.
         palette: (R, G, B) of each class.
@@ -54,21 +55,13 @@ class Regions:
         """
         if self.logits is None:
             return self
-        size = self.size
-        if not min(size):
-            height, width = self.logits.shape[1:]
-            size = max(1, round(height * float(frame[1, 1]))), max(1, round(width * float(frame[0, 0])))
-        lines = max(1, LINES // (len(self.logits) * size[1]))
-        parts = [
-            _winners(at_home(self.logits, frame, size, slice(first, first + lines)))
-            for first in range(0, size[0], lines)
-        ]
-        classes, scores = (torch.cat(each) for each in zip(*parts, strict=True))
+        size = home_size((self.logits.shape[1], self.logits.shape[2]), frame, self.size)
+        classes, scores = brought_home(self.logits, frame, size)
         return replace(self, class_map=classes, scores=scores, logits=None)
 
     def shares(self) -> dict[str, float]:
         """Return the share of the pixels of each class that is shown, the largest first."""
-        counts = torch.bincount(self.class_map.flatten().long().cpu(), minlength=len(self.names))
+        counts = torch.bincount(self.class_map.flatten().cpu(), minlength=len(self.names))[: len(self.names)]
         order = counts.argsort(descending=True, stable=True).tolist()
         return {self.names[k]: int(counts[k]) / self.class_map.numel() for k in order if counts[k]}
 
@@ -88,8 +81,38 @@ class Regions:
         ]
 
 
+def home_size(present: tuple[int, int], frame: Tensor, stated: tuple[int, int]) -> tuple[int, int]:
+    """Return the size of an original picture, or what its frame makes of the present size where it is not stated."""
+    if min(stated):
+        return stated
+    height, width = present
+    return max(1, round(height * float(frame[1, 1]))), max(1, round(width * float(frame[0, 0])))
+
+
+def brought_home(
+    logits: Float[Tensor, "K H W"], frame: Tensor, size: tuple[int, int], rows: slice | None = None
+) -> tuple[UInt8[Tensor, "R C"], Float[Tensor, "R C"]]:
+    """Return the class of each original pixel and its probability, some lines at a time (see ``Regions.home``).
+
+    Args:
+        logits: of present pixels.
+        frame: from these to original ones.
+        size: (height, width) of the original picture.
+        rows: from which to which of its lines; all of them by default.
+    """
+    first, last, _ = (rows or slice(None)).indices(size[0])
+    lines = max(1, LINES // (len(logits) * size[1]))
+    parts = [
+        _winners(at_home(logits, frame, size, slice(start, min(start + lines, last))))
+        for start in range(first, last, lines)
+    ]
+    classes, scores = (torch.cat(each) for each in zip(*parts, strict=True))
+    return classes, scores
+
+
 def _winners(logits: Float[Tensor, "K H W"]) -> tuple[Tensor, Tensor]:
-    """Return the class of the largest logit of each pixel, and its probability; 0 where logits are no numbers."""
+    """Return the class of the largest logit of each pixel, and its probability; 255 and 0 where none is known."""
     best, classes = logits.max(0)
-    sure = (best - logits.logsumexp(0)).exp().nan_to_num(0).clamp(max=1)
-    return classes.to(torch.uint8).cpu(), sure.half().cpu()
+    sure = (best - logits.logsumexp(0)).exp()
+    said = classes.to(torch.uint8).where(sure.isfinite(), IGNORE)
+    return said.cpu(), sure.nan_to_num(0).clamp(max=1).half().cpu()

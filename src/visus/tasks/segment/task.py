@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -25,9 +26,12 @@ from visus.models.segmenters import SEGMENTERS
 from visus.models.trunks import extended
 from visus.tasks._class_weights import weights_of
 from visus.tasks._scores import chosen
+from visus.tasks._tiling import extents_of, framed, limits_of, tiling_of
 from visus.tasks.segment.choices import choices
 from visus.tasks.segment.colours import palette_of
-from visus.tasks.segment.regions import Regions
+from visus.tasks.segment.regions import Regions, home_size
+from visus.tasks.segment.tiling import read_in_tiles
+from visus.transforms.tiles import Tiling
 
 PIXEL, IMAGE = "pixel", "image"
 REGION = "classes"
@@ -85,24 +89,27 @@ class Segment:
         """Return what prepares pictures for training or for judging."""
         from visus.transforms.pipeline import build
 
-        return build(self.recipe.input, self.recipe.augment if train else None, counts=self.recipe.target.counts)
+        augment = self.recipe.augment if train else None
+        return build(self.recipe.input, augment, self._tiling, counts=self.recipe.target.counts)
 
     def collate(self, samples: Samples) -> Batch:
         """Return images (B, C, H, W) and, where they are known, ``classes`` (B, H, W) and ``stated``, a list of (h, w).
 
         Both are uint8, with 255 where nothing is said: the one in present pixels, the other in original ones.
         """
-        assert isinstance(samples.images, Tensor), "the transform of this task makes all pictures one size"
+        images = samples.images if isinstance(samples.images, Tensor) else framed(samples.images)
         targets: dict[str, Any] = {}
         for column, target in (("class_map", "classes"), ("stated_map", "stated")):
             if column in samples.columns:
                 held = [each for each in samples.columns[column] if isinstance(each, ClassMap | StatedMap)]
                 targets[target] = [each.classes for each in held]
         if "classes" in targets:
-            targets["classes"] = torch.stack(targets["classes"])
-        return Batch(
-            (samples.images,), targets, samples.ids, samples.indices, samples.frames, originals=samples.originals
-        )
+            height, width = images.shape[2:]
+            targets["classes"] = torch.stack([
+                F.pad(each, (0, width - each.shape[1], 0, height - each.shape[0]), value=IGNORE)
+                for each in targets["classes"]
+            ])  # fmt: skip
+        return Batch((images,), targets, samples.ids, samples.indices, samples.frames, originals=samples.originals)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
         """Return how many pixels have a known class, and how many pictures have such a pixel."""
@@ -129,25 +136,49 @@ class Segment:
     def raw(self, model: nn.Module, batch: Batch) -> Raw:
         """Return ``logits`` (B, K, H, W) of present pixels and ``originals`` (B, 2), the sizes they belong to.
 
-        With ``flips`` they are the logarithms of the mean probabilities of the pictures and of their mirror images.
+        With ``flips``, and at several ``scales``, they are the logarithms of mean probabilities of all views.
+
+        In tiles, a large picture's scores are never there at once: it is decided strip by strip (``read_in_tiles``),
+        and what is returned is ``classes`` (B, h, w) uint8 of original pixels, 255 where nothing is said, and their
+        ``scores`` (B, h, w), both filled up to the largest; as many tiles are looked at at once as training shows.
         """
         (images,) = batch.inputs
-        originals = batch.originals.to(images.device)
-        views = [self._logits(model, images)]
-        if self.recipe.flips:
-            views.append(self._logits(model, images.flip(-1)).flip(-1))
-        return self.merge([{"logits": view, "originals": originals} for view in views])
+        if self._tiling is None:
+            return {"logits": self._seen(model, images), "originals": batch.originals.to(images.device)}
+        said = []
+        extents = extents_of(limits_of(batch, images), images, self._tiling)
+        for image, frame, original, (high, wide) in zip(images, batch.frames, batch.originals, extents, strict=True):
+            size = home_size((high, wide), frame, (int(original[0]), int(original[1])))
+            said.append(read_in_tiles(
+                image[:, :high, :wide], frame, size, self._tiling, self.recipe.batch,
+                lambda tiles: self._seen(model, tiles).log_softmax(1),
+            ))  # fmt: skip
+        sizes = torch.tensor([classes.shape for classes, _ in said])
+        height, width = sizes.amax(0).tolist()
+
+        def filled(found: Tensor, value: float) -> Tensor:
+            return F.pad(found, (0, width - found.shape[1], 0, height - found.shape[0]), value=value)
+
+        return {
+            "classes": torch.stack([filled(classes, IGNORE) for classes, _ in said]),
+            "scores": torch.stack([filled(scores, 0) for _, scores in said]),
+            "originals": sizes,
+        }
 
     def merge(self, raws: Sequence[Raw]) -> Raw:
         """Return the logarithms of mean probabilities."""
         if len(raws) == 1:
             return raws[0]
-        together = torch.stack([raw["logits"].log_softmax(1) for raw in raws]).logsumexp(0)
-        return {**raws[0], "logits": together}
+        return {**raws[0], "logits": _mean(raw["logits"] for raw in raws)}
 
     def decode(self, raw: Raw) -> list[Regions]:
         """Return the class of each pixel of each picture."""
         sizes = [(int(height), int(width)) for height, width in raw["originals"].tolist()]
+        if "classes" in raw:
+            return [
+                Regions(classes[:height, :width], scores[:height, :width].half(), self.classes, self.palette)
+                for classes, scores, (height, width) in zip(raw["classes"], raw["scores"], sizes, strict=True)
+            ]
         return [
             Regions.of(logits, size, self.classes, self.palette)
             for logits, size in zip(raw["logits"], sizes, strict=True)
@@ -198,6 +229,35 @@ class Segment:
 
         return Target(self.classes[k], float(strength(raw)[0]), value, strength, region=region)
 
+    def _seen(self, model: nn.Module, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K H W"]:
+        """Return the logits of pictures, or the logarithms of the mean probabilities of several views of them."""
+        views = self._views(model, images)
+        several = self.recipe.flips or len(self.recipe.segment.scales) > 1
+        return _mean(views) if several else next(views)
+
+    def _views(self, model: nn.Module, images: Float[Tensor, "B C H W"]) -> Iterator[Float[Tensor, "B K H W"]]:
+        """Yield what the network says of pictures at each scale, as they are and mirrored, at their present pixels.
+
+        Raises:
+            UsageError: the network reads pictures of one size alone.
+        """
+        size = (images.shape[2], images.shape[3])
+        for scale in self.recipe.segment.scales:
+            seen = images
+            if (scaled := tuple(max(1, round(scale * side)) for side in size)) != size:
+                if any(getattr(module, "reads_one_size", False) for module in model.modules()):
+                    raise UsageError("TASK-004", f"segment.scales: {self.recipe.model.name} reads pictures of one size",
+                                     fix="--set segment.scales=[1]")  # fmt: skip
+                seen = F.interpolate(images, scaled, mode="bilinear", align_corners=False, antialias=True)
+            for mirrored in (False, True)[: 1 + self.recipe.flips]:
+                logits = self._logits(model, seen.flip(-1) if mirrored else seen)
+                logits = logits.flip(-1) if mirrored else logits
+                yield logits if seen is images else F.interpolate(logits, size, mode="bilinear", align_corners=False)
+
+    @cached_property
+    def _tiling(self) -> Tiling | None:
+        return tiling_of(self.recipe.input)
+
     def _logits(self, model: nn.Module, images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K H W"]:
         """Return logits of every pixel, at least float32.
 
@@ -224,6 +284,15 @@ class Segment:
         if beside := recipe.segment.region_loss:
             found.append((beside, settled(LossSettings(name=beside), (REGION,), weights), recipe.segment.region_gain))
         return found
+
+
+def _mean(views: Iterable[Float[Tensor, "B K H W"]]) -> Float[Tensor, "B K H W"]:
+    """Return the logarithms of the mean probabilities of several views, all of which are never there at once."""
+    logs, count = (view.log_softmax(1) for view in views), 1
+    total = next(logs)
+    for view in logs:
+        total, count = torch.logaddexp(total, view), count + 1
+    return total - math.log(count)
 
 
 TASK = Segment
