@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from visus.cli.options import Download, Json, Network, Split
+from visus.cli.options import Asked, Download, Json, Network, Split, Tiles, settings
 from visus.core.errors import BAD_DATA
 
 EXAMPLES = (
@@ -38,6 +38,8 @@ def evaluate(
     network: Network = None,
     batch: Annotated[int, typer.Option(help="Pictures looked at at once; as trained by default.")] = 0,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16; as trained by default.")] = None,
+    tiles: Tiles = None,
+    set: Asked = None,
     download: Download = False,
     json: Json = False,
 ) -> None:
@@ -50,6 +52,7 @@ def evaluate(
     found = visus.evaluate(
         model, data, predictions=predictions, compare=compare, split=split, network=network, batch=batch,
         precision=precision, download=download,
+        set={choice.key: choice.value for choice in settings(set or [], tiles=tiles)},
     )  # fmt: skip
     print_json(found.json()) if json else print_evaluation(found)
     if not found.readable:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from visus.cli.options import Json, Network
+from visus.cli.options import Asked, Json, Network, Tiles, settings
 from visus.core.errors import BAD_DATA, UsageError
 
 EXAMPLES = (
@@ -15,6 +15,7 @@ EXAMPLES = (
     'visus predict runs/mine "holiday/*.jpg" --out said',
     "visus predict runs/mine more_photos --csv > said.csv",
     "visus predict runs/mine more_photos --out found --to yolo",
+    "visus predict runs/mine large.tif --tiles 640 --set flips=true --out said",
     "visus predict runs/mine photos/val --out found --to coco --numbers instances_val.json --least 0.01",
 )
 
@@ -24,7 +25,8 @@ def predict(
     files: Annotated[list[str], typer.Argument(metavar="FILES", help="Files, folders and globs.")],
     out: Annotated[Path | None, typer.Option(help="Folder for drawn pictures, predictions.json and .csv.")] = None,
     to: Annotated[
-        str | None, typer.Option(help="Write found objects also as data: coco, yolo, voc or csv.", show_default=False)
+        str | None,
+        typer.Option(help="Write it also as data: objects as coco, yolo, voc or csv, regions as coco."),
     ] = None,
     numbers: Annotated[
         str | None,
@@ -33,6 +35,8 @@ def predict(
     least: Annotated[
         float | None, typer.Option(help="Score from which on objects are shown; that of the best F1 by default.")
     ] = None,
+    tiles: Tiles = None,
+    set: Asked = None,
     network: Network = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     json: Json = False,
@@ -43,7 +47,10 @@ def predict(
     import visus
     from visus.cli.printing import print_aside, print_json, print_table
 
-    found = visus.predict(model, files, out=out, to=to, numbers=numbers, least=least, network=network)
+    asked = {choice.key: choice.value for choice in settings(set or [], tiles=tiles)}
+    found = visus.predict(
+        model, files, out=out, to=to, numbers=numbers, least=least, network=network, set=asked, keep=False
+    )
     if json:
         print_json(found.json())
     elif csv:

@@ -89,6 +89,24 @@ def encode(mask: NDArray[np.bool_]) -> Counts:
     return np.diff(np.concatenate([begins, changes, [len(flat)]])).astype(np.int64)
 
 
+def encode_part(mask: NDArray[np.bool_], corner: tuple[int, int], size: tuple[int, ...]) -> Counts:
+    """Return the run lengths of a picture's mask of which only a part is given; nothing is inside beyond it.
+
+    Args:
+        mask: (h, w) of the part.
+        corner: y, x at which it begins.
+        size: (height, width) of the picture.
+    """
+    height, width = size
+    steps = np.diff(np.pad(mask.T.astype(np.int8), ((0, 0), (1, 1))))  # down each column, from outside to outside
+    (x0, y0), (x1, y1) = np.nonzero(steps == 1), np.nonzero(steps == -1)
+    first, last = (x0 + corner[1]) * height + y0 + corner[0], (x1 + corner[1]) * height + y1 + corner[0]
+    apart = first[1:] != last[:-1]  # a run over the end of a column goes on in the next one
+    begins, ends = np.append(first[:1], first[1:][apart]), np.append(last[:-1][apart], last[-1:])
+    lengths = np.diff(np.concatenate([[0], np.stack([begins, ends], 1).ravel(), [height * width]]))
+    return (lengths if lengths[-1] else lengths[:-1]).astype(np.int64)
+
+
 def area(lengths: Counts) -> int:
     """Return how many pixels are inside."""
     return int(lengths[1::2].sum())

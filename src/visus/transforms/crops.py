@@ -37,7 +37,7 @@ def chosen_boxes(
         (``cat_max_ratio`` 0.75), which keeps the last of ten crops too.
     """
     sizes = np.array([one.classes.shape for one in maps], np.int64).reshape(-1, 2)
-    aims = _aims(maps, augment.rare, counts, draws)
+    aims = rare_places(maps, augment.rare, counts, draws)
     boxes = geometry.random_boxes(sizes, augment.crop, augment.ratio, draws, aims)
     left = np.arange(len(maps))
     for again in range(1, TRIES if augment.majority < 1 else 0):
@@ -50,8 +50,14 @@ def chosen_boxes(
     return boxes
 
 
-def _aims(maps: Sequence[ClassMap], chance: float, counts: Sequence[int], draws: Draws) -> Float64[Array, "B 2"]:
-    """Return the middle of a pixel of a rare class of each picture, x and y; NaN where no class is aimed at."""
+def rare_places(maps: Sequence[ClassMap], chance: float, counts: Sequence[int], draws: Draws) -> Float64[Array, "B 2"]:
+    """Return x and y of the middle of a pixel of a rare class of each picture; NaN where no class is aimed at.
+
+    Args:
+        maps: the classes of each picture's pixels.
+        chance: that a class is aimed at.
+        counts: as of ``chosen_boxes``; ``draws``: too.
+    """
     aims = np.full((len(maps), 2), np.nan)
     if not chance:
         return aims

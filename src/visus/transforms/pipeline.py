@@ -192,7 +192,10 @@ class Pipeline:
         return replace(samples, images=images, columns=columns, frames=_frames(samples, matrices))
 
     def _tile_boxes(self, samples: Samples, sizes: Int64[Array, "B 2"], draws: Draws) -> Int64[Array, "B 4"] | None:
-        """Return a tile of each picture, every other one so that it holds an object; None without tiles."""
+        """Return a tile of each picture, every other one so that it holds an object; None without tiles.
+
+        Of pictures with a class for every pixel, some hold a rare class, as random crops do.
+        """
         if self.tiling is None:
             return None
         aims = np.full((len(samples), 2), np.nan)
@@ -202,6 +205,8 @@ class Pipeline:
                 if aimed[row] and len(boxes):
                     x0, y0, x1, y1 = boxes.xyxy[int(which[row] * len(boxes))].tolist()
                     aims[row] = (x0 + x1) / 2, (y0 + y1) / 2
+        elif "class_map" in samples.columns and self.augment is not None:
+            aims = crops.rare_places(_maps(samples), self.augment.rare, self.counts, draws)
         return self.tiling.drawn(sizes, draws, aims)
 
     def _mosaics(self, four: Sequence[tuple[Samples, Draws]]) -> Samples:

@@ -102,6 +102,7 @@ def evaluate(
     network: str | nn.Module | None = None,
     batch: int = 0,
     precision: str | None = None,
+    set: Mapping[str, Any] | None = None,
     download: bool = False,
 ) -> Evaluation:
     """Measure a model, or anyone's boxes, on a part of a data set: every score with its 95 % interval.
@@ -123,6 +124,8 @@ def evaluate(
         network: ``FILE.py:Class`` or a module, when the network is the user's own.
         batch: pictures looked at at once; as trained by default.
         precision: ``float32`` or ``bfloat16``; as trained by default.
+        set: how the model is asked, where it was trained otherwise: ``flips``, ``input.tiles``, ``input.seam``,
+            ``segment.scales``.
         download: allow a data set named by ``torchvision:NAME`` to be fetched.
 
     Raises:
@@ -142,6 +145,7 @@ def evaluate(
     if model is None:
         return _of_results(predictions, compare, data, split, download)  # type: ignore[arg-type]  # it is there
     loaded = model if isinstance(model, Model) else load(model, model=network, precision=precision)
+    loaded = loaded.asking(set or {})
     part = part_for(loaded, data, split, download=download)
     return _with_leaks(measure(loaded, part, str(data), batch), loaded, part)
 
@@ -168,7 +172,7 @@ def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
     """
     from visus.engine.device import short_of_memory
     from visus.engine.evaluate import judge
-    from visus.report.words import few
+    from visus.report.words import few, looked_at
     from visus.report.words import part as named
     from visus.verbs.assembly import feed
 
@@ -184,10 +188,12 @@ def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
             metric, bad = judge(model.task, model.network, judged, device)
         scores, figures = metric.compute(), metric.figures()
     about = few(scores, split) if scores else f"{named(split)} shows nothing that a score could be made of"
+    ways = looked_at(model.recipe.flat())
+    told = (about, f"pictures were looked at {ways}" if ways else "", *part.notes)
     return Evaluation(
         str(model.path), data, split, model.task.score, scores, figures,
         len(indices) - len(bad), (*dataset.bad, *bad), len(bad) <= recipe.data.most_bad(len(dataset)),
-        time.perf_counter() - began, metric, (*filter(None, [about]), *part.notes),
+        time.perf_counter() - began, metric, tuple(filter(None, told)),
     )  # fmt: skip
 
 

@@ -15,15 +15,17 @@ from numpy.typing import NDArray
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.files import replacing
 from visus.core.recipe import DataSettings
+from visus.core.task import Located, Mapped
 from visus.data.dataset import Dataset, FileImages, Strings
 from visus.data.objects import Mark, Objects, Original
 from visus.data.paths import fault_of, shown
+from visus.data.regions import regions_of
 
 if TYPE_CHECKING:
-    from visus.core.task import Located
+    from visus.core.task import Prediction
 
-FORMATS = ("coco", "yolo", "voc", "csv")
-"""What predictions are written as; of these only COCO has numbers where the others have texts, or no score at all."""
+FORMATS = {"objects": ("coco", "yolo", "voc", "csv"), "class_map": ("coco",)}
+"""What is written of predictions, by what a task reads; COCO alone has outlines, and numbers as scores, not texts."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,15 @@ class Numbers:
         return self.classes[name]
 
 
-def check_format(to: str) -> None:
+def check_format(to: str, formats: Sequence[str]) -> None:
     """Refuse a format that does not hold what is found.
 
     Raises:
         UsageError: USE-060.
     """
-    if to not in FORMATS:
-        raise UsageError("USE-060", f"--to {to}: predictions are written as {', '.join(FORMATS)}",
-                         fix=did_you_mean(to, FORMATS))  # fmt: skip
+    if to not in formats:
+        raise UsageError("USE-060", f"--to {to}: these predictions are written as {', '.join(formats)}",
+                         fix=did_you_mean(to, formats))  # fmt: skip
 
 
 def numbers_of(data: str | Path) -> Numbers:
@@ -94,27 +96,35 @@ def numbers_of(data: str | Path) -> Numbers:
     return Numbers(dataset.name, images, dict(zip(dataset.classes, classes.tolist(), strict=True)))
 
 
+def marks_of(said: Prediction, classes: Sequence[str], to: str) -> list[Mark]:
+    """Return objects that were found, with their scores in what else is said; of a class map, its connected regions.
+
+    Args:
+        said: of one picture.
+        classes: of the model, in the order of its outputs.
+        to: the format they are meant for.
+    """
+    if isinstance(said, Mapped):
+        return regions_of(said.class_map.numpy(), len(classes))
+    assert isinstance(said, Located)
+    return [
+        Mark((box[0], box[1], box[2], box[3]), classes.index(label), more=_said(score, to))
+        for box, label, score in zip(_cents(said), said.labels, said.scores.tolist(), strict=True)
+    ]
+
+
 def as_data(
-    name: str, to: str, files: Sequence[str], found: Sequence[Located], classes: Sequence[str], numbers: Numbers | None
+    name: str, files: Sequence[str], records: Sequence[Sequence[Mark]], classes: Sequence[str], numbers: Numbers | None
 ) -> Dataset:
-    """Return what was found as a data set, one part and all of it for training; scores stand in what else is said.
+    """Return what was found as a data set, one part and all of it for training.
 
     Args:
         name: of the data set.
-        to: the format it is meant for.
         files: of the pictures.
-        found: on each of them.
+        records: what was found on each of them.
         classes: of the model, in the order of its outputs.
         numbers: of the user's own data, which this one then bears too.
     """
-    labels = {label: k for k, label in enumerate(classes)}
-    records = [
-        [
-            Mark((box[0], box[1], box[2], box[3]), labels[label], more=_said(score, to))
-            for box, label, score in zip(_cents(one), one.labels, one.scores.tolist(), strict=True)
-        ]
-        for one in found
-    ]
     original = None
     if numbers is not None:
         original = Original(

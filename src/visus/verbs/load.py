@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
     from visus.core.task import Prediction, Task
     from visus.engine.device import Device
+
+
+ASKED = ("flips", "input.tiles", "input.seam", "segment.scales")
+"""Settings of how a trained network is asked."""
+TILED = frozenset({"objects", "class_map"})
+"""What is learned by tasks that can ask it tile by tile."""
 
 
 class Model:
@@ -60,6 +66,32 @@ class Model:
         from visus.engine.device import place
 
         return place(self.recipe)
+
+    def asking(self, settings: Mapping[str, Any]) -> Model:
+        """Return the same network, asked in other ways than it was trained for.
+
+        Args:
+            settings: by dotted key: ``flips``, ``input.tiles``, ``input.seam``, ``segment.scales``.
+
+        Raises:
+            UsageError: a setting that training has settled, or that the task does not have.
+        """
+        from visus.tasks import TASKS
+
+        for key in settings:
+            section = key.partition(".")[0]
+            foreign = section in TASKS and section != self.task.name
+            if key not in ASKED or foreign or (section == "input" and TILED.isdisjoint(self.task.reads)):
+                why = "training has settled it" if key not in ASKED else f"{self.task.name} has no use for it"
+                raise UsageError("USE-066", f"--set {key}: {why}", done="nothing was asked",
+                                 fix=f"the ways to ask {self.path} are {', '.join(ASKED)}")  # fmt: skip
+        if not settings:
+            return self
+        known = {key: value for key, value in self.recipe.flat().items() if value is not None}
+        recipe = Draft(Setting(key, value, "asked so") for key, value in {**known, **settings}.items()).finish()
+        task = TASKS[self.task.name](recipe, self.classes)
+        task.calibrate(self.card.calibration)
+        return Model(self.path, self.card, recipe, task, self.network)
 
     def predict(self, pictures: Iterable[np.ndarray], *, order: str = "rgb") -> list[Prediction]:
         """Return one prediction a picture.

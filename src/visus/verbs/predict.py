@@ -6,7 +6,7 @@ import csv
 import glob
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,13 +17,17 @@ from visus.core.figures import Table
 from visus.core.files import write_bytes, write_json, write_text
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-    from visus.core.task import Batch, Prediction
+    from visus.core.task import Batch, Located, Prediction
     from visus.data.dataset import Images
     from visus.data.feed import Feed
+    from visus.data.objects import Mark
     from visus.verbs.found import Numbers
     from visus.verbs.load import Model
+
+MOST = 32
+"""Pictures that are looked at at once, where no number is asked for: more are no faster."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Predictions:
 
     Attributes:
         files: as they were named.
-        predictions: one a file, None where it could not be read.
+        predictions: one a file, None where it could not be read; of class maps that are not kept, what tables say.
         problems: (what was named, reason): files that cannot be read or are not there, patterns that match nothing.
         readable: there are no more problems than the model's recipe allows of so many files.
         notes: what was passed over, a sentence each.
@@ -81,6 +85,30 @@ class Predictions:
         return out.getvalue()
 
 
+@dataclass(frozen=True)
+class Told:
+    """What tables say of a prediction whose pixels are not kept.
+
+    Attributes:
+        said: as JSON; ``lines``: of a table.
+    """
+
+    said: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+    def home(self, frame: Tensor) -> Told:
+        """Return itself."""
+        return self
+
+    def json(self) -> dict[str, Any]:
+        """Return what was said."""
+        return self.said
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the lines."""
+        return self.lines
+
+
 def predict(
     model: str | Path | Model,
     files: str | Path | Sequence[str | Path],
@@ -90,53 +118,67 @@ def predict(
     numbers: str | Path | None = None,
     least: float | None = None,
     network: str | nn.Module | None = None,
-    batch: int = 32,
+    set: Mapping[str, Any] | None = None,
+    batch: int = 0,
+    keep: bool = True,
 ) -> Predictions:
     """Return what a model says about pictures; what cannot be read or found is told, and stops nothing else.
+
+    Pictures are drawn and class maps written as they are answered, one after the other.
 
     Args:
         model: a model file, a run folder, or a loaded model.
         files: files, folders (looked through for pictures) and globs.
         out: folder for drawn pictures, predictions.json and predictions.csv; of what is said of every pixel, also
             palette PNGs that hold the number of each one's class.
-        to: write the objects that were found also as a data set: ``coco``, ``yolo``, ``voc`` or ``csv``, in the folder
-            of that name in ``out``; with ``coco`` also ``results.json``, which ``evaluate`` judges.
+        to: write what was found also as a data set, in the folder of that name in ``out``: objects as ``coco``,
+            ``yolo``, ``voc`` or ``csv``, with ``coco`` also ``results.json``, which ``evaluate`` judges; the connected
+            regions of each class as ``coco``.
         numbers: a COCO file whose numbers of pictures and classes that data set and ``results.json`` shall bear.
         least: score from which on an object is shown; by default that of the best F1 on the validation part.
         network: ``FILE.py:Class`` or a module, when the network is the user's own.
-        batch: pictures looked at at once.
+        set: how the model is asked, where it was trained otherwise: ``flips``, ``input.tiles``, ``input.seam``,
+            ``segment.scales``.
+        batch: pictures looked at at once; by default as trained, at most 32.
+        keep: hold the class maps in what is returned, three bytes a pixel; without, only what tables say of them.
 
     Raises:
         DataError: there is not one picture; ``numbers`` are of data without such pictures or classes.
-        UsageError: ``out`` cannot be a folder to write to, or holds such a data set already; the model finds no
-            objects.  Nothing was asked then.
+        UsageError: ``out`` cannot be a folder to write to, or holds such a data set already; the model finds nothing
+            that such data consists of.  Nothing was asked then.
     """
+    from visus.core.task import Mapped
     from visus.data.dataset import FileImages, Strings
     from visus.verbs.load import Model, load
 
     found, missing, notes = gather([files] if isinstance(files, str | Path) else files)
-    loaded = model if isinstance(model, Model) else load(model, model=network)
+    loaded = (model if isinstance(model, Model) else load(model, model=network)).asking(set or {})
     place = Path(out) if out is not None else None
     check_least(loaded, least)
-    written = _asked(loaded, found, place, to, numbers) if to is not None or numbers is not None else None
+    data = _asked(loaded, found, place, to, numbers) if to is not None or numbers is not None else None
     if place is not None:
         make_folder(place)
     source = FileImages(Path(), Strings(found), loaded.recipe.data.max_pixels)
+    drawing = _Drawing(loaded, source, place, found) if place is not None else None
     bad: dict[str, str] = {}
+    kept: dict[str, Prediction] = {}
     with _shown_from(loaded, least):
-        said = dict(answer(loaded, source, found, batch=batch, bad=bad))
+        for name, said in answer(loaded, source, found, batch=batch, bad=bad):
+            if drawing is not None:
+                drawing.add(name, said)
+            if data is not None:
+                data.add(name, said)
+            kept[name] = said if keep or not isinstance(said, Mapped) else Told(said.json(), said.rows())
     problems = (*bad.items(), *missing)
     readable = len(problems) <= loaded.recipe.data.max_bad * (len(found) + len(missing))
-    result = Predictions(tuple(found), tuple(said.get(name) for name in found), problems, readable, tuple(notes))
-    if place is None:
-        return result
-    if written is not None:
-        result = written(result)
-    return _drawn(loaded, source, result, place)
+    result = Predictions(tuple(found), tuple(kept.get(name) for name in found), problems, readable, tuple(notes))
+    if data is not None:
+        result = data.written(result)
+    return result if drawing is None else drawing.finished(result)
 
 
 def answer(
-    model: Model, images: Images, names: Sequence[str], *, batch: int = 32, bad: dict[str, str] | None = None
+    model: Model, images: Images, names: Sequence[str], *, batch: int = 0, bad: dict[str, str] | None = None
 ) -> Iterator[tuple[str, Prediction]]:
     """Yield (name, prediction) of pictures, in their own pixels; those that cannot be read go into ``bad``.
 
@@ -152,7 +194,8 @@ def answer(
 
     device = model.device()
     data = Dataset("files", Path(), "files", "named", Strings(names), images, {}, np.zeros(len(names), np.uint8))
-    recipe = model.recipe.model_copy(update={"batch": min(batch, max(1, len(names)))})
+    most = batch or min(model.recipe.batch, MOST)
+    recipe = model.recipe.model_copy(update={"batch": min(most, max(1, len(names)))})
     with (
         short_of_memory("nothing was written", "less else running, or visus.predict(MODEL, FILES, batch=1)"),
         feed(data, np.arange(len(names)), model.task, recipe, device, train=False) as shown,
@@ -237,14 +280,12 @@ def _behind(item: str, notes: list[str]) -> tuple[list[str], str]:
     return [], "there is no such file or folder"
 
 
-def _asked(
-    model: Model, files: Sequence[str], out: Path | None, to: str | None, numbers: str | Path | None
-) -> Callable[[Predictions], Predictions]:
+def _asked(model: Model, files: Sequence[str], out: Path | None, to: str | None, numbers: str | Path | None) -> _AsData:
     """Return what writes predictions as a data set, all that can be wrong about it being seen to before.
 
     Raises:
         UsageError: USE-060 no such format, USE-061 no place for it, or numbers for a format without any, USE-062 a
-            model that finds no objects.
+            model that finds nothing which has a place.
         DataError: the numbers are not those of these files and classes.
     """
     from visus.data.paths import check_free
@@ -253,10 +294,11 @@ def _asked(
     if to is None or out is None or (numbers is not None and to != "coco"):
         raise UsageError("USE-061", "--to FORMAT needs --out DIR, and --numbers DATA needs --to coco",
                          done="nothing was predicted", fix="visus predict MODEL FILES --out DIR --to coco")  # fmt: skip
-    found.check_format(to)
-    if "objects" not in model.task.reads:
+    formats = next((found.FORMATS[what] for what in model.task.reads if what in found.FORMATS), ())
+    if not formats:
         raise UsageError("USE-062", f"--to {to}: {model.path} finds no objects, of which such data consists",
                          done="nothing was predicted", fix="--out DIR writes predictions.json and .csv")  # fmt: skip
+    found.check_format(to, formats)
     check_free(out / to)
     held = found.numbers_of(numbers) if numbers is not None else None
     if held is not None:
@@ -264,24 +306,40 @@ def _asked(
             held.of_class(label)
         for file in files:
             held.of_picture(file)
-    return lambda said: _as_data(model, said, out, to, held)
+    return _AsData(model, out, to, held)
 
 
-def _as_data(model: Model, result: Predictions, out: Path, to: str, numbers: Numbers | None) -> Predictions:
-    """Write what was found as a data set, and note what its format cannot hold."""
-    from visus.core.task import Located
-    from visus.data.converting import convert
-    from visus.verbs import found
+class _AsData:
+    """Collects what is found, picture by picture, and writes it as a data set."""
 
-    known = [(file, said) for file, said in result if isinstance(said, Located)]
-    if not known:
-        return result
-    files, every = [file for file, _ in known], [said for _, said in known]
-    dataset = found.as_data(out.name, to, files, every, model.classes, numbers)
-    lost = convert(dataset, to, out / to, lossy=True)
-    if to == "coco":
-        found.write_results(out / "results.json", dataset, every)
-    return replace(result, data=str(out / to), notes=(*result.notes, *(f"{to} cannot hold {what}" for what in lost)))
+    def __init__(self, model: Model, out: Path, to: str, numbers: Numbers | None) -> None:
+        self.model, self.out, self.to, self.numbers = model, out, to, numbers
+        self.records: dict[str, list[Mark]] = {}
+        self.located: list[Located] = []
+
+    def add(self, name: str, said: Prediction) -> None:
+        """Take what was found on one picture."""
+        from visus.core.task import Located
+        from visus.verbs.found import marks_of
+
+        self.records[name] = marks_of(said, self.model.classes, self.to)
+        if isinstance(said, Located):
+            self.located.append(said)
+
+    def written(self, result: Predictions) -> Predictions:
+        """Write the data set, and note what its format cannot hold."""
+        from visus.data.converting import convert
+        from visus.verbs import found
+
+        if not self.records:
+            return result
+        names, every = list(self.records), list(self.records.values())
+        dataset = found.as_data(self.out.name, names, every, self.model.classes, self.numbers)
+        lost = convert(dataset, self.to, self.out / self.to, lossy=True)
+        if self.to == "coco" and self.located:
+            found.write_results(self.out / "results.json", dataset, self.located)
+        told = (f"{self.to} cannot hold {what}" for what in lost)
+        return replace(result, data=str(self.out / self.to), notes=(*result.notes, *told))
 
 
 def check_least(model: Model, least: float | None) -> None:
@@ -325,37 +383,48 @@ def make_folder(out: Path) -> None:
         raise write_failed(error, out) from error
 
 
-def _drawn(model: Model, images: Images, result: Predictions, out: Path) -> Predictions:
-    """Write what was said, as pictures and as tables.
+class _Drawing:
+    """Draws what is said, picture by picture, and writes class maps; in the end, tables.
 
     Raises:
         UsageError: the folder cannot be written to.
         ResourceError: the disk is full.
     """
-    import numpy as np
 
-    from visus.core.sample import Sample
-    from visus.core.task import Mapped
-    from visus.data.pixels import pictures
-    from visus.report.pictures import palette_png, png
+    def __init__(self, model: Model, images: Images, out: Path, names: Sequence[str]) -> None:
+        from visus.data.pixels import pictures
 
-    source = pictures(images, model.recipe.input.channels)
-    before = {str(place) for place in out.glob("[0-9]" * 5 + "-*.png")}
-    drawn: list[str] = []
-    maps: list[str] = []
-    for i, (file, said) in enumerate(result):
-        if said is not None:
-            sample = Sample(file, source.take(np.array([i]), lambda index: None).images[0])
-            place = out / f"{len(drawn):05d}-{Path(file).stem[:60]}.png"  # at most 255 bytes, whatever its letters
-            write_bytes(place, png(model.task.draw(sample, said)))
-            drawn.append(str(place))
-            if isinstance(said, Mapped):
-                maps.append(str(place.with_suffix(".classes.png")))
-                write_bytes(Path(maps[-1]), palette_png(said.class_map.numpy(), said.palette))
-    left = len(before.difference(drawn, maps))
-    older = f"{out}: {left:,} picture{'s' * (left != 1)} drawn before {'is' if left == 1 else 'are'} still there"
-    notes = (*result.notes, *[older] * (left > 0))
-    written = replace(result, drawn=tuple(drawn), maps=tuple(maps), notes=notes)
-    write_json(out / "predictions.json", written.json())
-    write_text(out / "predictions.csv", written.csv())
-    return written
+        self.task, self.out = model.task, out
+        self.source = pictures(images, model.recipe.input.channels)
+        self.place = {name: i for i, name in enumerate(names)}
+        self.before = {str(place) for place in out.glob("[0-9]" * 5 + "-*.png")}
+        self.drawn: list[str] = []
+        self.maps: list[str] = []
+
+    def add(self, name: str, said: Prediction) -> None:
+        """Write one picture with what was said of it."""
+        import numpy as np
+
+        from visus.core.sample import Sample
+        from visus.core.task import Mapped
+        from visus.report.pictures import palette_png, png
+
+        taken = self.source.take(np.array([self.place[name]]), lambda index: None)
+        place = self.out / f"{len(self.drawn):05d}-{Path(name).stem[:60]}.png"  # 255 bytes, whatever its letters
+        write_bytes(place, png(self.task.draw(Sample(name, taken.images[0]), said)))
+        self.drawn.append(str(place))
+        if isinstance(said, Mapped):
+            self.maps.append(str(place.with_suffix(".classes.png")))
+            write_bytes(Path(self.maps[-1]), palette_png(said.class_map.numpy(), said.palette))
+
+    def finished(self, result: Predictions) -> Predictions:
+        """Write the tables of all that was said."""
+        left = len(self.before.difference(self.drawn, self.maps))
+        older = (
+            f"{self.out}: {left:,} picture{'s' * (left != 1)} drawn before {'is' if left == 1 else 'are'} still there"
+        )
+        notes = (*result.notes, *[older] * (left > 0))
+        written = replace(result, drawn=tuple(self.drawn), maps=tuple(self.maps), notes=notes)
+        write_json(self.out / "predictions.json", written.json())
+        write_text(self.out / "predictions.csv", written.csv())
+        return written
