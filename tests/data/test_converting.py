@@ -6,14 +6,16 @@ import sys
 
 import numpy as np
 import pytest
-from tests.data.examples import EXAMPLES, write_picture
+from tests.data.examples import EXAMPLES, write_mask, write_picture
 
 from visus.core.errors import DataError, UsageError
 from visus.core.recipe import DataSettings
 from visus.data.converting import convert, differences
 from visus.data.dataset import Dataset, FileImages, Strings
+from visus.data.mask_door import read_map
 from visus.data.objects import ClassMaps, Mark, Objects, Original, Outlines
 from visus.data.reading import open_data
+from visus.data.run_lengths import compress, encode
 
 SETTINGS = DataSettings()
 SQUARE = np.array([[1.0, 1.0], [5.0, 1.0], [5.0, 4.0]])
@@ -224,6 +226,62 @@ def test_masks_become_objects_of_the_same_pixels(tmp_path):
     back = open_data(tmp_path / "out", SETTINGS, carve=False)
     assert back.objects is not None and back.classes == dataset.classes
     assert not any("class maps" in phrase for phrase in lost), json.dumps(lost)
+
+
+COLOURS = [[10, 20, 30], [200, 0, 0], [0, 0, 250], [0, 99, 0]]
+
+
+def odd_maps(root):
+    """Write palette masks with a ring, a class in parts, pixels that touch at a corner, and ignored regions."""
+    ring = np.zeros((16, 20), np.uint8)
+    ring[2:10, 3:13], ring[4:8, 5:11], ring[5, 6], ring[6, 7] = 1, 0, 2, 2
+    parts = np.full((16, 20), 3, np.uint8)
+    parts[1:4, 1:4] = parts[8:15, 12:19] = parts[0, 19] = parts[15, 0] = 1
+    parts[10:13, 13:18], parts[5:7, :] = 255, 255
+    nothing = np.full((16, 20), 255, np.uint8)
+    for i, values in enumerate((ring, parts, nothing)):
+        write_picture(root / f"images/{i}.png", i, (16, 20))
+        write_mask(root / f"masks/{i}.png", values, np.array([*COLOURS, *[[0, 0, 0]] * 252]))
+    (root / "classes.txt").write_text("ground\nring\ndot\nwall\n")
+    return open_data(root, SETTINGS, carve=False)
+
+
+def test_holes_parts_colours_and_ignored_pixels_of_masks_go_to_coco_and_back(tmp_path):
+    ours = odd_maps(tmp_path / "data")
+    assert convert(ours, "coco", tmp_path / "coco") == []
+    between = open_data(tmp_path / "coco", SETTINGS, carve=False)
+    assert not between.objects.crowd.any() and len(between.objects[2]) == 0
+    lost = convert(between, "masks", tmp_path / "masks", lossy=True)
+    assert all("object" in phrase or "class" in phrase for phrase in lost)
+    back = open_data(tmp_path / "masks", SETTINGS, carve=False)
+    assert back.classes == ours.classes and back.maps.palette.tolist() == COLOURS
+    assert differences(ours, back) == []
+
+
+def test_outlines_in_parts_and_masks_with_holes_are_painted_and_come_back_as_the_same_pixels(tmp_path):
+    ring = np.zeros((16, 20), np.bool_)
+    ring[2:10, 3:13], ring[4:8, 5:11] = True, False
+    parts = [np.array([[14.0, 1], [18, 1], [18, 5], [14, 5]]), np.array([[14.0, 8], [19, 8], [19, 12], [14, 12]])]
+    marks = [Mark((3, 2, 13, 10), 0, mask=compress(encode(ring))), Mark((14, 1, 19, 12), 1, polygons=parts)]
+    ours = marked(tmp_path / "own", [marks])
+    write_picture(tmp_path / "own" / "0.png", 0, (16, 20))
+    convert(ours, "masks", tmp_path / "masks", lossy=True)
+    maps = open_data(tmp_path / "masks", SETTINGS, carve=False)
+    painted = read_map(maps.maps, 0)
+    assert np.array_equal(painted == 1, ring) and (painted == 2).sum() == 16 + 20 and maps.classes[0] == "background"
+    assert convert(maps, "coco", tmp_path / "coco") == []
+    convert(open_data(tmp_path / "coco", SETTINGS, carve=False), "masks", tmp_path / "back", lossy=True)
+    assert np.array_equal(read_map(open_data(tmp_path / "back", SETTINGS, carve=False).maps, 0), painted)
+
+
+def test_colours_that_are_lost_are_named(tmp_path):
+    ours = odd_maps(tmp_path / "data")
+    convert(ours, "coco", tmp_path / "coco")
+    file = tmp_path / "coco" / "annotations" / "instances_train.json"
+    document = json.loads(file.read_text())
+    document["categories"][1].pop("color")
+    file.write_text(json.dumps(document))
+    assert differences(ours, open_data(tmp_path / "coco", SETTINGS, carve=False)) == ["the colours of the classes"]
 
 
 def test_what_a_killed_conversion_left_behind_is_swept_by_the_next(tmp_path):

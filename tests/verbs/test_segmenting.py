@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import signal
@@ -22,8 +23,13 @@ from tests.verbs.test_resume import steps_seen
 import visus
 from visus.core.errors import DataError, UsageError
 from visus.core.modelfile import read_card
+from visus.core.recipe import DataSettings
 from visus.core.task import Term
+from visus.data.mask_door import read_map
+from visus.data.reading import open_data
 from visus.tasks import TASKS
+from visus.tasks.segment.regions import Regions
+from visus.verbs.predict import Told
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +132,111 @@ def test_what_was_said_can_be_read_as_data_again(learned, scenes, tmp_path):
     (tmp_path / "new" / "classes.txt").write_text("\n".join(CLASSES))
     scores = visus.evaluate(learned.best, tmp_path / "new", split="all").scores
     assert scores["miou"].value == scores["pixel_accuracy"].value == 1
+
+
+def test_regions_of_what_was_said_are_read_back_as_the_same_maps_with_their_colours(learned, scenes, tmp_path):
+    found = visus.predict(learned.best, scenes / "images" / "test", out=tmp_path / "said", to="coco")
+    assert found.data == str(tmp_path / "said" / "coco") and not found.notes
+    data = open_data(found.data, DataSettings(), carve=False)
+    assert data.classes == CLASSES and data.objects is not None and len(data) == 12
+    visus.convert(found.data, to="masks", out=tmp_path / "masks", lossy=True)
+    back = open_data(tmp_path / "masks", DataSettings(), carve=False)
+    assert back.classes == CLASSES and tuple(map(tuple, back.maps.palette.tolist())) == PALETTE
+    place = {Path(name).name: i for i, name in enumerate(back.ids)}
+    for (file, said), png in zip(found, found.maps, strict=True):
+        here = read_map(back.maps, place[Path(file).name])
+        assert np.array_equal(here, said.class_map.numpy()) and np.array_equal(here, np.asarray(Image.open(png)))
+
+
+def test_regions_bear_the_numbers_of_the_users_own_data(learned, scenes, tmp_path):
+    visus.convert(scenes, to="coco", out=tmp_path / "own")
+    truth = tmp_path / "own" / "annotations" / "instances_test.json"
+    document = json.loads(truth.read_text())
+    for image in document["images"]:
+        image["id"] += 70
+    for annotation in document["annotations"]:
+        annotation["image_id"] += 70
+    truth.write_text(json.dumps(document))
+    pictures = tmp_path / "own" / "images" / "test"
+    visus.predict(learned.best, pictures, out=tmp_path / "said", to="coco", numbers=truth)
+    said = json.loads((tmp_path / "said" / "coco" / "annotations" / "instances_train.json").read_text())
+    assert {image["id"] for image in said["images"]} == {image["id"] for image in document["images"]}
+    assert [each["name"] for each in said["categories"]] == list(CLASSES)
+
+
+def test_other_formats_have_no_place_for_regions(learned, scenes, tmp_path):
+    with pytest.raises(UsageError, match="these predictions are written as coco"):
+        visus.predict(learned.best, scenes / "images" / "test", out=tmp_path / "said", to="yolo")
+    assert not (tmp_path / "said").exists()
+
+
+def test_of_many_pictures_no_more_maps_are_held_than_are_looked_at_at_once(learned, scenes, tmp_path):
+    model, held = visus.load(learned.best), []
+    drawn = model.task.draw
+
+    def counting(sample, prediction):
+        gc.collect()
+        held.append(sum(isinstance(each, Regions) for each in gc.get_objects()))
+        assert len(list((tmp_path / "said").glob("*.classes.png"))) == len(held) - 1, "written as they come"
+        return drawn(sample, prediction)
+
+    model.task.draw = counting
+    before = sum(isinstance(each, Regions) for each in gc.get_objects())
+    found = visus.predict(model, scenes / "images", out=tmp_path / "said", batch=4, keep=False)
+    assert len(held) == 68 and max(held) - before <= 4 + 1
+    assert all(isinstance(said, Told) for said in found.predictions)
+    kept = visus.predict(model.asking({}), scenes / "images" / "test", batch=4)
+    assert [said.json() for said in kept.predictions] == [
+        said.json() for file, said in found if "/test/" in file
+    ]  # fmt: skip
+
+
+def test_a_model_is_asked_in_tiles_mirrored_and_at_other_scales_and_it_is_told(learned, scenes):
+    asked = {"flips": True, "input.tiles": 64, "segment.scales": [0.75, 1.0]}
+    plain, other = visus.evaluate(learned.best, scenes), visus.evaluate(learned.best, scenes, set=asked)
+    told = "pictures were looked at in tiles 64 pixels wide, at 0.75, 1 times the size, as they are and mirrored"
+    assert told in other.notes and told not in plain.notes
+    assert other.scores["miou"].value > 0.7 and other.scores != plain.scores
+    (said,) = visus.predict(learned.best, scenes / "images" / "test" / "00.png", set=asked).predictions
+    assert said.class_map.shape == (48, 64)
+
+
+def test_a_large_picture_is_judged_in_tiles_as_it_is_predicted(learned, tmp_path):
+    data = write_scenes(tmp_path / "large", size=(200, 150), train=1, val=1, test=2)
+    model = visus.load(learned.best).asking({"input.tiles": 64})
+    whole, tiles = visus.evaluate(learned.best, data), visus.evaluate(model, data)
+    assert tiles.scores["miou"].value > whole.scores["miou"].value
+    counts = np.zeros((3, 3), np.int64)
+    for file, said in visus.predict(model, data / "images" / "test"):
+        truth = np.asarray(Image.open(data / "masks" / "test" / Path(file).name))
+        known = truth != 255
+        np.add.at(counts, (truth[known], said.class_map.numpy()[known]), 1)
+    accuracy = counts.diagonal().sum() / counts.sum()
+    assert tiles.scores["pixel_accuracy"].value == pytest.approx(accuracy, abs=1e-4)
+
+
+def test_a_card_tells_in_which_ways_a_model_looks_at_pictures(few, tmp_path):
+    ways = {"flips": True, "input.tiles": 64, "segment.scales": [1.0, 1.5]}
+    run = train(few, tmp_path / "run", steps=1, **ways)
+    told = dict(dict(visus.info(run.best).sections)["What it reads"])
+    assert told["looked at"] == "in tiles 64 pixels wide, at 1, 1.5 times the size, as they are and mirrored"
+    assert visus.evaluate(run.best, few).scores == run.scores
+    page = run.report.read_text(encoding="utf-8")
+    assert "segment.scales" in page and "input.tiles" in page
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"optim.lr": 1}, "training has settled it"),
+        ({"input.size": 32}, "training has settled it"),
+        ({"input.tiles": "auto"}, "decided by data"),
+        ({"segment.scales": []}, "segment.scales"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_trained_model_is_refused(learned, scenes, asked, why):
+    with pytest.raises(UsageError, match=why):
+        visus.evaluate(learned.best, scenes, set=asked)
 
 
 def test_a_model_file_tells_its_classes_and_colours(learned):

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from visus.data.fetched import FetchedImages
 from visus.data.formats import FORMATS
 from visus.data.mask_door import IGNORE, read_map
 from visus.data.objects import Mark, Objects, Original
+from visus.data.painting import as_stuff, colours_of
 from visus.data.paths import check_free, inside, open_regular, shown
 
 NEAR = 1e-6
@@ -105,7 +107,10 @@ def differences(a: Dataset, b: Dataset) -> list[str]:
 
 
 def as_objects(dataset: Dataset) -> Dataset:
-    """Return a data set's class maps as objects: the whole region of each class, one a picture and class, as a mask."""
+    """Return a data set's class maps as objects: the whole region of each class, one a picture and class, as a mask.
+
+    Classes are said to be what a picture consists of, with their colours; so what no object covers stays ignored.
+    """
     assert dataset.maps is not None
     records = []
     for i in range(len(dataset)):
@@ -115,7 +120,9 @@ def as_objects(dataset: Dataset) -> Dataset:
             Mark(box(lengths, len(classes)), k, area=float(area(lengths)), mask=compress(lengths))
             for k, lengths in runs.items()
         ])  # fmt: skip
-    return dataset.with_(objects=Objects.of(records), maps=None)
+    original = dataset.original or Original(np.zeros((len(dataset), 2), np.int64))
+    original = replace(original, classes=as_stuff(dataset.classes, dataset.maps.palette))
+    return dataset.with_(objects=Objects.of(records), maps=None, original=original)
 
 
 def _target(dataset: Dataset, to: str) -> str:
@@ -318,11 +325,9 @@ def _maps_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[np.i
             assert b.objects is not None
             changed += not np.array_equal(wanted, _painted(b.objects[j], wanted.shape))
     lost = [f"class maps of {_pictures(changed)}"] if changed else []
-    if theirs is None:  # classes that are named need no values
-        return lost
-    if not np.array_equal(ours.values, theirs.values):
+    if theirs is not None and not np.array_equal(ours.values, theirs.values):  # without, they are named
         lost.append("the values that stand for the classes")
-    if ours.palette is not None and (theirs.palette is None or not np.array_equal(ours.palette, theirs.palette)):
+    if ours.palette is not None and not np.array_equal(ours.palette, colours_of(b)):
         lost.append("the colours of the classes")
     return lost
 

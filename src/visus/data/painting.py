@@ -2,11 +2,13 @@
 
 What is not sure comes first: crowds, and objects of which nothing but a box is known, are ignored.  Then come the
 others, larger ones first, so that of two that overlap the smaller lies on top: a cup stays on its table, whatever the
-order in which they were drawn.  What no object covers is background.
+order in which they were drawn.  What no object covers is background; where every class is said to be no thing but
+what a picture consists of (COCO's ``"isthing": 0``), nothing is said of it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +35,7 @@ class Painted:
 
     Attributes:
         objects: of the records, their labels the dense classes of pixels.
-        background: the class of what none of them covers.
+        background: the class of what none of them covers; 255 for none.
         several: a pixel shows the classes of all objects that cover it, and no background.
     """
 
@@ -50,7 +52,8 @@ class Painted:
         """Return the same with class k called ``place[k]``."""
         labels = self.objects.labels
         labels = np.where(labels >= 0, place[np.maximum(labels, 0)], -1)
-        background = self.background if self.several else int(place[self.background])
+        named = not self.several and self.background < len(place)
+        background = int(place[self.background]) if named else self.background
         return Painted(replace(self.objects, labels=labels), background, self.several)
 
     def content(self) -> Iterator[bytes]:
@@ -78,17 +81,40 @@ def painted(dataset: Dataset, reads: Collection[str]) -> Dataset:
         return dataset
     assert dataset.objects is not None
     several = wanted[0] == "class_sets"
-    names, background, first = (dataset.classes, -1, 0) if several else with_background(dataset.classes)
+    names, background, first = dataset.classes, -1 if several else IGNORE, 0
+    if not several and not _is_stuff(dataset):
+        names, background, first = with_background(dataset.classes)
     most = MOST_SEVERAL if several else MOST
     if len(names) > most:
         raise too_many(dataset.name, len(names), most)
     labels = np.where(dataset.objects.labels >= 0, dataset.objects.labels + first, -1)
     objects = replace(dataset.objects, labels=labels, more=None)
-    how = "a pixel has the classes of all that cover it" if several else "smaller over larger ones, the rest background"
+    rest = "the rest is ignored" if background == IGNORE else "the rest background"
+    how = "a pixel has the classes of all that cover it" if several else f"smaller over larger ones, {rest}"
     return dataset.with_(
         objects=None, classes=names, drawn=Painted(objects, background, several),
         notes=(*dataset.notes, f"classes of pixels are painted from outlines: {how}; crowds are ignored"),
     )  # fmt: skip
+
+
+def colours_of(dataset: Dataset) -> NDArray[np.uint8] | None:
+    """Return (K, 3) the colours of the classes of pixels: those of its masks, else of COCO's categories; or None.
+
+    A background that was painted between them is black.
+    """
+    if dataset.maps is not None:
+        return dataset.maps.palette
+    said = [json.loads(text or "{}").get("color") for text in (dataset.original.classes if dataset.original else ())]
+    if not said or not all(map(_is_colour, said)):
+        return None
+    own = np.array(said, np.uint8)
+    return own if len(own) == len(dataset.classes) else np.concatenate([np.zeros((1, 3), np.uint8), own])
+
+
+def as_stuff(names: Sequence[str], palette: NDArray[np.uint8] | None) -> tuple[str, ...]:
+    """Return what COCO's categories shall say of classes of which a whole picture consists, as JSON objects."""
+    colours = [None] * len(names) if palette is None else palette.tolist()
+    return tuple(json.dumps({"isthing": 0, **({"color": each} if each is not None else {})}) for each in colours)
 
 
 def with_background(classes: Sequence[str]) -> tuple[tuple[str, ...], int, int]:
@@ -118,6 +144,15 @@ def several_of(marks: Sequence[Mark], size: tuple[int, int]) -> NDArray[np.int64
         region = _region(mark, size)
         bits[region] = -1 if _unsure(mark) else bits[region] | 1 << mark.label
     return bits
+
+
+def _is_stuff(dataset: Dataset) -> bool:
+    said = dataset.original.classes if dataset.original is not None else ()
+    return bool(said) and all(json.loads(text or "{}").get("isthing") == 0 for text in said)
+
+
+def _is_colour(said: object) -> bool:
+    return isinstance(said, list) and len(said) == 3 and all(type(level) is int and 0 <= level < 256 for level in said)
 
 
 def _in_order(marks: Sequence[Mark]) -> list[Mark]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from numbers import Integral, Real
+from typing import Any
 
 from visus.core.errors import plain
 from visus.core.scores import Score, WithoutLeaks

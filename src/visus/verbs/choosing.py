@@ -21,7 +21,7 @@ from visus.data.decode import peek
 from visus.data.feed import THREADS
 from visus.data.formats import FORMATS
 from visus.data.mapped import pixels
-from visus.data.painting import Painted, painted
+from visus.data.painting import Painted, colours_of, painted
 from visus.engine import device as hardware
 from visus.engine import optim, schedule
 from visus.losses import LOSSES
@@ -295,9 +295,8 @@ def _targets(
 
 def _palette(dataset: Dataset) -> tuple[tuple[int, int, int], ...]:
     """Return the colours that the data states of its classes."""
-    if dataset.maps is None or dataset.maps.palette is None:
-        return ()
-    return tuple((int(r), int(g), int(b)) for r, g, b in dataset.maps.palette)
+    colours = colours_of(dataset) if dataset.of_pixels is not None else None
+    return () if colours is None else tuple((int(r), int(g), int(b)) for r, g, b in colours)
 
 
 def _objects(dataset: Dataset, train: NDArray[np.int64]) -> tuple[tuple[float, float], ...]:

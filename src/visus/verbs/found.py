@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -114,7 +114,12 @@ def marks_of(said: Prediction, classes: Sequence[str], to: str) -> list[Mark]:
 
 
 def as_data(
-    name: str, files: Sequence[str], records: Sequence[Sequence[Mark]], classes: Sequence[str], numbers: Numbers | None
+    name: str,
+    files: Sequence[str],
+    records: Sequence[Sequence[Mark]],
+    classes: Sequence[str],
+    numbers: Numbers | None,
+    said: tuple[str, ...] = (),
 ) -> Dataset:
     """Return what was found as a data set, one part and all of it for training.
 
@@ -124,11 +129,12 @@ def as_data(
         records: what was found on each of them.
         classes: of the model, in the order of its outputs.
         numbers: of the user's own data, which this one then bears too.
+        said: what else there is to say of each class, as JSON objects.
     """
-    original = None
+    original = Original(np.zeros((len(files), 2), np.int64), classes=said)
     if numbers is not None:
-        original = Original(
-            np.zeros((len(files), 2), np.int64),
+        original = replace(
+            original,
             image_ids=np.array([numbers.of_picture(file) for file in files], np.int64),
             class_ids=np.array([numbers.of_class(label) for label in classes], np.int64),
         )

@@ -316,14 +316,20 @@ class _AsData:
         self.model, self.out, self.to, self.numbers = model, out, to, numbers
         self.records: dict[str, list[Mark]] = {}
         self.located: list[Located] = []
+        self.of_classes: tuple[str, ...] = ()
 
     def add(self, name: str, said: Prediction) -> None:
         """Take what was found on one picture."""
-        from visus.core.task import Located
+        import numpy as np
+
+        from visus.core.task import Located, Mapped
+        from visus.data.painting import as_stuff
         from visus.verbs.found import marks_of
 
         self.records[name] = marks_of(said, self.model.classes, self.to)
-        if isinstance(said, Located):
+        if isinstance(said, Mapped):
+            self.of_classes = as_stuff(self.model.classes, np.array(said.palette, np.uint8))
+        elif isinstance(said, Located):
             self.located.append(said)
 
     def written(self, result: Predictions) -> Predictions:
@@ -334,7 +340,7 @@ class _AsData:
         if not self.records:
             return result
         names, every = list(self.records), list(self.records.values())
-        dataset = found.as_data(self.out.name, names, every, self.model.classes, self.numbers)
+        dataset = found.as_data(self.out.name, names, every, self.model.classes, self.numbers, self.of_classes)
         lost = convert(dataset, self.to, self.out / self.to, lossy=True)
         if self.to == "coco" and self.located:
             found.write_results(self.out / "results.json", dataset, self.located)

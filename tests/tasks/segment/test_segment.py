@@ -75,13 +75,13 @@ def test_the_loss_is_torchs_over_logits_brought_to_the_size_of_the_picture():
         {"loss.name": "boundary", "segment.region_loss": "tversky", "loss.class_weights": [1.0, 7.0, 0.25]},
     ],
 )
-def test_splitting_a_batch_of_different_numbers_of_known_pixels_does_not_change_its_gradient(micro, loss):
+def test_splitting_a_batch_of_different_numbers_of_known_pixels_does_not_change_its_gradient(micro, kind, most, loss):
     of = task(**{"model.name": "fast", "model.options": {"width": 8, "normalisation": "none"}, **loss})
-    model = of.model().double()
+    model = of.model().to(kind)
     few = torch.full((32, 64), 255, dtype=torch.uint8)
     few[3, 4:9] = 2
     given = batch(of, torch.randint(3, (32, 64)).byte(), half_known(), few, 255)
-    given = replace(given, inputs=tuple(each.double() for each in given.inputs))
+    given = replace(given, inputs=tuple(each.to(kind) for each in given.inputs))
 
     def gradient(parts):
         model.zero_grad()
@@ -91,7 +91,7 @@ def test_splitting_a_batch_of_different_numbers_of_known_pixels_does_not_change_
         return torch.cat([each.grad.flatten() for each in model.parameters()])
 
     whole, split = gradient([given]), gradient(given.split(micro))
-    assert torch.linalg.vector_norm(split - whole) <= 1e-12 * torch.linalg.vector_norm(whole)
+    assert torch.linalg.vector_norm(split - whole) <= most * torch.linalg.vector_norm(whole)
 
 
 def test_class_weights_are_factors_and_do_not_change_the_number_of_pixels():

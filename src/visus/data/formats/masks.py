@@ -30,7 +30,7 @@ from visus.data.listing import folders_of, has_picture
 from visus.data.mask_door import Values, fitted, no_class, read_stored, undecided, values_of
 from visus.data.mask_pairs import Pair, Pairs, Place, find_pairs, find_places, stem_of
 from visus.data.objects import ClassMaps, Remark
-from visus.data.painting import paintable, painted
+from visus.data.painting import colours_of, paintable, painted
 from visus.data.paths import inside, shown
 from visus.data.pixel_classes import MOST, PixelClasses, read_pixel_classes, write_pixel_classes
 
@@ -354,13 +354,16 @@ def _write_painted(dataset: Dataset, folder: Path) -> None:
     whole = painted(dataset, ("class_map",))
     drawn = whole.drawn
     assert drawn is not None
-    write_pixel_classes(folder, whole.classes, range(len(whole.classes)), (255,), None)
+    colours, palette = colours_of(whole), _colours()
+    write_pixel_classes(folder, whole.classes, range(len(whole.classes)), (255,), colours)
+    if colours is not None:
+        palette[: len(colours)] = colours
 
     def values(i: int) -> Values:
         place = FORMAT.place(SPLITS[int(dataset.split[i])], dataset.ids[i])
         return drawn.read(i, peek(folder / place)[:2]).astype(np.uint8)
 
-    _write_each(dataset, folder, values, _colours())
+    _write_each(dataset, folder, values, palette)
 
 
 def _write_each(
