@@ -10,12 +10,12 @@ from tests.data.examples import EXAMPLES, write_mask, write_picture
 
 from visus.core.errors import DataError, UsageError
 from visus.core.recipe import DataSettings
+from visus.core.run_lengths import compress, encode
 from visus.data.converting import convert, differences
 from visus.data.dataset import Dataset, FileImages, Strings
 from visus.data.mask_door import read_map
 from visus.data.objects import ClassMaps, Mark, Objects, Original, Outlines
 from visus.data.reading import open_data
-from visus.data.run_lengths import compress, encode
 
 SETTINGS = DataSettings()
 SQUARE = np.array([[1.0, 1.0], [5.0, 1.0], [5.0, 4.0]])

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from visus.core.run_lengths import decode, decompress, encode, encode_part, fill
 from visus.data.regions import regions_of
-from visus.data.run_lengths import decode, decompress, encode, encode_part, fill
 
 
 def painted(marks, size):

@@ -174,14 +174,17 @@ def test_of_many_pictures_no_more_maps_are_held_than_are_looked_at_at_once(learn
     model, held = visus.load(learned.best), []
     drawn = model.task.draw
 
+    def living():
+        return sum(type(each) is Regions for each in gc.get_objects())
+
     def counting(sample, prediction):
         gc.collect()
-        held.append(sum(isinstance(each, Regions) for each in gc.get_objects()))
+        held.append(living())
         assert len(list((tmp_path / "said").glob("*.classes.png"))) == len(held) - 1, "written as they come"
         return drawn(sample, prediction)
 
     model.task.draw = counting
-    before = sum(isinstance(each, Regions) for each in gc.get_objects())
+    before = living()
     found = visus.predict(model, scenes / "images", out=tmp_path / "said", batch=4, keep=False)
     assert len(held) == 68 and max(held) - before <= 4 + 1
     assert all(isinstance(said, Told) for said in found.predictions)
@@ -194,7 +197,7 @@ def test_of_many_pictures_no_more_maps_are_held_than_are_looked_at_at_once(learn
 def test_a_model_is_asked_in_tiles_mirrored_and_at_other_scales_and_it_is_told(learned, scenes):
     asked = {"flips": True, "input.tiles": 64, "segment.scales": [0.75, 1.0]}
     plain, other = visus.evaluate(learned.best, scenes), visus.evaluate(learned.best, scenes, set=asked)
-    told = "pictures were looked at in tiles 64 pixels wide, at 0.75, 1 times the size, as they are and mirrored"
+    told = "pictures were looked at in tiles 64 pixels wide, at 0.75 and 1 times the size, as they are and mirrored"
     assert told in other.notes and told not in plain.notes
     assert other.scores["miou"].value > 0.7 and other.scores != plain.scores
     (said,) = visus.predict(learned.best, scenes / "images" / "test" / "00.png", set=asked).predictions
@@ -219,7 +222,7 @@ def test_a_card_tells_in_which_ways_a_model_looks_at_pictures(few, tmp_path):
     ways = {"flips": True, "input.tiles": 64, "segment.scales": [1.0, 1.5]}
     run = train(few, tmp_path / "run", steps=1, **ways)
     told = dict(dict(visus.info(run.best).sections)["What it reads"])
-    assert told["looked at"] == "in tiles 64 pixels wide, at 1, 1.5 times the size, as they are and mirrored"
+    assert told["looked at"] == "in tiles 64 pixels wide, at 1 and 1.5 times the size, as they are and mirrored"
     assert visus.evaluate(run.best, few).scores == run.scores
     page = run.report.read_text(encoding="utf-8")
     assert "segment.scales" in page and "input.tiles" in page

@@ -327,7 +327,8 @@ def _maps_lost(a: Dataset, b: Dataset, here: NDArray[np.int64], at: NDArray[np.i
     lost = [f"class maps of {_pictures(changed)}"] if changed else []
     if theirs is not None and not np.array_equal(ours.values, theirs.values):  # without, they are named
         lost.append("the values that stand for the classes")
-    if ours.palette is not None and not np.array_equal(ours.palette, colours_of(b)):
+    found = colours_of(b)
+    if ours.palette is not None and (found is None or not np.array_equal(ours.palette, found)):
         lost.append("the colours of the classes")
     return lost
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from visus.core.run_lengths import compress, encode_part
 from visus.data.objects import Mark, Polygon
-from visus.data.run_lengths import compress, encode_part
 
 
 def regions_of(class_map: NDArray[np.uint8], classes: int) -> list[Mark]:
