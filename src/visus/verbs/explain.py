@@ -234,7 +234,7 @@ class Asked:
 
     Attributes:
         model: that is asked.
-        task: as it was trained, but without mirrored views, and for less sure objects too.
+        task: as it was trained, but at one scale, without mirrored views, and for less sure objects too.
         method: name of the explainer; ``why``: it was chosen.
         label, layer: what is explained and where is looked; empty for what the model says and for the rule.
         most: things explained of one picture.
@@ -295,7 +295,9 @@ class Asked:
             raise UsageError("EXPLAIN-003", f"the network has no layer {layer!r}", fix=did_you_mean(layer, modules))
         recipe = model.recipe
         unsure = recipe.detect.model_copy(update={"least": 1e-6})  # the score of an object that is covered is asked for
-        task = TASKS[recipe.task](recipe.model_copy(update={"flips": False, "detect": unsure}), model.classes)
+        once = recipe.segment.model_copy(update={"scales": (1.0,)})
+        plain = recipe.model_copy(update={"flips": False, "detect": unsure, "segment": once})
+        task = TASKS[recipe.task](plain, model.classes)
         shown = {"threshold": recipe.detect.least, **model.card.calibration}
         task.calibrate(shown if least is None else {"threshold": least})
         return Asked(model, task, explainer, chosen, why, label, layer, most, check, batch)

@@ -192,7 +192,15 @@ class Segment:
         Source:
             Vinogradova et al., Towards interpretable semantic segmentation via gradient-weighted class activation
             mapping, AAAI 2020.
+
+        Raises:
+            UsageError: the picture was read in tiles, of which no scores are left.
         """
+        if "logits" not in raw:
+            raise UsageError(
+                "TASK-005", "what is read in tiles cannot be explained: its scores are not kept",
+                fix="from Python: visus.explain(visus.load(MODEL).asking({'input.tiles': 0}), FILES)",
+            )  # fmt: skip
         said = raw["logits"][0].argmax(0)
         sizes = torch.bincount(said.flatten(), minlength=len(self.classes)).tolist()
         shown = [k for k, size in enumerate(sizes) if size and label in ("", self.classes[k])]
