@@ -234,3 +234,10 @@ def test_a_width_of_tiles_is_read_at_its_own_scale_as_far_as_the_machine_has_tim
 def test_tiles_that_data_should_decide_are_refused_where_none_did():
     with pytest.raises(UsageError, match="decided by data"):
         task(**{"input.tiles": "auto"}).transforms(False)
+
+
+def test_what_is_read_in_tiles_has_no_scores_to_be_explained():
+    of = task(**{"input.tiles": 64})
+    raw, _, _ = judged(of, samples((40, 70)), nn.Identity())
+    with pytest.raises(UsageError, match="its scores are not kept"):
+        of.targets(raw)
