@@ -34,7 +34,6 @@ def test_detections_come_in_their_order_with_both_corners(tmp_path):
 @pytest.mark.parametrize(
     ("document", "code", "told"),
     [
-        ([], "DATA-323", "it holds no detection"),
         ({}, "DATA-203", "it holds an object, not a list"),
         ("null", "DATA-203", "it holds null, not a list"),
         ("", "DATA-200", "the file is empty"),

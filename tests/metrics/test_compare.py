@@ -75,6 +75,7 @@ def test_a_smaller_loss_is_better(judge):
     [
         ("accuracy", (0.006, -0.003, 0.015), "+0.6 +- 0.9: no difference shown (95 % interval -0.3 to +1.5)"),
         ("accuracy", (-0.02, -0.03, -0.01), "-2.0 +- 1.0: A is better (95 % interval -3.0 to -1.0)"),
+        ("map", (0.006, -0.003, 0.015), "+0.006 +- 0.009: no difference shown (95 % interval -0.003 to +0.015)"),
         ("log_loss", (0.03, -0.02, 0.08), "+0.03 +- 0.05: no difference shown (95 % interval -0.02 to +0.08)"),
         ("accuracy", (0.0004, 0.0002, 0.0006), "+0.04 +- 0.02: B is better (95 % interval +0.02 to +0.06)"),
         ("mae/width", (-3.0, -4.0, -2.0), "-3.0 +- 1.0: B is better (95 % interval -4.0 to -2.0)"),
@@ -84,6 +85,11 @@ def test_a_smaller_loss_is_better(judge):
 )
 def test_the_verdict_is_one_line(score, numbers, said):
     assert Difference(score, 0.0, 0.0, *numbers, n=10).verdict == said
+
+
+@pytest.mark.parametrize(("score", "values"), [("accuracy", ("91.42", "92.00")), ("map", ("0.9142", "0.92"))])
+def test_values_are_in_the_form_in_which_the_score_is_read_elsewhere(score, values):
+    assert Difference(score, 0.9142, 0.92, 0.0058, 0.0, 0.01, n=10).values == values
 
 
 def test_models_judged_on_other_items_are_refused(judge):

@@ -17,7 +17,7 @@ from PIL import Image
 from visus.core.figures import Curve, Line, Matrix, Table
 from visus.core.recipe import Choice, Draft
 from visus.core.scores import Score
-from visus.report.page import MOST_PICTURES, render
+from visus.report.page import MOST_PICTURES, _table, render
 from visus.report.story import Finding, Picture, Story
 
 NAN = float("nan")
@@ -243,3 +243,13 @@ def _luminance(colour: str) -> float:
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_scores_of_a_table_share_their_axis_over_all_columns():
+    classes = Table("Classes", ("class", "AP", "AP50", "gain"), (
+        ("a", Score(0.62, 0.55, 0.7, 9), Score(0.91, 0.85, 0.95, 9), Score(1.5, 1.2, 1.9, 9)),
+        ("b", Score(0.34, 0.31, 0.4, 9), Score(0.88, 0.83, 0.92, 9), Score(2.5, 2.2, 2.9, 9)),
+    ))  # fmt: skip
+    _, one, other, gain = _table(classes)["columns"]
+    assert one["span"] == other["span"] == (0.3, 1.0)
+    assert gain["span"] != one["span"]

@@ -16,6 +16,7 @@ from tests.verbs.examples import losses, same_bits, tensors
 from tests.verbs.test_resume import steps_seen
 
 import visus
+from visus.core.errors import UsageError
 from visus.core.modelfile import read_card
 from visus.core.task import Term
 from visus.tasks import TASKS
@@ -127,6 +128,13 @@ def test_a_run_killed_in_mid_epoch_ends_as_if_it_had_not_been_whatever_reads_its
     assert child.returncode == -signal.SIGKILL and not (folder / "result.json").exists()
     ended = visus.resume(folder)
     assert same_bits(uninterrupted.folder, folder) and ended.scores == uninterrupted.scores
+
+
+@pytest.mark.parametrize("size", [5, [64, 31]])
+def test_pictures_smaller_than_a_place_of_the_coarsest_map_are_refused(few, tmp_path, size):
+    with pytest.raises(UsageError, match="too small for a detector") as caught:
+        train(few, tmp_path / "run", steps=1, **{"input.size": size})
+    assert caught.value.code == "USE-066" and caught.value.fix == "--size 32 or more"
 
 
 def test_splitting_a_batch_does_not_change_its_gradient(few, tmp_path, fallen):

@@ -176,3 +176,19 @@ def test_an_empty_part_is_no_part_of_the_data(tmp_path):
     data, results = made_up(tmp_path)
     with pytest.raises(DataError, match="is no picture of the test part"):
         visus.evaluate(predictions=results, data=data, split="test")
+
+
+def test_results_without_any_detection_find_nothing_and_say_so(tmp_path):
+    data, _ = made_up(tmp_path)
+    found = visus.evaluate(predictions=written(tmp_path / "empty.json", []), data=data)
+    assert found.scores["map"].value == found.scores["mar_100"].value == found.scores["f1"].value == 0
+    assert found.n == 30
+    assert "the results hold no detection: every object is missed" in found.notes
+    assert found.tables() and found.summary()
+
+
+def test_results_without_any_detection_are_worse_than_others(tmp_path):
+    data, results = made_up(tmp_path)
+    explained = visus.evaluate(predictions=written(tmp_path / "empty.json", []), compare=results, data=data).explained
+    assert "B is better" in explained.verdict
+    assert explained.tables()

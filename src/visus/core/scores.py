@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+TOP = re.compile(r"top(\d+)_accuracy")
+_SHARES = {"accuracy", "balanced_accuracy", "subset_accuracy"}
+
+
+def is_share(name: str) -> bool:
+    """Tell whether a score is a share of items, which people read in percent."""
+    return name in _SHARES or TOP.fullmatch(name) is not None
 
 
 @dataclass(frozen=True)

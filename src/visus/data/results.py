@@ -80,11 +80,11 @@ class Results:
 
 
 def read_results(path: Path) -> Results:
-    """Return the detections of a COCO results file; masks and whatever else it says is passed over.
+    """Return the detections of a COCO results file, which may be none; masks and whatever else it says is passed over.
 
     Raises:
         DataError: DATA-010 no regular file, DATA-200 to 203 no JSON list that is read, DATA-320 an entry that is no
-            detection, DATA-323 no detection at all.
+            detection.
     """
     images, categories, scores, boxes = array("q"), array("q"), array("d"), array("d")
     for i, entry in enumerate(elements(path, "detections", expected=_EXPECTED)):
@@ -94,8 +94,6 @@ def read_results(path: Path) -> Results:
         categories.append(_number(path, i, entry, "category_id"))
         scores.append(_score(path, i, entry.get("score")))
         boxes.extend(_box(path, i, entry.get("bbox")))
-    if not scores:
-        raise DataError("DATA-323", f"{shown(path)}: it holds no detection", fix=_EXPECTED)
     box = np.frombuffer(boxes, np.float64).reshape(-1, 4).copy()
     box[:, 2:] += box[:, :2]
     return Results(path, np.array(images, np.int64), np.array(categories, np.int64), np.array(scores), box)

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from visus.core.errors import UsageError, did_you_mean
+from visus.core.scores import is_share
 from visus.metrics import SMALLER_IS_BETTER
 from visus.metrics.bootstrap import Numbers, Weights, interval, resampled
 from visus.metrics.rows import RowMetric
-
-_WITH_UNIT = frozenset({"log_loss", "mae", "mse", "rmse", "median_absolute_error"})
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,20 @@ class Difference:
 
     @property
     def unit(self) -> int:
-        """100 for scores that are read in hundredths, as shares are; 1 for those in a unit of their own."""
-        return 1 if self._kind in _WITH_UNIT else 100
+        """100 for scores that are read in percent, see ``is_share``; 1 for all others."""
+        return 100 if is_share(self.score) else 1
+
+    @property
+    def values(self) -> tuple[str, str]:
+        """``91.42``, ``92.05``: the score of each, in the unit of ``change``."""
+        one, other = (f"{100 * v:.2f}" if self.unit == 100 else f"{v:.4g}" for v in (self.a, self.b))
+        return one, other
 
     @property
     def change(self) -> str:
         """``+0.6 +- 0.9``: the difference, and how far its interval reaches from there towards zero.
 
-        Shares are in hundredths, other scores in their own unit.  So what is added or taken away changes the sign
+        Shares of items are in percent, other scores as they are.  So what is added or taken away changes the sign
         exactly where the interval holds zero, as ``better`` says, be the interval as lopsided as it may.
         """
         towards_zero = self.value - self.low if self.value > 0 else self.high - self.value

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from visus.core.scores import Score
+from visus.core.scores import Score, is_share
 from visus.report.words import (
     interval_of,
-    is_share,
     label,
     listed,
     looked_at,

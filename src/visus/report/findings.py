@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from visus.core.figures import Matrix
+from visus.core.scores import is_share
 from visus.report import history
 from visus.report.matrix import confused, is_confusion
 from visus.report.story import Finding, Level, Story
@@ -13,7 +14,6 @@ from visus.report.words import (
     duration,
     few,
     interval_of,
-    is_share,
     label,
     leaking,
     listed,

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from visus.core.errors import plain
 from visus.core.figures import Curve, Matrix, Table
-from visus.core.scores import Score
+from visus.core.scores import Score, is_share
 from visus.report import charts, history, words
 from visus.report.cards import model_card
 from visus.report.findings import guess, stage_seconds
@@ -112,7 +112,7 @@ def _headline(story: Story) -> Headline | None:
     score = story.headline
     if score is None:
         return None
-    share = words.is_share(story.score)
+    share = is_share(story.score)
     return Headline(
         name=words.label(story.score),
         value=words.value_of(score, share=share),
@@ -156,7 +156,7 @@ def _scores(scores: Mapping[str, Score]) -> list[dict[str, Any]]:
 
 
 def _score(name: str, score: Score) -> dict[str, Any]:
-    share = words.is_share(name)
+    share = is_share(name)
     unit = 0 <= score.value <= 1 and not (score.low < 0 or score.high > 1)
     return {
         "name": name,
@@ -197,16 +197,22 @@ def _figure(figure: Table | Matrix | Curve) -> dict[str, Any] | None:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    """Return a table as cells that know how they are written."""
-    columns = [_column(name, [row[c] for row in table.rows]) for c, name in enumerate(table.columns)]
+    """Return a table as cells that know how they are written; scores between 0 and 1 share an axis over all columns."""
+    values = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
+    spans = [_span([value for value in column if isinstance(value, Score)]) for column in values]
+    shares = [span for span in spans if span and span[1] == 1.0]
+    least = min((low for low, _ in shares), default=0.0)
+    columns = [
+        _column(name, column, (least, 1.0) if span in shares else span)
+        for name, column, span in zip(table.columns, values, spans, strict=True)
+    ]
     rows = [[_cell(value, columns[c]) for c, value in enumerate(row)] for row in table.rows]
     return {"kind": "table", "figure": table, "columns": columns, "rows": rows, "folded": len(rows) > FOLDED}
 
 
-def _column(name: str, values: Sequence[object]) -> dict[str, Any]:
+def _column(name: str, values: Sequence[object], span: tuple[float, float] | None) -> dict[str, Any]:
     """Return how a column is written: all its scores share an axis and their number of decimals."""
     scores = [value for value in values if isinstance(value, Score)]
-    span = _span(scores)
     return {
         "name": name, "numeric": all(_is_number(value) for value in values), "span": span,
         "low": words.number(span[0]) if span else "", "high": words.number(span[1]) if span else "",

@@ -10,14 +10,13 @@ import numpy as np
 
 from visus.core.errors import plain
 from visus.core.figures import Table
-from visus.core.scores import Score
+from visus.core.scores import Score, is_share
 from visus.report.cards import model_card
 from visus.report.findings import waited
 from visus.report.story import Story
 from visus.report.words import (
     duration,
     interval_of,
-    is_share,
     label,
     number,
     overall,

@@ -10,7 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from visus.core.errors import plain
-from visus.core.scores import Score, WithoutLeaks
+from visus.core.scores import TOP, Score, WithoutLeaks, is_share
 
 _NARROW = "\u202f"  # narrow no-break space, between a number and its unit
 
@@ -62,7 +62,6 @@ _SCORES: Mapping[str, tuple[str, str]] = {
     "mae": ("mean absolute error", f"in units of the target; {_SMALLER}"),
     "rmse": ("root mean squared error", f"in units of the target; {_SMALLER}"),
 }
-_TOP = re.compile(r"top(\d+)_accuracy")
 _RECALL = re.compile(r"mar_(\d+)")
 SCARCE = 30
 """Items below which a bootstrap interval is not to be trusted."""
@@ -73,12 +72,11 @@ _LEAKS = {
     "guessed_group": "by a group guessed from names",
 }
 _SPLITS = {"train": "training", "val": "validation"}
-_SHARES = {"accuracy", "balanced_accuracy", "subset_accuracy"}
 
 
 def label(name: str) -> str:
     """Return what people call a score: ``f1_macro`` is "F1, mean of classes", ``iou/road`` "IoU, road"."""
-    if top := _TOP.fullmatch(name):
+    if top := TOP.fullmatch(name):
         return f"top-{top[1]} accuracy"
     if recall := _RECALL.fullmatch(name):
         return f"mean recall, {recall[1]} a class"
@@ -90,7 +88,7 @@ def label(name: str) -> str:
 
 def meaning(name: str) -> str:
     """Return what a score says in one phrase, or nothing for an unknown one."""
-    if top := _TOP.fullmatch(name):
+    if top := TOP.fullmatch(name):
         return f"share of pictures whose true class is among the {top[1]} most probable ones"
     if recall := _RECALL.fullmatch(name):
         return f"share of objects found by the {recall[1]} surest boxes of a class, mean of classes and overlaps"
@@ -152,11 +150,6 @@ def part(split: str) -> str:
 def spoken(split: str) -> str:
     """Return a split as people say it: ``val`` is "validation"."""
     return _SPLITS.get(split, split)
-
-
-def is_share(name: str) -> bool:
-    """Tell whether a score is a share of items, which people read in percent."""
-    return name in _SHARES or _TOP.fullmatch(name) is not None
 
 
 def number(value: object) -> str:

@@ -29,6 +29,7 @@ from visus.models.building import check_outputs
 from visus.models.describing import multiply_adds, suits_bfloat16, threads_beside_reading, unsafe_channels_last
 from visus.models.origins import origin_of
 from visus.models.origins.user_code import GIVEN
+from visus.models.trunks import STRIDES
 from visus.tasks import TASKS
 from visus.tasks._scores import chosen
 from visus.verbs.assembly import network
@@ -71,6 +72,7 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
         if not (choice.key in LENGTHS and lengths):
             draft.choose(choice)
     _check_memory(draft.finish())
+    _check_size(draft.finish())
     if said.get("batch", 0) > known.train:
         raise UsageError(
             "USE-036", f"{said['batch']:,} pictures a step are more than the {known.train:,} there are to train on",
@@ -248,6 +250,21 @@ def _threads(model: nn.Module, work: int, recipe: Recipe, known: Facts) -> Choic
             why = f"the network is small: preparing batches takes {known.cores - threads} of {known.cores} cores"
             return Choice("threads", threads, why)
     return Choice("threads", known.cores, "of this machine")
+
+
+def _check_size(recipe: Recipe) -> None:
+    """Refuse pictures of which a detector's coarsest map has not even one whole place: they would be mostly padding.
+
+    Raises:
+        UsageError: they are so small.
+    """
+    height, width = recipe.input.size
+    if recipe.task == "detect" and min(height, width) < STRIDES[-1]:
+        raise UsageError(
+            "USE-066", f"pictures of {width} x {height} pixels are too small for a detector",
+            where=f"each place of its coarsest map sees {STRIDES[-1]} x {STRIDES[-1]} of them",
+            fix=f"--size {STRIDES[-1]} or more",
+        )  # fmt: skip
 
 
 def _check_memory(recipe: Recipe) -> None:

@@ -62,8 +62,7 @@ class Comparison:
         from visus.report.words import label
 
         rows = [
-            (label(name) + " (%)" * (d.unit == 100), *(f"{d.unit * value:6.2f}" for value in (d.a, d.b)),
-             d.change, d.interval, d.better)
+            (label(name) + " (%)" * (d.unit == 100), *d.values, d.change, d.interval, d.better)
             for name, d in self.differences.items()
         ]  # fmt: skip
         part = "all" if self.split == "all" else f"the {self.split} part"

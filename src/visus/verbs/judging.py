@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from visus.verbs.evaluate import Evaluation
 
 _MOST_ROWS = 20
+_EMPTY = "the results hold no detection: every object is missed"
 _EDGES = ("DATA-220", "DATA-221", "DATA-222")
 
 
@@ -75,11 +76,11 @@ class Explained:
         note = f"and {plural(more, 'class')} that differ less" if more > 0 else ""
         costs = [(kind, *self.counts[kind], *_row(difference)) for kind, difference in self.mistakes.items()]
         return [
-            Table(f"A {self.a}\nB {self.b}", ("score (%)", *_COLUMNS),
+            Table(f"A {self.a}\nB {self.b}", ("score", *_COLUMNS),
                   [(label(name), *_row(difference)) for name, difference in self.differences.items()]),
-            Table("Classes, by average precision (%)", ("class", *_COLUMNS),
+            Table("Classes, by average precision", ("class", *_COLUMNS),
                   [(name, *_row(difference)) for name, difference in list(self.classes.items())[:_MOST_ROWS]], note),
-            Table("Kinds of mistakes, by what they cost in AP50 (%)", ("kind", "count A", "count B", *_COLUMNS), costs),
+            Table("Kinds of mistakes, by what they cost in AP50", ("kind", "count A", "count B", *_COLUMNS), costs),
         ]  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def judge_results(
     """Judge a COCO results file; see ``visus.evaluate``.
 
     Raises:
-        DataError: DATA-200 to 203 and 320 to 323, the file is no results file, or not of this data; DATA-324 and 325,
+        DataError: DATA-200 to 203 and 320 to 322, the file is no results file, or not of this data; DATA-324 and 325,
             the data has no numbers of pictures, or nothing to judge boxes by.
     """
     from visus.verbs.evaluate import Evaluation
@@ -111,7 +112,8 @@ def judge_results(
     return Evaluation(
         str(predictions), str(data), chosen, "map", scores, metric.figures(), len(metric.indices), dataset.bad, True,
         time.perf_counter() - began, metric,
-        (*filter(None, [few(scores, chosen)]), *dataset.notes, *_edges(dataset)), results=True,
+        (*filter(None, [_EMPTY * (not len(results)), few(scores, chosen)]), *dataset.notes, *_edges(dataset)),
+        results=True,
     )  # fmt: skip
 
 
@@ -149,8 +151,7 @@ def _size(gains: Measures, k: int) -> float:
 
 
 def _row(difference: Difference) -> tuple[object, ...]:
-    a, b = (f"{difference.unit * value:6.2f}" for value in (difference.a, difference.b))
-    return a, b, difference.change, difference.interval, difference.better
+    return *difference.values, difference.change, difference.interval, difference.better
 
 
 def _part_of(dataset: Dataset, results: Results) -> str:
@@ -158,7 +159,8 @@ def _part_of(dataset: Dataset, results: Results) -> str:
     numbers = own_numbers(dataset)[0]
     wanted = np.unique(results.images)
     for part in reversed(SPLITS):
-        if np.isin(wanted, numbers[dataset.indices(part)]).all():
+        held = dataset.indices(part)
+        if len(held) and np.isin(wanted, numbers[held]).all():
             return part
     return "all"
 
