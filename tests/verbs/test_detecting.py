@@ -134,7 +134,7 @@ def test_a_run_killed_in_mid_epoch_ends_as_if_it_had_not_been_whatever_reads_its
 def test_pictures_smaller_than_a_place_of_the_coarsest_map_are_refused(few, tmp_path, size):
     with pytest.raises(UsageError, match="too small for a detector") as caught:
         train(few, tmp_path / "run", steps=1, **{"input.size": size})
-    assert caught.value.code == "USE-066" and caught.value.fix == "--size 32 or more"
+    assert caught.value.code == "USE-067" and caught.value.fix == "--size 32 or more"
 
 
 def test_splitting_a_batch_does_not_change_its_gradient(few, tmp_path, fallen):

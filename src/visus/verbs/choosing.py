@@ -261,7 +261,7 @@ def _check_size(recipe: Recipe) -> None:
     height, width = recipe.input.size
     if recipe.task == "detect" and min(height, width) < STRIDES[-1]:
         raise UsageError(
-            "USE-066", f"pictures of {width} x {height} pixels are too small for a detector",
+            "USE-067", f"pictures of {width} x {height} pixels are too small for a detector",
             where=f"each place of its coarsest map sees {STRIDES[-1]} x {STRIDES[-1]} of them",
             fix=f"--size {STRIDES[-1]} or more",
         )  # fmt: skip
