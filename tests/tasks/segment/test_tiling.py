@@ -236,6 +236,14 @@ def test_tiles_that_data_should_decide_are_refused_where_none_did():
         task(**{"input.tiles": "auto"}).transforms(False)
 
 
+def test_tiles_are_read_in_bfloat16_too():
+    of, shown, model = task(**{"input.tiles": 64, "segment.scales": [0.5, 1.0]}), samples((100, 70)), nn.Conv2d(3, 3, 1)
+    _, _, (said,) = judged(of, shown, model)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, _, (rough,) = judged(of, shown, model)
+    assert (said.class_map == rough.class_map).float().mean() > 0.97
+
+
 def test_what_is_read_in_tiles_has_no_scores_to_be_explained():
     of = task(**{"input.tiles": 64})
     raw, _, _ = judged(of, samples((40, 70)), nn.Identity())

@@ -106,8 +106,8 @@ def brought_home(
         _winners(at_home(logits, frame, size, slice(start, min(start + lines, last))))
         for start in range(first, last, lines)
     ]
-    classes, scores = (torch.cat(each) for each in zip(*parts, strict=True))
-    return classes, scores
+    classes, scores = zip(*parts, strict=True)
+    return torch.cat(classes), torch.cat([each.float() for each in scores]).half()  # autocast joins no float16
 
 
 def _winners(logits: Float[Tensor, "K H W"]) -> tuple[Tensor, Tensor]:

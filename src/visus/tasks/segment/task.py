@@ -161,7 +161,7 @@ class Segment:
 
         return {
             "classes": torch.stack([filled(classes, IGNORE) for classes, _ in said]),
-            "scores": torch.stack([filled(scores, 0) for _, scores in said]),
+            "scores": torch.stack([filled(scores.float(), 0) for _, scores in said]),
             "originals": sizes,
         }
 
