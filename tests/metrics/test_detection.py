@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import os
 from pathlib import Path
@@ -8,11 +10,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pycocotools import mask as coco
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from tests.metrics.boxes import NAMES_OF_STATS, judged, pycocotools
 
 from visus.core.figures import Curve, Matrix, Table
 from visus.core.task import Batch
 from visus.metrics.detection import Detection, differences
+from visus.verbs.judging import judge_results
 
 REAL = Path(os.environ.get("VISUS_TEST_DATA", "")) / "coco_eval"
 EXPECTED = {
@@ -336,3 +342,53 @@ def test_differences_hold_what_better_boxes_gain_in_each_class_and_kind():
     assert found["AP"][0].shape == (4,)
     assert (found["AP"][0] > 0).all()
     np.testing.assert_allclose(found["cost"][0], -a.judged().measures["cost"][0])
+
+
+def with_masks(seed=0):
+    """Return COCO's ground truth and seeded detections: its masks moved and gnawed at, some of another class."""
+    random = np.random.default_rng(seed)
+    page = json.loads((REAL / "instances_val2014_100.json").read_text())
+    sizes = {image["id"]: (image["height"], image["width"]) for image in page["images"]}
+    found = []
+    for number, one in enumerate(page["annotations"]):
+        height, width = sizes[one["image_id"]]
+        stated = one["segmentation"]
+        runs = coco.frPyObjects(stated, height, width)
+        mask = coco.decode(coco.merge(runs) if isinstance(stated, list) else runs)
+        for _ in range(random.integers(0, 3)):
+            moved = np.roll(mask, random.integers(-9, 10, 2) * random.integers(0, 2), (0, 1))
+            moved[: random.integers(0, 1 + height // 3)] *= random.integers(0, 2)
+            if moved.any():
+                other = page["annotations"][random.integers(len(page["annotations"]))]
+                found.append({
+                    "image_id": one["image_id"], "score": float(random.integers(1, 60) / 60),
+                    "category_id": (one if random.random() < 0.9 else other)["category_id"], "id": number,
+                    "segmentation": coco.encode(np.asfortranarray(moved)),
+                })  # fmt: skip
+    for one in found:
+        one["segmentation"] = {**one["segmentation"], "counts": one["segmentation"]["counts"].decode()}
+    return page, found
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="VISUS_TEST_DATA has no coco_eval")
+def test_mask_scores_are_those_of_pycocotools_on_real_objects_with_crowds(tmp_path):
+    page, found = with_masks()
+    assert sum(one["iscrowd"] for one in page["annotations"]) > 0
+    truth = COCO()
+    truth.dataset = page
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes([dict(one) for one in found]), "segm")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    (tmp_path / "instances.json").write_text(json.dumps(page))
+    scores = judge_results(tmp_path / "results.json", tmp_path / "instances.json").scores
+    for name, value in zip(NAMES_OF_STATS, evaluation.stats, strict=True):
+        assert scores[f"mask_{name}"].value == pytest.approx(value, abs=1e-9), name
+    assert scores["mask_map"].low < scores["mask_map"].value < scores["mask_map"].high
+
+
+def test_detections_without_masks_have_no_mask_scores():
+    assert not [name for name in judged(scattered(n=5), 4).compute() if name.startswith("mask")]

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Protocol, Self, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from visus.core.shapes import Shape
 
 IGNORE = 255
 """What stands, in a map of classes, for a pixel of which nothing is said: from the reader to the loss to the metric."""
@@ -86,12 +89,15 @@ class Boxes:
     ``outlines`` optionally holds the parts of each box's object, polygons of (P, 2) corners; with them a moved box is
     the tight box of all parts of the moved object, without them (or where an object has no part) of its own moved
     corners.  ``crowd`` (N,) bool marks regions of many in which nothing is counted; left out, there are none.
+    ``shapes`` optionally holds the pixels of each object, None where they are not known; unlike outlines, they stay
+    when something covers an object.
     """
 
     xyxy: Tensor
     labels: Tensor
     outlines: tuple[tuple[Tensor, ...], ...] | None = None
     crowd: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    shapes: tuple[Shape | None, ...] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.crowd):
@@ -130,12 +136,18 @@ class Boxes:
         moved = None
         if self.outlines is not None and within is None:
             moved = tuple(_moved(self.outlines[i], matrix, size) for i in at.tolist())
-        return Boxes(xyxy[at], self.labels[at], moved, self.crowd[at])
+        shapes = None
+        if self.shapes is not None:
+            by, ends = matrix.double().numpy(), None if within is None else within.double().numpy()
+            of = [self.shapes[i] for i in at.tolist()]
+            shapes = tuple(shape and shape.moved(by, ends) for shape in of)
+        return Boxes(xyxy[at], self.labels[at], moved, self.crowd[at], shapes)
 
     def rows(self, keep: Tensor) -> Boxes:
         """Return some boxes: (K,) indices."""
         outlines = tuple(self.outlines[i] for i in keep.tolist()) if self.outlines is not None else None
-        return Boxes(self.xyxy[keep], self.labels[keep], outlines, self.crowd[keep])
+        shapes = tuple(self.shapes[i] for i in keep.tolist()) if self.shapes is not None else None
+        return Boxes(self.xyxy[keep], self.labels[keep], outlines, self.crowd[keep], shapes)
 
     @staticmethod
     def joined(parts: Sequence[Boxes]) -> Boxes:
@@ -143,9 +155,12 @@ class Boxes:
         outlines = None
         if any(part.outlines is not None for part in parts):
             outlines = tuple(chain.from_iterable(part.outlines or ((),) * len(part) for part in parts))
+        shapes = None
+        if any(part.shapes is not None for part in parts):
+            shapes = tuple(chain.from_iterable(part.shapes or (None,) * len(part) for part in parts))
         return Boxes(
             torch.cat([part.xyxy for part in parts]), torch.cat([part.labels for part in parts]), outlines,
-            torch.cat([part.crowd for part in parts]),
+            torch.cat([part.crowd for part in parts]), shapes,
         )  # fmt: skip
 
 
@@ -158,12 +173,14 @@ class Stated:
         labels: (N,) int64.
         crowd: (N,) bool marks regions of many in which nothing is counted.
         area: (N,) float64 in square pixels, as stated, else that of the box.
+        shapes: the pixels of each, None where they are not known; or None where those of no object are.
     """
 
     boxes: Tensor
     labels: Tensor
     crowd: Tensor
     area: Tensor
+    shapes: tuple[Shape | None, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

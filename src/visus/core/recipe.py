@@ -486,6 +486,7 @@ class Facts:
         classes: names, in dense order.
         counts: training samples that show each class; of objects, how many there are.
         objects: (height, width) of up to 2,000 training objects, in pixels of their pictures.
+        masks: polygons or masks of some objects are stated.
         means, deviations: of each number over the training part, standard deviations.
         train: training samples.
         palette: (R, G, B) of each class, where the data states colours; else none.
@@ -512,6 +513,7 @@ class Facts:
     means: tuple[float, ...] = ()
     deviations: tuple[float, ...] = ()
     objects: tuple[tuple[float, float], ...] = ()
+    masks: bool = False
     palette: tuple[tuple[int, int, int], ...] = ()
     wanted: Mapping[str, Any] = field(default_factory=dict)
 

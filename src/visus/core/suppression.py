@@ -63,6 +63,23 @@ def suppress(
     return kept[0][:surviving], kept[1][:surviving], kept[2][:surviving]
 
 
+def surviving(
+    boxes: Float[Tensor, "N 4"],
+    scores: Float[Tensor, "N"],
+    labels: Int[Tensor, "N"],
+    name: str = "nms",
+    *,
+    overlap: float = 0.5,
+    least: float = 0.0,
+    candidates: int = 1000,
+    most: int = 300,
+) -> Int[Tensor, "M"]:
+    """Return which candidates ``suppress`` returns, for a method of ``REMOVING``, which changes none that stay."""
+    rows = best(scores, candidates, least)
+    kept = REMOVING[name](boxes[rows], scores[rows], labels[rows], overlap)
+    return rows[_ranked(scores[rows], kept, most)]
+
+
 def best(scores: Float[Tensor, "N"], count: int, least: float = 0.0) -> Int[Tensor, "M"]:
     """Return the rows of the ``count`` highest scores from ``least`` upward, falling; of equal ones the first."""
     if 0 < count < len(scores):  # a border is found in a tenth of the time of sorting all
@@ -76,16 +93,14 @@ def nms(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float = 0.5, *, 
 
     As ``torchvision.ops.batched_nms``, but exact: that moves the classes apart in single precision.
     """
-    start = boxes.min() if len(boxes) else 0  # it takes boxes from 0 upward
-    rows = ops.batched_nms(boxes.double() - start, scores.double(), labels, overlap)
-    return _by_score(boxes, scores, labels, rows, most)
+    return _by_score(boxes, scores, labels, _nms_rows(boxes, scores, labels, overlap), most)
 
 
 def nms_agnostic(
     boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float = 0.5, *, most: int | None = None
 ) -> Kept:
     """Return the boxes that no better one of any class overlaps by more than ``overlap``."""
-    return _by_score(boxes, scores, labels, ops.nms(boxes.double(), scores.double(), overlap), most)
+    return _by_score(boxes, scores, labels, _agnostic_rows(boxes, scores, labels, overlap), most)
 
 
 def soft_nms(
@@ -186,7 +201,7 @@ def unsuppressed(
     boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float = 1.0, *, most: int | None = None
 ) -> Kept:
     """Return every box: for networks that say each object once."""
-    return _by_score(boxes, scores, labels, torch.arange(len(scores), device=scores.device), most)
+    return _by_score(boxes, scores, labels, _all_rows(boxes, scores, labels, overlap), most)
 
 
 SUPPRESSIONS: dict[str, Callable[..., Kept]] = {
@@ -205,9 +220,28 @@ _LEAST = 1e-150
 
 def _by_score(boxes: Tensor, scores: Tensor, labels: Tensor, rows: Tensor, most: int | None) -> Kept:
     """Return some rows by falling score, of equal ones the first."""
-    rows = rows.sort().values
-    rows = rows[scores[rows].argsort(descending=True, stable=True)][:most]
+    rows = _ranked(scores, rows, most)
     return boxes[rows], scores[rows], labels[rows]
+
+
+def _ranked(scores: Tensor, rows: Tensor, most: int | None) -> Tensor:
+    rows = rows.sort().values
+    return rows[scores[rows].argsort(descending=True, stable=True)][:most]
+
+
+def _nms_rows(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float) -> Tensor:
+    start = boxes.min() if len(boxes) else 0  # it takes boxes from 0 upward
+    rows: Tensor = ops.batched_nms(boxes.double() - start, scores.double(), labels, overlap)
+    return rows
+
+
+def _agnostic_rows(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float) -> Tensor:
+    rows: Tensor = ops.nms(boxes.double(), scores.double(), overlap)
+    return rows
+
+
+def _all_rows(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float) -> Tensor:
+    return torch.arange(len(scores), device=scores.device)
 
 
 def _numbers(
@@ -229,3 +263,11 @@ def _iou(box: NDArray[np.float64], boxes: NDArray[np.float64]) -> NDArray[np.flo
     joint = (x1 - x0) * (y1 - y0) + (right - left) * (lower - upper) - shared
     iou: NDArray[np.float64] = shared / np.maximum(joint, _LEAST)
     return iou
+
+
+REMOVING: dict[str, Callable[[Tensor, Tensor, Tensor, float], Tensor]] = {
+    "nms": _nms_rows,
+    "nms_agnostic": _agnostic_rows,
+    "none": _all_rows,
+}
+"""Those that only remove candidates: name -> ``(boxes, scores, labels, overlap) -> rows``."""

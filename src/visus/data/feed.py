@@ -66,6 +66,7 @@ class Feed:
         cache: decoded pictures, made for the same ``stored`` and ``channels``.
         rank, world: which process of how many this one is.
         stored: largest shorter side of the pictures the transform gets; 0 for the size they have.
+        masks: the pixels of each object are looked at, not only its box.
 
     Attributes:
         waiting: seconds that ``batch`` kept its caller waiting, altogether.
@@ -90,6 +91,7 @@ class Feed:
         rank: int = 0,
         world: int = 1,
         stored: int = 0,
+        masks: bool = False,
     ) -> None:
         if batch < 1:
             raise UsageError("USE-030", f"a batch of {batch:,} pictures: the smallest is one", fix="--batch 1, or more")
@@ -101,7 +103,9 @@ class Feed:
         self._ids = dataset.ids
         self._plan = _Plan(np.asarray(indices, dtype=np.int64), batch, seed, train, rank, world)
         source = with_maps(source, dataset.of_pixels)
-        work = _Work(self._plan, source, dataset.ids, dataset.columns, light(dataset.objects), transform, collate)
+        work = _Work(
+            self._plan, source, dataset.ids, dataset.columns, light(dataset.objects, masks), transform, collate
+        )
         self._pool: Pool[_Job, Batch] = Processes(work, workers) if workers else Threads(work, min(THREADS, cores()))
         self.condemned: dict[int, Condemned] = {}
         self.waiting = 0.0

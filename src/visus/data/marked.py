@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visus.core.annotations import Annotation, Boxes, Stated
+from visus.core.shapes import Shape
 from visus.data.objects import Objects, Outlines
 
 
-def light(objects: Objects | None) -> Objects | None:
-    """Return objects without what only a conversion needs, for the way to a worker."""
-    return objects and replace(objects, ids=objects.ids[:0], masks=None, more=None)
+def light(objects: Objects | None, masks: bool = False) -> Objects | None:
+    """Return objects without what only a conversion needs, for the way to a worker; with their masks if wanted."""
+    return objects and replace(objects, ids=objects.ids[:0], masks=objects.masks if masks else None, more=None)
 
 
 def columns(
@@ -46,14 +47,19 @@ def columns(
             (stated / np.tile(scale, 2)).astype(np.float32), stated, objects.labels[at], objects.crowd[at], area,
         )
     )  # fmt: skip
-    ends = np.cumsum(counts).tolist()
+    ends = np.cumsum(counts)
+    rows = [slice(start, end) for start, end in zip((ends - counts).tolist(), ends.tolist(), strict=True)]
+    shapes = [_shapes(objects, at[rows[b]], originals[b]) for b in range(len(n))]
     return {
         "boxes": [
-            Boxes(present[b], labels[b], parts[ends[b] - n[b] : ends[b]] if parts is not None else None, crowd[b])
+            Boxes(
+                present[b], labels[b], parts[rows[b]] if parts is not None else None, crowd[b],
+                _inward(shapes[b], shrinkage[b]),
+            )
             for b in range(len(n))
         ],
-        "stated": [Stated(original[b], labels[b], crowd[b], areas[b]) for b in range(len(n))],
-    }
+        "stated": [Stated(original[b], labels[b], crowd[b], areas[b], shapes[b]) for b in range(len(n))],
+    }  # fmt: skip
 
 
 def _parts(outlines: Outlines, scale: NDArray[np.float64]) -> tuple[tuple[Tensor, ...], ...]:
@@ -64,3 +70,26 @@ def _parts(outlines: Outlines, scale: NDArray[np.float64]) -> tuple[tuple[Tensor
     return tuple(
         tuple(parts[a:b]) for a, b in zip(outlines.parts[:-1].tolist(), outlines.parts[1:].tolist(), strict=True)
     )
+
+
+def shape_of(objects: Objects, m: int, size: tuple[int, int]) -> Shape | None:
+    """Return the pixels of an object in its own picture of ``size`` (height, width); None where they are not stated."""
+    if objects.masks is not None and (runs := objects.masks[m]):
+        return Shape(size, (), runs)
+    polygons = tuple(objects.outlines[m]) if objects.outlines is not None else ()
+    return Shape(size, polygons) if polygons else None
+
+
+def _shapes(objects: Objects, at: NDArray[np.int64], size: NDArray[np.int64]) -> tuple[Shape | None, ...] | None:
+    """Return the shapes of some objects of a picture in its own pixels; None where the data knows none of any."""
+    if objects.outlines is None and objects.masks is None:
+        return None
+    return tuple(shape_of(objects, m, (int(size[0]), int(size[1]))) for m in at.tolist())
+
+
+def _inward(shapes: tuple[Shape | None, ...] | None, shrinkage: NDArray[np.float64]) -> tuple[Shape | None, ...] | None:
+    """Return shapes in present pixels, of which an original one is as many as (x, y) ``shrinkage`` says."""
+    if shapes is None or (shrinkage == 1).all():
+        return shapes
+    matrix = np.diag([*(1 / shrinkage), 1.0])
+    return tuple(shape and shape.moved(matrix) for shape in shapes)

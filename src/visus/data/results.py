@@ -1,4 +1,4 @@
-"""Anyone's detections: COCO's results file, one JSON list of boxes with scores, as arrays."""
+"""Anyone's detections: COCO's results file, one JSON list of boxes or masks with scores, as arrays."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from visus.core import run_lengths
 from visus.core.errors import DataError
 from visus.data.coco_page import positions, told
 from visus.data.dataset import Dataset
@@ -31,6 +32,7 @@ class Results:
         images, categories: (D,) the user's own numbers.
         scores: (D,) finite, larger means surer.
         boxes: (D, 4) x0, y0, x1, y1, in pixels of the original picture.
+        masks: run lengths of each detection; or None where they are not said of every one.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class Results:
     categories: NDArray[np.int64]
     scores: NDArray[np.float64]
     boxes: NDArray[np.float64]
+    masks: tuple[run_lengths.Counts, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -80,23 +83,36 @@ class Results:
 
 
 def read_results(path: Path) -> Results:
-    """Return the detections of a COCO results file, which may be none; masks and whatever else it says is passed over.
+    """Return the detections of a COCO results file, which may be none; whatever else it says is passed over.
+
+    Masks are read where all entries have one, run lengths, compressed or not.  An entry without a box has the tight one
+    of its mask.
 
     Raises:
         DataError: DATA-010 no regular file, DATA-200 to 203 no JSON list that is read, DATA-320 an entry that is no
             detection.
     """
     images, categories, scores, boxes = array("q"), array("q"), array("d"), array("d")
+    masks: list[run_lengths.Counts | None] = []
     for i, entry in enumerate(elements(path, "detections", expected=_EXPECTED)):
         if type(entry) is not dict:
             raise _refused(path, i, "", f"{told(entry)} is no object")
         images.append(_number(path, i, entry, "image_id"))
         categories.append(_number(path, i, entry, "category_id"))
         scores.append(_score(path, i, entry.get("score")))
-        boxes.extend(_box(path, i, entry.get("bbox")))
+        masks.append(mask := _mask(path, i, entry.get("segmentation")))
+        if mask is not None and entry.get("bbox") is None:
+            x0, y0, x1, y1 = run_lengths.box(mask, entry["segmentation"]["size"][0])
+            boxes.extend((x0, y0, x1 - x0, y1 - y0))
+        else:
+            boxes.extend(_box(path, i, entry.get("bbox")))
     box = np.frombuffer(boxes, np.float64).reshape(-1, 4).copy()
     box[:, 2:] += box[:, :2]
-    return Results(path, np.array(images, np.int64), np.array(categories, np.int64), np.array(scores), box)
+    known = tuple(mask for mask in masks if mask is not None)
+    return Results(
+        path, np.array(images, np.int64), np.array(categories, np.int64), np.array(scores), box,
+        known if len(known) == len(masks) else None,
+    )  # fmt: skip
 
 
 def own_numbers(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -136,6 +152,31 @@ def _box(path: Path, i: int, value: Any) -> list[float]:
     if min(value[2:]) < 0:
         raise _refused(path, i, "bbox", f"a width or height of {min(value[2:])} is below 0")
     return value
+
+
+def _mask(path: Path, i: int, value: Any) -> run_lengths.Counts | None:
+    """Return the run lengths of an entry; None where it has none, or has polygons."""
+    if type(value) is not dict:
+        return None
+    size, counts = value.get("size"), value.get("counts")
+    if (
+        type(size) is not list
+        or len(size) != 2
+        or any(type(side) is not int or not 0 < side < 1 << 31 for side in size)
+    ):
+        raise _refused(path, i, "segmentation.size", f"{told(size)} is not height, width")
+    if type(counts) is list and all(type(run) is int and abs(run) < _MOST for run in counts):
+        lengths = np.array(counts, np.int64)
+    elif type(counts) is str:
+        try:
+            lengths = run_lengths.decompress(counts)
+        except DataError as error:
+            raise _refused(path, i, "segmentation.counts", str(error)) from error
+    else:
+        raise _refused(path, i, "segmentation.counts", f"{told(counts)} is no run lengths")
+    if fault := run_lengths.fault_of(lengths, size[0] * size[1]):
+        raise _refused(path, i, "segmentation.counts", fault)
+    return lengths
 
 
 def _refused(path: Path, i: int, key: str, what: str) -> DataError:

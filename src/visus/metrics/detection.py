@@ -1,18 +1,21 @@
-"""Judging boxes: COCO's and VOC's average precision, the best threshold, confusions, and what mistakes cost."""
+"""Judging boxes and masks: COCO's and VOC's average precision, the best threshold, confusions, costs of mistakes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from visus.core import run_lengths
 from visus.core.boxes import moved
 from visus.core.figures import Figure, Matrix, Table
+from visus.core.run_lengths import Counts as Lengths
+from visus.core.shapes import SoftMasks, overlaps
 from visus.core.task import Batch, Raw
 from visus.metrics import voc
 from visus.metrics.average_precision import VOC, VOC07, Ranked, objects_of, reached
@@ -30,11 +33,31 @@ from visus.metrics.bootstrap import (
 from visus.metrics.box_errors import KINDS, Errors, errors, mended
 from visus.metrics.counts import Counts
 from visus.metrics.curves import precision_recall_curves
-from visus.metrics.matching import SIZES, THRESHOLDS, Found, Indices, Matches, Truth, match
+from visus.metrics.matching import SIZES, THRESHOLDS, Flags, Found, Indices, Matches, Overlaps, Truth, match
 from visus.metrics.rows import RowMetric
 
+
+class Detected(NamedTuple):
+    """What was found in one picture, the highest score first.
+
+    Attributes:
+        boxes: (N, 4) in present pixels.
+        scores: (N,).
+        labels: (N,) classes.
+        masks: of each in the original picture, where the network says them.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    masks: SoftMasks | None = None
+
+
 Boxes: TypeAlias = tuple[Tensor, Tensor, Tensor]
-"""Of one picture: (N, 4) boxes in present pixels, (N,) scores, (N,) labels."""
+"""Of one picture: (N, 4) boxes in original pixels, (N,) scores, (N,) labels."""
+
+Masks: TypeAlias = tuple[Sequence[Lengths], Sequence[Lengths | None]]
+"""Of one picture: run lengths of what was found, and of its objects, None of one whose mask is not known."""
 
 MOST_CLASSES_OF_A_MATRIX = 1000
 _OF_ALL = {"map": slice(0, 10), "map50": slice(0, 1), "map75": slice(5, 6)}
@@ -46,15 +69,17 @@ _RECALLS = {
 _OF_VOC = {"voc_map50": VOC, "voc07_map50": VOC07}
 _OF_COUNTS = ("precision", "recall", "f1")
 SCORES = (*_OF_ALL, *_OF_SIZE, *_RECALLS, *_OF_VOC, *_OF_COUNTS)
+OF_MASKS = {f"mask_{name}": name for name in (*_OF_ALL, *_OF_SIZE, *_RECALLS)}
+"""Scores of masks, and what each is called of boxes."""
 _OF_A_CLASS = ("AP", "AP50", "AP75", "precision of a class", "recall of a class", "F1 of a class")
 _COST = "cost"
 _SHOWN = "from the score on at which their class has its best F1"
 
 
-def as_they_stand(raw: Raw) -> list[Boxes]:
+def as_they_stand(raw: Raw) -> list[Detected]:
     """Return the candidates of each picture, without suppression: those whose score is at least 0."""
     rows = zip(raw["boxes"], raw["scores"], raw["labels"], strict=True)
-    return [(boxes[scores >= 0], scores[scores >= 0], labels[scores >= 0]) for boxes, scores, labels in rows]
+    return [Detected(boxes[scores >= 0], scores[scores >= 0], labels[scores >= 0]) for boxes, scores, labels in rows]
 
 
 class Detection(RowMetric["JudgedDetections"]):
@@ -66,6 +91,9 @@ class Detection(RowMetric["JudgedDetections"]):
     class a picture reach, and ``mar_small``, ``mar_medium``, ``mar_large``.  VOC's, by its own matching: ``voc_map50``,
     the area below the whole curve, and ``voc07_map50`` at eleven points.  ``precision``, ``recall`` and ``f1`` of all
     classes together, at IoU 0.5 and the threshold of the best F1 on these pictures, which intervals hold fixed.
+
+    Where masks are said and stated, ``mask_map`` and so on are the same of masks: two overlap by the pixels they share,
+    and the size of a detection is that of its mask.  An object without a mask counts there neither for nor against.
 
     A picture whose objects are not known is left out, an object of unknown class too.  A score that the data does not
     define is left out, never shown as 0.  Detections that are not finite are as if they had not been said.
@@ -80,7 +108,7 @@ class Detection(RowMetric["JudgedDetections"]):
         finish: from what a network says to the detections of each picture: the task's suppression.
     """
 
-    SCORES = SCORES
+    SCORES = (*SCORES, *OF_MASKS)
     shares = frozenset(SCORES)
 
     def __init__(
@@ -89,7 +117,7 @@ class Detection(RowMetric["JudgedDetections"]):
         *,
         score: str = "map",
         resamples: int = 1000,
-        finish: Callable[[Raw], Sequence[Boxes]] = as_they_stand,
+        finish: Callable[[Raw], Sequence[Detected]] = as_they_stand,
     ) -> None:
         self.classes, self.finish = tuple(classes), finish
         number, flag = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
@@ -99,41 +127,76 @@ class Detection(RowMetric["JudgedDetections"]):
             "index": number,
             "found_index": number, "found_label": number, "found_score": real, "found_box": box,
             "truth_index": number, "truth_label": number, "truth_box": box, "truth_crowd": flag, "truth_area": real,
+            "found_area": real, "truth_masked": flag,
+            # of pictures with masks, and those pairs of them that share pixels, by their places in their picture
+            "masked_index": number, "pair_index": number, "pair_found": number, "pair_truth": number,
+            "pair_overlap": real,
         }  # fmt: skip
         super().__init__(empty, ("map", "map50", "map75", score), resamples)
 
     def update(self, raw: Raw, batch: Batch) -> None:
         """Remember the detections and the objects of the pictures of a batch whose objects are known."""
-        for i, ((boxes, scores, labels), stated) in enumerate(
-            zip(self.finish(raw), batch.targets["stated"], strict=True)
-        ):
-            if stated is not None:
-                self.remember(
-                    int(batch.indices[i]),
-                    found=(
-                        moved(boxes.detach().double().cpu(), batch.frames[i].double().cpu()),
-                        scores.detach(),
-                        labels,
-                    ),
-                    truth=(stated.boxes, stated.labels, stated.crowd, stated.area),
-                )
+        for i, (found, stated) in enumerate(zip(self.finish(raw), batch.targets["stated"], strict=True)):
+            if stated is None:
+                continue
+            boxes = moved(found.boxes.detach().double().cpu(), batch.frames[i].double().cpu())
+            masks = None
+            if found.masks is not None and stated.shapes is not None:
+                masks = found.masks.lengths(boxes.numpy()), [shape and shape.lengths() for shape in stated.shapes]
+            self.remember(
+                int(batch.indices[i]),
+                found=(boxes, found.scores.detach(), found.labels),
+                truth=(stated.boxes, stated.labels, stated.crowd, stated.area),
+                masks=masks,
+            )
 
-    def remember(self, index: int, found: Boxes, truth: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    def remember(
+        self, index: int, found: Boxes, truth: tuple[Tensor, Tensor, Tensor, Tensor], masks: Masks | None = None
+    ) -> None:
         """Add one picture.
 
         Args:
             index: its place in the data set.
             found: boxes in original pixels, scores, labels.
             truth: boxes in original pixels, labels, crowd, area.
+            masks: run lengths of what was found and of the objects, if they are to be judged.
         """
         boxes, scores, labels = (column.cpu() for column in found)
         known = scores.isfinite() & boxes.isfinite().all(1)
+        area = torch.full((len(labels),), float("nan"), dtype=torch.float64)
+        if masks is not None:
+            area = torch.tensor([run_lengths.area(each) for each in masks[0]], dtype=torch.float64)
         self.add(torch.ones(1, dtype=torch.bool), index=torch.tensor([index]))
         at = torch.full((len(labels),), index)
-        self.add(known, found_index=at, found_label=labels, found_score=scores, found_box=boxes)
-        boxes, labels, crowd, area = (column.cpu() for column in truth)
-        at = torch.full((len(labels),), index)
-        self.add(labels >= 0, truth_index=at, truth_label=labels, truth_box=boxes, truth_crowd=crowd, truth_area=area)
+        self.add(known, found_index=at, found_label=labels, found_score=scores, found_box=boxes, found_area=area)
+        boxes, labels, crowd, stated_area = (column.cpu() for column in truth)
+        at, held = torch.full((len(labels),), index), labels >= 0
+        masked = torch.zeros(len(labels), dtype=torch.bool)
+        if masks is not None:
+            masked = torch.tensor([each is not None for each in masks[1]], dtype=torch.bool)
+            self._remember_masks(index, masks, known.numpy(), held.numpy(), crowd.numpy())
+        self.add(
+            held, truth_index=at, truth_label=labels, truth_box=boxes, truth_crowd=crowd, truth_area=stated_area,
+            truth_masked=masked,
+        )  # fmt: skip
+
+    def _remember_masks(self, index: int, masks: Masks, known: Flags, held: Flags, crowd: Flags) -> None:
+        """Add what the masks of a picture share, of those detections and objects that are remembered."""
+        found = [masks[0][d] for d in np.flatnonzero(known).tolist()]
+        places, objects, regions = [], [], []
+        for place, m in enumerate(np.flatnonzero(held).tolist()):
+            if (mask := masks[1][m]) is not None:
+                places.append(place)
+                objects.append(mask)
+                regions.append(crowd[m])
+        rows, at, overlap = overlaps(found, objects, np.array(regions, np.bool_))
+        which = np.array(places, np.int64)[at]
+        self.add(torch.ones(1, dtype=torch.bool), masked_index=torch.tensor([index]))
+        every = torch.ones(len(rows), dtype=torch.bool)
+        self.add(
+            every, pair_index=torch.full((len(rows),), index), pair_found=torch.from_numpy(rows),
+            pair_truth=torch.from_numpy(which), pair_overlap=torch.from_numpy(overlap),
+        )  # fmt: skip
 
     def index_of(self, column: str) -> str:
         """Return the column that says of which picture each row is: there are others for detections and objects."""
@@ -145,7 +208,7 @@ class Detection(RowMetric["JudgedDetections"]):
 
     def measures(self, items: JudgedDetections) -> Measures:
         """Return value, low and high of every score."""
-        return {name: items.measures[name] for name in SCORES}
+        return {name: items.measures[name] for name in self.SCORES if name in items.measures}
 
     def figures(self) -> Sequence[Figure]:
         """Return the classes, precision against recall, the confusions, and what each kind of mistake costs."""
@@ -235,27 +298,45 @@ class JudgedDetections:
     Attributes:
         indices: (N,) of the pictures in the data set, rising.
         truth, found: objects and detections, whose ``image`` is a place in ``indices``.
+
+    Args:
+        rows: what a metric remembers, in the order of the data set.
+        n_classes: K.
+        resamples: of the bootstrap.
+        by_masks: judge masks rather than boxes.
     """
 
-    def __init__(self, rows: Mapping[str, Tensor], n_classes: int, resamples: int) -> None:
-        self.k, self.resamples = n_classes, resamples
+    def __init__(self, rows: Mapping[str, Tensor], n_classes: int, resamples: int, *, by_masks: bool = False) -> None:
+        self.k, self.resamples, self._rows = n_classes, resamples, rows
         columns = {name: column.numpy() for name, column in rows.items()}
         self.indices: Indices = columns["index"]
         self.n = len(self.indices)
+        image = {of: np.searchsorted(self.indices, columns[f"{of}_index"]) for of in ("truth", "found", "pair")}
         self.truth = Truth(
-            np.searchsorted(self.indices, columns["truth_index"]),
-            columns["truth_label"], columns["truth_box"], columns["truth_crowd"], columns["truth_area"],
+            image["truth"], columns["truth_label"], columns["truth_box"],
+            columns["truth_crowd"] | ~columns["truth_masked"] if by_masks else columns["truth_crowd"],
+            columns["truth_area"],
         )  # fmt: skip
         self.found = Found(
-            np.searchsorted(self.indices, columns["found_index"]),
-            columns["found_label"], columns["found_score"], columns["found_box"],
+            image["found"], columns["found_label"], columns["found_score"], columns["found_box"],
+            columns["found_area"] if by_masks else None,
         )  # fmt: skip
+        self._overlaps = Overlaps(
+            np.searchsorted(image["found"], image["pair"]) + columns["pair_found"],
+            np.searchsorted(image["truth"], image["pair"]) + columns["pair_truth"], columns["pair_overlap"],
+        ) if by_masks else None  # fmt: skip
+        self._masked = not by_masks and len(columns["masked_index"]) > 0
         self._ranked: dict[int, Ranked] = {}
+
+    @cached_property
+    def masks(self) -> JudgedDetections | None:
+        """The same of masks, where there are some: two overlap by the pixels they share."""
+        return JudgedDetections(self._rows, self.k, self.resamples, by_masks=True) if self._masked else None
 
     @cached_property
     def matches(self) -> Matches:
         """Which detection found which object."""
-        return match(self.truth, self.found)
+        return match(self.truth, self.found, overlaps=self._overlaps)
 
     @cached_property
     def errors(self) -> Errors:
@@ -331,9 +412,11 @@ class JudgedDetections:
 
     def weighted(self, weights: Weights, names: Collection[str] = ()) -> dict[str, Numbers]:
         """Return (r,) scores under weights (N, r); only those named, if any are."""
-        wanted = set(names or SCORES)
+        wanted = set(names or (*SCORES, *OF_MASKS))
         found = {name: mean_of_defined(value) for name, value in self._by_class(weights, wanted).items()}
-        return found | {name: value for name, value in self._pooled(weights).items() if name in wanted}
+        if wanted.intersection(_OF_COUNTS):
+            found |= {name: value for name, value in self._pooled(weights).items() if name in wanted}
+        return found | self._of_masks(weights, wanted)
 
     def everything(self, weights: Weights) -> dict[str, Numbers]:
         """Return (r,) scores, (r, K) those of each class, and (r, 6) the cost of each kind of mistake, in AP50."""
@@ -345,6 +428,7 @@ class JudgedDetections:
         costs = [mean_of_defined(ranked.areas(weights)[0]) - found["map50"] for ranked in self._mended]
         return {
             **found,
+            **self._of_masks(weights, set(OF_MASKS)),
             **{name: value.T for name, value in zip(_OF_A_CLASS, of_class, strict=True)},
             _COST: np.stack(costs, 1),
         }
@@ -411,6 +495,14 @@ class JudgedDetections:
             if name in wanted:
                 found[name] = self._voc.areas(weights, axis)[0]
         return found
+
+    def _of_masks(self, weights: Weights, wanted: Collection[str]) -> dict[str, Numbers]:
+        """Return (r,) of those scores that are of masks; none where there are no masks."""
+        names = {name: of for name, of in OF_MASKS.items() if name in wanted}
+        if not names or self.masks is None:
+            return {}
+        found = self.masks.weighted(weights, {*names.values()})
+        return {name: found[of] for name, of in names.items()}
 
     def _pooled(self, weights: Weights) -> dict[str, Numbers]:
         """Return (r,) precision, recall and F1 of all classes together."""

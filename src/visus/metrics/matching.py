@@ -55,25 +55,44 @@ class Truth:
 
 @dataclass(frozen=True)
 class Found:
-    """D detections; attributes as of ``Truth``, and (D,) scores, larger means surer."""
+    """D detections; attributes as of ``Truth``, and (D,) scores, larger means surer.
+
+    ``area`` (D,) is given where it is not that of the box.
+    """
 
     image: Indices
     label: Indices
     score: Numbers
     box: Numbers
+    area: Numbers | None = None
 
     def __len__(self) -> int:
         return len(self.label)
 
     def take(self, rows: Indices | Flags) -> Found:
         """Return some of them."""
-        return Found(self.image[rows], self.label[rows], self.score[rows], self.box[rows])
+        area = None if self.area is None else self.area[rows]
+        return Found(self.image[rows], self.label[rows], self.score[rows], self.box[rows], area)
 
     def order(self) -> Indices:
         """Return their order: by class, then falling scores, equal ones by picture, then as they came."""
         by_image = np.argsort(self.image, kind="stable")
         by_score = by_image[np.argsort(-self.score[by_image], kind="stable")]
         return by_score[np.argsort(self.label[by_score], kind="stable")]
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """How far detections and objects overlap, where that is not said by their boxes: P pairs of one picture.
+
+    Attributes:
+        found, truth: (P,) rows of each pair.
+        value: (P,) in [0, 1]; of a pair that is not named 0.
+    """
+
+    found: Indices
+    truth: Indices
+    value: Numbers
 
 
 @dataclass(frozen=True)
@@ -144,7 +163,13 @@ def pairs(found_key: Indices, truth_key: Indices) -> Iterator[tuple[Indices, Ind
 
 
 def match(
-    truth: Truth, found: Found, *, thresholds: Numbers = THRESHOLDS, sizes: Numbers = SIZES, most: int = MOST
+    truth: Truth,
+    found: Found,
+    *,
+    thresholds: Numbers = THRESHOLDS,
+    sizes: Numbers = SIZES,
+    most: int = MOST,
+    overlaps: Overlaps | None = None,
 ) -> Matches:
     """Return which detection found which object.
 
@@ -158,23 +183,29 @@ def match(
         thresholds: (T,) of the IoU, rising.
         sizes: (A, 2) least and largest area of the objects that count.
         most: detections of a picture and class that are judged, those of the highest scores.
+        overlaps: of detections and objects; of their boxes by default.
     """
-    ranked = found.take(found.order())
+    order = found.order()
+    ranked = found.take(order)
     rank = _ranks(_keys(ranked, truth, ranked))
     kept = rank < most
-    ranked, rank = (ranked, rank) if kept.all() else (ranked.take(kept), rank[kept])
-    area = _sides(ranked.box).prod(1)[:, None]
+    if not kept.all():
+        order, ranked, rank = order[kept], ranked.take(kept), rank[kept]
+    area = (_sides(ranked.box).prod(1) if ranked.area is None else ranked.area)[:, None]
     ignored = truth.crowd[:, None] | (truth.area[:, None] < sizes[:, 0]) | (truth.area[:, None] > sizes[:, 1])
     outside = (area < sizes[:, 0]) | (area > sizes[:, 1])
     enough = np.minimum(thresholds, 1 - 1e-10)
-    row, at, overlap = _overlapping(ranked, truth, enough[0])
+    if overlaps is None:
+        row, at, overlap = _overlapping(ranked, truth, enough[0])
+    else:
+        row, at, overlap = _named(overlaps, order, ranked, truth, enough[0])
 
     near, of = np.unique(row, return_inverse=True)
     step = _ranks(_keys(ranked.take(near), truth, ranked))[of]
-    order = np.lexsort((at, overlap, row, step))
-    at, of, step = at[order], of[order], step[order]
+    turn = np.lexsort((at, overlap, row, step))
+    at, of, step = at[turn], of[turn], step[turn]
     wide = (len(sizes), len(thresholds))
-    reached = overlap[order, None] >= enough  # (pairs, T)
+    reached = overlap[turn, None] >= enough  # (pairs, T)
     taken = np.zeros((len(truth), *wide), np.bool_)
     objects = np.full((len(near), *wide), -1, np.int32)
     ends = np.unique(np.append(np.flatnonzero(np.diff(step)) + 1, len(step)))
@@ -204,6 +235,19 @@ def _overlapping(found: Found, truth: Truth, least: float) -> tuple[Indices, Ind
         kept.append((row[near], at[near], overlap[near]))
     none = np.zeros(0, np.int64)
     return tuple(map(np.concatenate, zip((none, none, np.zeros(0)), *kept, strict=True)))  # type: ignore[return-value]
+
+
+def _named(
+    overlaps: Overlaps, order: Indices, ranked: Found, truth: Truth, least: float
+) -> tuple[Indices, Indices, Numbers]:
+    """Return those of some pairs that are of one class and overlap enough, by the rows of what is ``ranked``."""
+    place = np.full(int(max(order.max(initial=-1), overlaps.found.max(initial=-1))) + 1, -1)
+    place[order] = np.arange(len(order))
+    row = place[overlaps.found]
+    near = (row >= 0) & (overlaps.value >= least)
+    row, at, overlap = row[near], overlaps.truth[near], overlaps.value[near]
+    same = ranked.label[row] == truth.label[at]
+    return row[same], at[same], overlap[same]
 
 
 def _keys(rows: Found | Truth, *all_rows: Found | Truth) -> Indices:

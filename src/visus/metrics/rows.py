@@ -113,7 +113,7 @@ class RowMetric(ABC, Generic[J]):
         """Return the headline scores, NaN where this data does not define one."""
         items = self.judged()
         found = items.weighted(np.ones((items.n, 1)), self._quick) if items.n else {}
-        return {name: float(value[0]) for name, value in found.items()} or dict.fromkeys(self._quick, float("nan"))
+        return dict.fromkeys(self._quick, float("nan")) | {name: float(value[0]) for name, value in found.items()}
 
     def compute(self) -> dict[str, Score]:
         """Return every score that the data defines, with its interval."""

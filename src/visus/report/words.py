@@ -72,6 +72,7 @@ _LEAKS = {
     "guessed_group": "by a group guessed from names",
 }
 _SPLITS = {"train": "training", "val": "validation"}
+_OF_MASKS = "mask_"
 
 
 def label(name: str) -> str:
@@ -83,6 +84,8 @@ def label(name: str) -> str:
     kind, of_one, which = name.partition("/")
     if of_one:
         return f"{label(kind)}, {which}"
+    if name.startswith(_OF_MASKS):
+        return f"{label(name.removeprefix(_OF_MASKS))}, masks"
     return _SCORES[name][0] if name in _SCORES else name.replace("_", " ")
 
 
@@ -92,6 +95,8 @@ def meaning(name: str) -> str:
         return f"share of pictures whose true class is among the {top[1]} most probable ones"
     if recall := _RECALL.fullmatch(name):
         return f"share of objects found by the {recall[1]} surest boxes of a class, mean of classes and overlaps"
+    if name.startswith(_OF_MASKS):
+        return f"{meaning(name.removeprefix(_OF_MASKS))}, by the pixels they share"
     kind = name.partition("/")[0]
     return _SCORES[kind][1] if kind in _SCORES else ""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from visus.core.annotations import Stated
 from visus.core.boxes import pairwise_iou
+from visus.core.run_lengths import decode, decompress
 from visus.tasks._captions import RIGHT, WRONG, font, rgb
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ OVERLAP = 0.5
 _DARK, _LIGHT = (15, 15, 15), (255, 255, 255)
 _SMALLEST, _LARGEST = 9, 14  # pixels of a letter
 _HIDDEN = 0.1  # share of a name that others may hide
+_TINT = 0.4  # share of its colour in what a mask covers
 _COVERED = 0.15  # share of the picture that names may hide
 
 
@@ -48,6 +50,7 @@ class Drawn:
         colour: (R, G, B) of its lines and its plate.
         dashed: a broken line, for what is stated rather than found, or a region of many.
         outline: (P, 2) polygons, drawn beside the box.
+        mask: (H, W) pixels that are tinted.
     """
 
     box: Sequence[float]
@@ -55,6 +58,7 @@ class Drawn:
     colour: Colour = COLOURS[0]
     dashed: bool = False
     outline: Sequence[NDArray[np.floating]] = ()
+    mask: NDArray[np.bool_] | None = None
 
 
 def boxed(
@@ -64,6 +68,7 @@ def boxed(
     scores: Tensor | None = None,
     classes: Sequence[str] = (),
     truth: Stated | None = None,
+    runs: Sequence[str] = (),
 ) -> NDArray[np.uint8]:
     """Return an (H, W, 3) picture with boxes, names and scores on it.
 
@@ -77,8 +82,10 @@ def boxed(
         scores: (N,) in [0, 1], falling; none are written where there are none.
         classes: all names, in the order that gives them their colours.
         truth: what there is.
+        runs: (N,) masks as COCO's compressed run lengths of the picture; none where there are none.
     """
     shown = rgb(image)
+    size = shown.shape[0], shown.shape[1]
     longer = max(shown.shape[:2])
     judged = truth is not None and len(classes) > 0
     right, missed = _verdict(boxes, labels, truth, classes) if truth is not None and judged else ([], [])
@@ -87,6 +94,7 @@ def boxed(
         Drawn(
             box, label if certain is None else f"{label} {certain[i]:.2f}",
             (RIGHT if right[i] else WRONG) if judged else colour_of(label, classes),
+            mask=decode(decompress(runs[i]), size) if runs else None,
         )
         for i, (box, label) in enumerate(zip(boxes.tolist(), labels, strict=True))
     ]  # fmt: skip
@@ -114,7 +122,7 @@ def drawn(pixels: NDArray[np.uint8], objects: Sequence[Drawn], side: int = 0) ->
     """
     from PIL import Image, ImageDraw
 
-    picture = Image.fromarray(pixels)
+    picture = Image.fromarray(_tinted(pixels, objects))
     scale = side / max(picture.size) if side else 1.0
     if scale != 1:
         size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
@@ -133,6 +141,20 @@ def drawn(pixels: NDArray[np.uint8], objects: Sequence[Drawn], side: int = 0) ->
         if one.words:
             _plate(pen, np.asarray(one.box, np.float64) * scale, one, letter, picture.size, taken)
     return np.asarray(picture)
+
+
+def _tinted(pixels: NDArray[np.uint8], objects: Sequence[Drawn]) -> NDArray[np.uint8]:
+    """Return a picture whose pixels below masks have some of their colour, and the masks' edges all of it."""
+    tinted = pixels
+    for one in reversed(objects):
+        if one.mask is not None:
+            tinted = tinted.copy() if tinted is pixels else tinted
+            inner = np.pad(one.mask, 1)
+            inner = one.mask & inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+            colour = np.array(one.colour, np.float64)
+            tinted[inner] = ((1 - _TINT) * tinted[inner] + _TINT * colour).astype(np.uint8)
+            tinted[one.mask & ~inner] = one.colour
+    return tinted
 
 
 def _verdict(

@@ -18,7 +18,7 @@ def seen(boxes: Boxes, shown: Bool[Tensor, "H W"], least: float) -> Boxes:
 
     An object stays as it is where every pixel of its box is shown.  It is dropped where of the pixels of its box less
     than ``least`` or none are shown, a region of many only where none are; slivers along its edges are cut off as well.
-    Outlines end here: the rest of an object may have another shape.
+    Outlines end here: the rest of an object may have another shape.  Shapes stay, without what is covered.
     """
     pixels = shown.numpy()
     kept, tight = [], []
@@ -36,7 +36,10 @@ def seen(boxes: Boxes, shown: Bool[Tensor, "H W"], least: float) -> Boxes:
         tight.append((x0, y0, x1, y1))
     at = torch.tensor(kept, dtype=torch.int64)
     xyxy = torch.tensor(tight, dtype=boxes.xyxy.dtype).reshape(-1, 4)
-    return Boxes(xyxy, boxes.labels[at], None, boxes.crowd[at])
+    shapes = None
+    if boxes.shapes is not None:
+        shapes = tuple((shape := boxes.shapes[i]) and shape.under(pixels) for i in kept)
+    return Boxes(xyxy, boxes.labels[at], None, boxes.crowd[at], shapes)
 
 
 def _counted(shares: Array, least: float) -> Array:

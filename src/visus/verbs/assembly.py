@@ -123,7 +123,7 @@ def feed(
     return Feed(
         dataset, indices, task.transforms(train), task.collate, batch=batch, seed=recipe.seed, train=train,
         channels=recipe.input.channels, workers=recipe.data.workers, cache=cache, rank=device.rank, world=device.world,
-        stored=recipe.data.stored,
+        stored=recipe.data.stored, masks="masks" in task.reads,
     )  # fmt: skip
 
 

@@ -207,7 +207,7 @@ def _moved(painted: Samples, recipe: Recipe) -> Iterator[Samples]:
     input = recipe.input.model_copy(update={"channels": 1, "mean": (0.0,), "std": (1.0,)})
     still = recipe.augment.model_copy(update={"erase": 0.0, "mixup": 0.0, "cutmix": 0.0})
     none = [
-        replace(one, xyxy=one.xyxy[:0], labels=one.labels[:0], outlines=None, crowd=one.crowd[:0])
+        one.rows(torch.zeros(0, dtype=torch.int64))
         if isinstance(one, Boxes) else one
         for name in painted.columns for one in painted.columns[name]
     ]  # fmt: skip

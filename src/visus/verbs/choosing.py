@@ -213,8 +213,14 @@ def facts(dataset: Dataset, settled: Recipe, wanted: Mapping[str, Any]) -> Facts
         annotation=dataset.column(), classes=dataset.classes or dataset.numbers, counts=counts, means=means,
         deviations=deviations, train=len(train), sizes=sizes, channels=channels, dtype=dtype, device=settled.device,
         cores=torch.get_num_threads(), fast_bfloat16=hardware.fast_bfloat16(settled.device), minutes=settled.minutes,
-        objects=objects, palette=_palette(dataset), wanted=wanted,
+        objects=objects, masks=_masked(dataset), palette=_palette(dataset), wanted=wanted,
     )  # fmt: skip
+
+
+def _masked(dataset: Dataset) -> bool:
+    """Tell whether the data says of any object which pixels it covers."""
+    held = dataset.objects
+    return held is not None and (held.outlines is not None or held.masks is not None)
 
 
 def _what_follows(recipe: Recipe, dataset: Dataset, known: Facts, given: nn.Module | None) -> Iterator[Choice]:

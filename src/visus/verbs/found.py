@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,8 +108,8 @@ def marks_of(said: Prediction, classes: Sequence[str], to: str) -> list[Mark]:
         return regions_of(said.class_map.numpy(), len(classes))
     assert isinstance(said, Located)
     return [
-        Mark((box[0], box[1], box[2], box[3]), classes.index(label), more=_said(score, to))
-        for box, label, score in zip(_cents(said), said.labels, said.scores.tolist(), strict=True)
+        Mark((box[0], box[1], box[2], box[3]), classes.index(label), mask=mask, more=_said(score, to))
+        for box, label, score, mask in zip(_cents(said), said.labels, said.scores.tolist(), _runs(said), strict=True)
     ]
 
 
@@ -159,9 +159,10 @@ def write_results(file: Path, dataset: Dataset, found: Sequence[Located]) -> Non
     between = "[\n"
     with replacing(file) as opened:
         for image, one in zip(images.tolist(), found, strict=True):
-            for (x0, y0, x1, y1), label, score in zip(one.boxes.tolist(), one.labels, one.scores.tolist(), strict=True):
+            lines = zip(one.boxes.tolist(), one.labels, one.scores.tolist(), _masks(one), strict=True)
+            for (x0, y0, x1, y1), label, score, mask in lines:
                 told = {"image_id": image, "category_id": number[label], "bbox": [x0, y0, x1 - x0, y1 - y0],
-                        "score": score}  # fmt: skip
+                        "score": score, **mask}  # fmt: skip
                 opened.write((between + json.dumps(told)).encode("ascii"))
                 between = ",\n"
         opened.write(b"[]\n" if between == "[\n" else b"\n]\n")
@@ -193,6 +194,17 @@ def _cents(found: Located) -> list[list[float]]:
     """Return boxes in hundredths of a pixel, which people read, and in which they stand in predictions.json."""
     boxes: list[list[float]] = found.json()["boxes"]
     return boxes
+
+
+def _masks(found: Located) -> list[dict[str, Any]]:
+    """Return what COCO's list of results says of the pixels of each object: nothing where the network says none."""
+    masks = found.json().get("masks")
+    return [{"segmentation": mask} for mask in masks] if masks is not None else [{} for _ in found.labels]
+
+
+def _runs(found: Located) -> list[str]:
+    """Return the compressed run lengths of each object; empty where the network says none."""
+    return [mask.get("segmentation", {}).get("counts", "") for mask in _masks(found)]
 
 
 def _said(score: float, to: str) -> str:

@@ -15,13 +15,18 @@ from numpy.typing import NDArray
 from visus.core.errors import DataError
 from visus.core.figures import Table
 from visus.core.recipe import DataSettings
+from visus.core.run_lengths import area as area_of
+from visus.core.shapes import overlaps
 from visus.data.dataset import SPLITS, Dataset
+from visus.data.marked import shape_of
+from visus.data.objects import Objects
+from visus.data.paths import shown
 from visus.data.reading import open_data
 from visus.data.results import Results, own_numbers, read_results
 from visus.metrics.bootstrap import Measures
 from visus.metrics.box_errors import KINDS
 from visus.metrics.compare import Difference
-from visus.metrics.detection import SCORES, Detection, differences
+from visus.metrics.detection import Detection, differences
 from visus.report.words import few
 
 if TYPE_CHECKING:
@@ -138,7 +143,7 @@ def explain(a: Evaluation, b: Evaluation) -> Explained:
     }
     return Explained(
         a.model, b.model, a.score,
-        {name: difference(name, name) for name in SCORES if name in a.scores and name in b.scores},
+        {name: difference(name, name) for name in Detection.SCORES if name in a.scores and name in b.scores},
         classes, {kind: difference("cost", "cost", i) for i, kind in enumerate(KINDS)},
         {kind: (of_a.mistakes[kind], of_b.mistakes[kind]) for kind in KINDS},
     )  # fmt: skip
@@ -191,9 +196,61 @@ def _metric(dataset: Dataset, split: str, results: Results) -> Detection:
         "truth_index": objects.records[held], "truth_label": objects.labels[held], "truth_box": objects.boxes[held],
         "truth_crowd": objects.crowd[held], "truth_area": area[held],
     }  # fmt: skip
+    columns = {**columns, **_masks(dataset, objects, records, results, columns)}
     metric = Detection(dataset.classes)
     metric.load([{name: torch.from_numpy(np.ascontiguousarray(column)) for name, column in columns.items()}])
     return metric
+
+
+def _masks(
+    dataset: Dataset, objects: Objects, records: NDArray[np.int64], results: Results, boxes: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Return the columns of a metric that are about masks: empty where the data or the results have none.
+
+    Args:
+        dataset: with the sizes of its pictures.
+        objects: of the pictures that are judged.
+        records: (N,) of these.
+        results: D detections.
+        boxes: the other columns of the metric.
+
+    Raises:
+        DataError: DATA-327, masks of another size than their picture.
+    """
+    none, real = np.zeros(0, np.int64), np.zeros(0)
+    of_picture, original = boxes["found_index"], dataset.original
+    if results.masks is None or original is None or (objects.outlines is None and objects.masks is None):
+        return {
+            "found_area": np.full(len(results), np.nan), "truth_masked": np.zeros(len(boxes["truth_index"]), np.bool_),
+            "masked_index": none, "pair_index": none, "pair_found": none, "pair_truth": none, "pair_overlap": real,
+        }  # fmt: skip
+    for d, mask in enumerate(results.masks):
+        if int(mask.sum()) != (pixels := int(original.sizes[records[of_picture[d]]].prod())):
+            raise DataError(
+                "DATA-327", f"{shown(results.path)}: detections[{d}].segmentation: its mask has {int(mask.sum()):,}"
+                f" pixels, its picture {pixels:,}", fix="write masks in pixels of the pictures as the data states them",
+            )  # fmt: skip
+    order = np.argsort(of_picture, kind="stable")
+    ends = np.searchsorted(of_picture[order], np.arange(len(records) + 1))
+    known: list[bool] = []
+    pairs: list[tuple[NDArray[Any], ...]] = [(none, none, none, real)]
+    for i, record in enumerate(records.tolist()):
+        mine = [m for m in range(int(objects.starts[i]), int(objects.starts[i + 1])) if objects.labels[m] >= 0]
+        size = int(original.sizes[record, 0]), int(original.sizes[record, 1])
+        shapes = [shape_of(objects, m, size) for m in mine]
+        there = np.array([shape is not None for shape in shapes], np.bool_)
+        known += there.tolist()
+        rows, at, overlap = overlaps(
+            [results.masks[d] for d in order[ends[i] : ends[i + 1]].tolist()],
+            [shape.lengths() for shape in shapes if shape is not None], objects.crowd[mine][there],
+        )  # fmt: skip
+        pairs.append((np.full(len(rows), i), rows, np.flatnonzero(there)[at], overlap))
+    index, found, truth, overlap = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    return {
+        "found_area": np.array([area_of(mask) for mask in results.masks], np.float64),
+        "truth_masked": np.array(known, np.bool_), "masked_index": np.arange(len(records)),
+        "pair_index": index, "pair_found": found, "pair_truth": truth, "pair_overlap": overlap,
+    }  # fmt: skip
 
 
 def _edges(dataset: Dataset) -> list[str]:

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models import resnet18
-from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection import FCOS, FasterRCNN, MaskRCNN, RetinaNet
 from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+from torchvision.models.detection.roi_heads import maskrcnn_inference
 from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from visus.core.errors import UsageError
@@ -37,18 +38,21 @@ LIMITS = {
     "rpn_post_nms_top_n_test": 50,
 }
 DENSE = {"score_thresh": 0.3, "nms_thresh": 0.5, "detections_per_img": 10_000, "topk_candidates": 100_000}
-LOSSES = {"faster_rcnn": "cross_entropy", "retinanet": "binary_focal", "fcos": "binary_focal"}
-OPTIONS = {"faster_rcnn": {"proposals": 50}, "retinanet": {}, "fcos": {}}
+LOSSES = {
+    "faster_rcnn": "cross_entropy", "mask_rcnn": "cross_entropy", "retinanet": "binary_focal", "fcos": "binary_focal",
+}  # fmt: skip
+OPTIONS = {"faster_rcnn": {"proposals": 50}, "mask_rcnn": {"proposals": 50}, "retinanet": {}, "fcos": {}}
+PROPOSING = {"faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN}
 
 
 def theirs(name: str) -> nn.Module:
     """Return torchvision's network on a ResNet-18, judging, with numbers that make it find many things."""
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        dense = {} if name == "faster_rcnn" else {"returned_layers": [2, 3, 4], "extra_blocks": LastLevelP6P7(256, 256)}
+        dense = {} if name in PROPOSING else {"returned_layers": [2, 3, 4], "extra_blocks": LastLevelP6P7(256, 256)}
         backbone = _resnet_fpn_extractor(resnet18(), 5, **dense)
-        if name == "faster_rcnn":
-            model = FasterRCNN(backbone, K + 1, **PLAIN, **LIMITS)
+        if name in PROPOSING:
+            model = PROPOSING[name](backbone, K + 1, **PLAIN, **LIMITS)
         else:
             model = {"retinanet": RetinaNet, "fcos": FCOS}[name](backbone, K, **PLAIN, **DENSE)
         for key, tensor in model.state_dict().items():
@@ -95,8 +99,31 @@ def test_the_same_weights_find_the_same_objects(name: str) -> None:
         assert real.sum() >= 10
         torch.testing.assert_close(mine.boxes, boxes[real], rtol=0, atol=1e-4)
         torch.testing.assert_close(mine.scores, scores[real], rtol=0, atol=1e-4)
-        start = 1 if name == "faster_rcnn" else 0  # theirs count the background
+        start = 1 if name in PROPOSING else 0  # theirs count the background
         assert [CLASSES.index(label) + start for label in mine.labels] == labels[real].tolist()
+
+
+def test_the_same_weights_outline_the_same_objects() -> None:
+    other = theirs("mask_rcnn")
+    images = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(3))
+    ours, model = task("mask_rcnn"), taken("mask_rcnn", other.state_dict())
+    samples = Samples(("a", "b"), torch.arange(2), images, {}, torch.eye(3, dtype=torch.float64).expand(2, 3, 3))
+    with torch.no_grad():
+        raw = ours.raw(model, ours.collate(samples))
+        maps = other.backbone(images)
+        boxes = [each.boxes.float() for each in ours.decode(raw)]
+        labels = [torch.tensor([CLASSES.index(name) + 1 for name in each.labels]) for each in ours.decode(raw)]
+        crops = other.roi_heads.mask_roi_pool(maps, boxes, [SIZE, SIZE])
+        logits = other.roi_heads.mask_predictor(other.roi_heads.mask_head(crops))
+        expected = maskrcnn_inference(logits, labels)
+    for mine, said in zip(ours.decode(raw), expected, strict=True):
+        assert len(said) >= 10 and mine.masks.size == SIZE
+        torch.testing.assert_close(torch.from_numpy(mine.masks.values), said[:, 0], rtol=0, atol=1e-4)
+
+
+def test_torchvisions_published_masks_are_read_by_their_first_names() -> None:
+    first = {f"roi_heads.mask_head.mask_fcn{i}.weight": torch.zeros(1) for i in (1, 4)}
+    assert list(DETECTORS["mask_rcnn"].renamed(first)) == ["head.mask_head.0.0.weight", "head.mask_head.3.0.weight"]
 
 
 def as_published(tensors: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

@@ -10,6 +10,7 @@ from visus.core.errors import UsageError
 from visus.core.recipe import DetectSettings, InputSettings, LossSettings, ModelSettings, Recipe
 from visus.core.task import Batch
 from visus.tasks.detect import centres, matching
+from visus.tasks.detect.masks import GRID
 from visus.tasks.detect.task import Detect
 
 SIZE = (64, 96)
@@ -18,8 +19,12 @@ NETWORKS = {
     "retinanet": {"model.options": {"width": 8}, "loss": {"name": "binary_focal", "alpha": 0.25}},
     "fcos": {"model.options": {"width": 64, "layers": 1}, "loss": {"name": "binary_focal", "alpha": 0.25}},
     "faster_rcnn": {"model.options": {"width": 8, "hidden": 16, "proposals": 40}, "loss": {"name": "cross_entropy"}},
+    "mask_rcnn": {"model.options": {"width": 8, "hidden": 16, "proposals": 40}, "loss": {"name": "cross_entropy"}},
 }
-BOXES = {"retinanet": ["giou", "huber"], "fcos": ["giou", "ciou"], "faster_rcnn": ["huber", "giou", "absolute_error"]}
+BOXES = {
+    "retinanet": ["giou", "huber"], "fcos": ["giou", "ciou"], "faster_rcnn": ["huber", "giou", "absolute_error"],
+    "mask_rcnn": ["huber"],
+}  # fmt: skip
 
 
 def task(name, box_loss="giou", loss=None):
@@ -42,7 +47,10 @@ def batch(*pictures, dtype=torch.float32):
     n = len(pictures)
     images = torch.rand(n, 3, *SIZE, generator=torch.Generator().manual_seed(0)).to(dtype)
     frames = torch.eye(3, dtype=torch.float64).expand(n, 3, 3)
-    targets = {"boxes": boxes, "labels": labels, "stated": [None] * n}
+    half = torch.tensor([[1, 0], [1, 1]], dtype=torch.uint8).repeat_interleave(GRID // 2, 0)
+    masks = half.repeat_interleave(GRID // 2, 1).expand(n, most, GRID, GRID)
+    known = (labels >= 0) & (torch.arange(most) != 1)  # the second object of each picture has no mask
+    targets = {"boxes": boxes, "labels": labels, "stated": [None] * n, "masks": masks, "masked": known}
     return Batch((images,), targets, tuple(map(str, range(n))), torch.arange(n), frames, seed=5, whole=n)
 
 

@@ -45,7 +45,7 @@ def look(tiles, limits):
 def found(image, at_once=4, seam=0.25):
     limits = torch.tensor([[0.0, 0, FRAME[1], FRAME[0]]]).expand(len(image), 4)
     raw = tiled(image, limits, Tiling(SIZE, 64, seam), at_once, 100, look)
-    return [boxes.int().tolist() for boxes, _, _ in finish(raw, DetectSettings())]
+    return [boxes.int().tolist() for boxes, *_ in finish(raw, DetectSettings())]
 
 
 def test_a_small_object_is_found_once_and_whole_wherever_it_lies():
@@ -72,7 +72,7 @@ def test_a_picture_has_room_for_the_candidates_of_all_its_tiles():
     boxes = [[10, 10, 20, 20], [60, 40, 70, 52], [150, 120, 160, 130]]
     limits = torch.tensor([[0.0, 0, FRAME[1], FRAME[0]]])
     raw = tiled(planted(*boxes), limits, Tiling(SIZE, 64, 0.25), 4, 1, look)
-    ((kept, _, _),) = finish(raw, DetectSettings(candidates=1))
+    ((kept, *_),) = finish(raw, DetectSettings(candidates=1))
     assert sorted(kept.int().tolist()) == boxes
 
 

@@ -20,12 +20,14 @@ class Detector(Whole):
         reading: how its answer is learned from and read: the name of a file of ``tasks/detect``.
         settings: of the recipe, found for it by its authors: ``{"detect.overlap": 0.3}``.
         judging: settings of the recipe by which the publisher of those weights reads their answers.
+        masks: it says which pixels an object covers, and learns from such.
     """
 
     reading: str
     _: KW_ONLY
     settings: Mapping[str, Any] = field(default_factory=dict)
     judging: Mapping[str, Any] = field(default_factory=dict)
+    masks: bool = False
 
 
 DETECTORS: Catalog[Detector] = Catalog("visus.models.detectors", "DETECTOR")

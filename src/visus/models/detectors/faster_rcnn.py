@@ -67,12 +67,24 @@ def build(
         Ren et al., Faster R-CNN, NeurIPS 2015; Lin et al., Feature pyramid networks, CVPR 2017, sections 4 and 5;
         version 2: Li et al., Benchmarking detection transfer learning with vision transformers, 2021.
     """
+    trunk, sides, likely = ground(backbone, channels, size, smallest, coarse)
+    return FasterRCNN(trunk, outputs, width, hidden, sides, proposals, likely, version)
+
+
+def ground(
+    backbone: str, channels: int, size: tuple[int, int], smallest: float, coarse: bool | None
+) -> tuple[Trunk, list[list[float]], float]:
+    """Return the backbone, the sides of the anchors of each map, and the score from which a place is a proposal.
+
+    Args:
+        backbone, channels, size, smallest, coarse: see ``build``.
+    """
     if coarse is None:
         coarse = backbone.removeprefix(PREFIX).startswith("mobilenet_")
     trunk = Trunk(backbone, channels, size, {}, COARSE if coarse else STRIDES)
     sizes = [smallest * 2**i for i in range(SIZES)]
     sides = [sizes] * (len(COARSE) + 1) if coarse else [[each] for each in sizes]
-    return FasterRCNN(trunk, outputs, width, hidden, sides, proposals, LIKELY if coarse else 0.0, version)
+    return trunk, sides, LIKELY if coarse else 0.0
 
 
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -187,10 +199,21 @@ class FasterRCNN(nn.Module):
             Logits of the background and each class, and for each of these the offsets from box to object, of one
             picture after the other.
         """
-        read = OrderedDict((str(i), _precise(each)) for i, each in enumerate(maps[: len(self.backbone.widths)]))
-        crops = self.crop(read, [each.to(read["0"]) for each in boxes], [tuple(images.shape[2:])])
+        crops = self.cropped(self.crop, images, maps, boxes)
         logits, corrections = self.head["box_predictor"](self.head["box_head"](crops))
         return logits, corrections.reshape(*logits.shape, 4)
+
+    def cropped(
+        self,
+        crop: nn.Module,
+        images: Float[Tensor, "B C H W"],
+        maps: Sequence[Float[Tensor, "B D _ _"]],
+        boxes: list[Tensor],
+    ) -> Float[Tensor, "R D _ _"]:
+        """Return what the maps hold within some boxes, read by ``crop``; see ``judge``."""
+        read = OrderedDict((str(i), _precise(each)) for i, each in enumerate(maps[: len(self.backbone.widths)]))
+        crops: Tensor = crop(read, [each.to(read["0"]) for each in boxes], [tuple(images.shape[2:])])
+        return crops
 
     def outputs_in(self, tensors: Mapping[str, Tensor]) -> int:
         """Return how many classes the tensors of a whole network tell apart from the background, 0 without a head."""

@@ -31,9 +31,14 @@ class Objects:
     @staticmethod
     def of(boxes: Float[Tensor, "B M 4"], labels: Int[Tensor, "B M"]) -> Objects:
         """Return the objects of padded targets: those whose label is 0 or more and that have an area."""
-        real = (labels >= 0) & (boxes[..., 2:] > boxes[..., :2]).all(2)
-        pictures, at = real.nonzero(as_tuple=True)
+        pictures, at = Objects.rows(boxes, labels).nonzero(as_tuple=True)
         return Objects(boxes[pictures, at], labels[pictures, at], pictures)
+
+    @staticmethod
+    def rows(boxes: Float[Tensor, "... M 4"], labels: Int[Tensor, "... M"]) -> Bool[Tensor, "... M"]:
+        """Return which rows of padded targets are objects: their label is 0 or more, and they have an area."""
+        real: Tensor = (labels >= 0) & (boxes[..., 2:] > boxes[..., :2]).all(-1)
+        return real
 
 
 @dataclass(frozen=True)

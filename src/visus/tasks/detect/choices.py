@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from statistics import median, quantiles
 
 from visus.core.boxes import OVERLAPS
+from visus.core.errors import UsageError
 from visus.core.recipe import Choice, Facts, ModelSettings
 from visus.models.detectors import DETECTORS
 from visus.models.origins import backbone_of
@@ -28,21 +29,25 @@ FOCAL = (
     Choice("loss.alpha", 0.25, "found for it by its authors"),
     Choice("detect.box_gain", 1.0, "a box counts as much as its class"),
 )
+PROPOSALS = (
+    Choice("loss.name", "cross_entropy", "the proposals have sorted out most of the background"),
+    Choice("detect.box_loss", "huber", "proposals are near already, and corrected by small offsets"),
+    Choice("detect.box_gain", 1.0, "found for it by its authors"),
+)
 LOSSES = {
     "places": (Choice("loss.name", "varifocal", "learns from every place, and dwells on those that matter"),),
     "anchors": FOCAL,
     "centres": FOCAL,
-    "proposals": (
-        Choice("loss.name", "cross_entropy", "the proposals have sorted out most of the background"),
-        Choice("detect.box_loss", "huber", "proposals are near already, and corrected by small offsets"),
-        Choice("detect.box_gain", 1.0, "found for it by its authors"),
-    ),
+    "proposals": PROPOSALS,
+    "masks": PROPOSALS,
     "queries": (
         Choice("loss.name", "varifocal", "a query says how well its box fits, so that the best of several wins"),
         Choice("detect.candidates", 300, "found for it by its authors"),
     ),
 }
 """Losses by how a network's answer is read, each with its reason."""
+PROPOSING = ("proposals", "masks")
+"""Readings of networks that first propose and then judge."""
 PLACES = (
     Choice("optim.name", "adamw", "little to tune"),
     Choice("optim.lr", 2e-3, "learned most on blood cells"),
@@ -73,7 +78,17 @@ ENLARGED = 2.0
 
 
 def choices(facts: Facts) -> Iterator[Choice]:
-    """Yield the settings for a network that finds objects."""
+    """Yield the settings for a network that finds objects.
+
+    Raises:
+        UsageError: USE-067, a network of masks and data without any.
+    """
+    if reading_of(facts) == "masks" and not facts.masks:
+        raise UsageError(
+            "USE-067", f"{network_name(facts)} learns the pixels of each object, and this data states only boxes",
+            where="no object has a polygon or a mask: in COCO files, a segmentation",
+            fix="--model faster_rcnn finds boxes; or name data with outlines",
+        )  # fmt: skip
     size, why = picture_size(facts)
     tiles, why_tiles = tiling(facts, size)
     if facts.wanted.get("input.tiles") == "auto":
@@ -122,12 +137,12 @@ def losses(facts: Facts) -> Iterator[Choice]:
     for choice in numbers:
         if choice.key == "loss.alpha" and facts.wanted.get("loss.name", usual.value) != usual.value:
             continue
-        if choice.key == "detect.box_gain" and reading == "proposals" and of_overlap:
+        if choice.key == "detect.box_gain" and reading in PROPOSING and of_overlap:
             choice = Choice(choice.key, 10.0, "few boxes learn, and their sum is divided by all proposals drawn")
         yield choice
     if reading == "queries" and not facts.wanted.get("flips"):
         yield Choice("detect.suppression", "none", "each object is learned by one query, and found by one")
-    if reading == "proposals" and facts.device == "cpu":
+    if reading in PROPOSING and facts.device == "cpu":
         yield Choice("detect.drawn", FEW_DRAWN, "a processor judges few proposals a second")
         yield Choice("model.options", {"proposals": FEW_PROPOSED}, "a processor judges few proposals a second")
 

@@ -6,17 +6,22 @@ B pictures, A places, K classes, T candidates.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from visus.core.recipe import DetectSettings
-from visus.core.suppression import suppress
+from visus.core.shapes import SoftMasks
+from visus.core.suppression import suppress, surviving
 from visus.core.task import Raw
+from visus.metrics.detection import Detected
 
-Found = tuple[Tensor, Tensor, Tensor]
-"""Boxes (N, 4), scores (N,) and labels (N,) of one picture, the highest score first."""
+MASKS = "masks"
+"""What a network of masks says beside boxes, scores and labels: (B, T, S, S) in [0, 1], each over its box."""
+ORIGINALS = "originals"
+"""Beside masks, (B, 2) height and width of the pictures in which they are drawn."""
 
 
 def candidates(
@@ -49,23 +54,35 @@ def candidates(
     return {"boxes": chosen, "scores": top, "labels": at % classes}
 
 
-def finish(raw: Raw, settings: DetectSettings) -> list[Found]:
-    """Return the objects of each picture: its candidates, of the same object reduced to one."""
-    return [
-        suppress(
-            boxes, scores, labels, settings.suppression, overlap=settings.overlap, least=settings.least,
-            candidates=len(scores), most=settings.most,
-        )
-        for boxes, scores, labels in zip(*(raw[name].cpu() for name in ("boxes", "scores", "labels")), strict=True)
-    ]  # fmt: skip
+def finish(raw: Raw, settings: DetectSettings) -> list[Detected]:
+    """Return the objects of each picture: its candidates, of the same object reduced to one.
+
+    Where candidates have masks, those that stay keep theirs.
+    """
+    limits: dict[str, Any] = {"overlap": settings.overlap, "least": settings.least, "most": settings.most}
+    columns = [raw[name].cpu() for name in ("boxes", "scores", "labels")]
+    found = []
+    for row, (boxes, scores, labels) in enumerate(zip(*columns, strict=True)):
+        limits["candidates"] = len(scores)
+        if MASKS not in raw:
+            found.append(Detected(*suppress(boxes, scores, labels, settings.suppression, **limits)))
+            continue
+        rows = surviving(boxes, scores, labels, settings.suppression, **limits)
+        size = int(raw[ORIGINALS][row, 0]), int(raw[ORIGINALS][row, 1])
+        masks = SoftMasks(raw[MASKS][row].detach().cpu()[rows].float().numpy(), size)
+        found.append(Detected(boxes[rows], scores[rows], labels[rows], masks))
+    return found
 
 
 def joined(raws: list[Raw]) -> Raw:
     """Return the candidates of several views of the same pictures together."""
-    return {name: torch.cat([raw[name] for raw in raws], 1) for name in raws[0]} if len(raws) > 1 else raws[0]
+    if len(raws) == 1:
+        return raws[0]
+    return {name: raws[0][name] if name == ORIGINALS else torch.cat([raw[name] for raw in raws], 1) for name in raws[0]}
 
 
 def mirrored(raw: Mapping[str, Tensor], width: int) -> Raw:
     """Return the candidates of mirrored pictures where they lie in the pictures themselves."""
     x0, y0, x1, y1 = raw["boxes"].unbind(-1)
-    return {**raw, "boxes": torch.stack([width - x1, y0, width - x0, y1], -1)}
+    turned = {MASKS: raw[MASKS].flip(-1)} if MASKS in raw else {}
+    return {**raw, "boxes": torch.stack([width - x1, y0, width - x0, y1], -1), **turned}

@@ -5,6 +5,9 @@ B pictures, P proposals of a picture, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -25,6 +28,22 @@ ANCHOR_LOW, ANCHOR_HIGH, ANCHOR_SHARE = 0.3, 0.7, 0.5
 """Overlaps below which an anchor is background and from which on it learns an object, and the share of these drawn."""
 PROPOSAL_HIGH, PROPOSAL_SHARE = 0.5, 0.25
 """Overlap from which on a proposal learns an object, and the share of these drawn."""
+
+
+class Drawn(NamedTuple):
+    """The boxes of each picture that learn, R of them.
+
+    Attributes:
+        boxes: (R, 4) xyxy in pixels.
+        labels: (R,) what each shows, 0 for background.
+        objects: (R, 4) boxes of the objects that they learn.
+        which: (R,) which of ``objects_of`` the picture that is; below 0 for none.
+    """
+
+    boxes: list[Tensor]
+    labels: list[Tensor]
+    objects: list[Tensor]
+    which: list[Tensor]
 
 
 class Proposals:
@@ -60,9 +79,10 @@ class Proposals:
         (images,) = batch.inputs
         maps = model.maps(images)
         said = model.propose(images, maps)
-        boxes, labels, wanted = self._drawn_proposals(said.proposals, batch)
+        drawn_boxes = self._drawn_proposals(said.proposals, batch)
+        boxes = drawn_boxes.boxes
         logits, corrections = (precise(each) for each in model.judge(images, maps, boxes))
-        label, objects = torch.cat(labels), torch.cat(wanted)
+        label, objects = torch.cat(drawn_boxes.labels), torch.cat(drawn_boxes.objects)
         counts = torch.tensor([len(each) for each in boxes], device=images.device)
         share = weights(batch, counts).repeat_interleave(counts)
         holds = label > 0
@@ -71,11 +91,23 @@ class Proposals:
             **self._first(precise(said.objectness), precise(said.offsets), said.anchors, batch),
             self.recipe.loss.name: Term((self.class_loss(logits, label) * share).sum(), UNIT),
             self.detect.box_loss: Term(self.detect.box_gain * (apart * share[holds]).sum(), UNIT),
+            **self._further(model, images, maps, drawn_boxes, batch),
         }
+
+    def _further(
+        self, model: FasterRCNN, images: Tensor, maps: Sequence[Tensor], learning: Drawn, batch: Batch
+    ) -> dict[str, Term]:
+        """Return the losses of what else is said of the proposals that learn."""
+        return {}
 
     def answer(self, model: nn.Module, images: Float[Tensor, "B C H W"]) -> tuple[Tensor, Tensor]:
         """Return boxes (B, P, K, 4) in pixels, one a class, and the score of each class there (B, P, K)."""
-        _, _, proposals, logits, corrections = (precise(said) for said in model(images))
+        _, _, proposals, logits, corrections = model(images)
+        return self.read(proposals, logits, corrections)
+
+    def read(self, proposals: Tensor, logits: Tensor, corrections: Tensor) -> tuple[Tensor, Tensor]:
+        """Return boxes (B, P, K, 4) and scores (B, P, K) that are meant by what the second network says."""
+        proposals, logits, corrections = (precise(said) for said in (proposals, logits, corrections))
         boxes = CORRECTIONS.decode_single(corrections.flatten(2).flatten(0, 1), proposals.flatten(0, 1))
         return boxes.reshape(corrections.shape)[:, :, 1:], logits.softmax(2)[..., 1:]
 
@@ -103,11 +135,9 @@ class Proposals:
         }
 
     @torch.no_grad()
-    def _drawn_proposals(
-        self, proposals: Float[Tensor, "B P 4"], batch: Batch
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-        """Return for each picture the boxes that learn, their labels (0 for background) and the objects they learn."""
-        boxes, labels, wanted = list[Tensor](), list[Tensor](), list[Tensor]()
+    def _drawn_proposals(self, proposals: Float[Tensor, "B P 4"], batch: Batch) -> Drawn:
+        """Return the boxes that learn."""
+        found = Drawn([], [], [], [])
         for row, proposed in enumerate(proposals):
             objects, classes = objects_of(batch, row)
             objects = objects.to(proposed)
@@ -117,10 +147,11 @@ class Proposals:
             taken = drawn(holds, empty, self.detect.drawn, PROPOSAL_SHARE, batch.generator("proposals", row))
             label, learned = torch.zeros_like(at), torch.zeros_like(mine)
             label[holds], learned[holds] = classes[at[holds]] + 1, objects[at[holds]]
-            boxes.append(mine[taken])
-            labels.append(label[taken])
-            wanted.append(learned[taken])
-        return boxes, labels, wanted
+            found.boxes.append(mine[taken])
+            found.labels.append(label[taken])
+            found.objects.append(learned[taken])
+            found.which.append(at[taken])
+        return found
 
 
 READING = Proposals

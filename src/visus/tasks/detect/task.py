@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,16 +16,17 @@ from torch import Tensor, nn
 
 from visus.core.annotations import Annotation, Boxes, Stated
 from visus.core.boxes import moved, overlaps
-from visus.core.recipe import Choice, Facts, Recipe
+from visus.core.recipe import Choice, DetectSettings, Facts, Recipe
 from visus.core.sample import Sample, Samples
+from visus.core.shapes import SoftMasks
 from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
-from visus.metrics.detection import Detection
+from visus.metrics.detection import Detected, Detection
 from visus.models.detectors import DETECTORS
 from visus.models.origins import backbone_of
 from visus.tasks._scores import chosen
 from visus.tasks._tiling import framed, limits_of, tiling_of
 from visus.tasks.detect.choices import choices
-from visus.tasks.detect.decoding import Found, candidates, finish, joined, mirrored
+from visus.tasks.detect.decoding import ORIGINALS, candidates, finish, joined, mirrored
 from visus.tasks.detect.terms import IGNORED, UNIT
 from visus.tasks.detect.tiling import tiled
 from visus.transforms.tiles import Tiling
@@ -46,6 +47,17 @@ class Reading(Protocol):
         ...
 
 
+@runtime_checkable
+class Outlining(Protocol):
+    """A reading of a network of masks, which outlines only what stays after suppression."""
+
+    def seen(
+        self, model: nn.Module, images: Float[Tensor, "B C H W"], limits: Float[Tensor, "B 4"], settings: DetectSettings
+    ) -> Raw:
+        """Return the objects of each picture as candidates with masks."""
+        ...
+
+
 @dataclass(frozen=True)
 class Objects:
     """The objects found in one picture, the highest score first.
@@ -54,11 +66,13 @@ class Objects:
         boxes: (N, 4) xyxy in pixels.
         labels: (N,) names of classes.
         scores: (N,) in [0, 1].
+        masks: the pixels of each in the original picture, where the network says them.
     """
 
     boxes: Tensor
     labels: tuple[str, ...]
     scores: Tensor
+    masks: SoftMasks | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -72,9 +86,17 @@ class Objects:
         return replace(self, boxes=moved(self.boxes.double(), frame.double().cpu()))
 
     def json(self) -> dict[str, Any]:
-        """Return boxes, labels and scores."""
+        """Return boxes, labels and scores, and masks as COCO's compressed run lengths."""
         boxes = [[round(side, 2) for side in box] for box in self.boxes.tolist()]
-        return {"boxes": boxes, "labels": list(self.labels), "scores": self.scores.tolist()}
+        said = {"boxes": boxes, "labels": list(self.labels), "scores": self.scores.tolist()}
+        if self.masks is not None:
+            said["masks"] = [{"size": list(self.masks.size), "counts": runs} for runs in self.runs]
+        return said
+
+    @cached_property
+    def runs(self) -> list[str]:
+        """COCO's compressed run lengths of each object in the original picture; none without masks."""
+        return [] if self.masks is None else self.masks.runs(self.boxes.double().numpy())
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a line an object, and an empty one for a picture without any."""
@@ -98,7 +120,7 @@ class Detect:
     """
 
     name = "detect"
-    reads = ("objects",)
+    reads: tuple[str, ...] = ("objects",)
     scores = Detection.SCORES
     players: Mapping[str, str] = {"model": ""}
     group = 1
@@ -110,7 +132,11 @@ class Detect:
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
         self.recipe, self.classes = recipe, tuple(classes)
-        self.score = chosen(recipe.score, "map", Detection.SCORES)
+        detector = backbone_of(recipe.model.name)[0]
+        self.masks = detector in DETECTORS and DETECTORS[detector].masks
+        if self.masks:
+            self.reads = ("objects", "masks")
+        self.score = chosen(recipe.score, "mask_map" if self.masks else "map", Detection.SCORES)
         self.calibrate({})
 
     @staticmethod
@@ -141,7 +167,8 @@ class Detect:
         """Return images (B, C, H, W) and, where they are known, ``boxes`` (B, M, 4), ``labels`` (B, M) and ``stated``.
 
         Rows beyond a picture's objects have the label -1; regions in which nothing is counted, and objects of unknown
-        class, -2.
+        class, -2.  A network of masks also gets ``masks`` (B, M, G, G), each over its box, and ``masked`` (B, M): which
+        are known.
         """
         images = samples.images if isinstance(samples.images, Tensor) else framed(samples.images)
         targets: dict[str, Any] = {}
@@ -154,6 +181,12 @@ class Detect:
                 boxes[row, : len(each.labels)] = each.xyxy
                 labels[row, : len(each.labels)] = each.labels.where((each.labels >= 0) & ~each.crowd, IGNORED)
             targets = {"boxes": boxes, "labels": labels, "stated": list(samples.columns["stated"])}
+            if self.masks:
+                targets |= _masks(marked, most)
+            else:  # what nobody looks at does not travel
+                targets["stated"] = [
+                    replace(one, shapes=None) if isinstance(one, Stated) else one for one in targets["stated"]
+                ]
         return Batch((images,), targets, samples.ids, samples.indices, samples.frames, originals=samples.originals)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
@@ -173,22 +206,32 @@ class Detect:
         (images,) = batch.inputs
         limits = limits_of(batch, images)
         if self._tiling is None:
-            return self._seen(model, images, limits)
-        return tiled(
-            images, limits, self._tiling, self.recipe.batch, self.detect.candidates,
-            lambda tiles, limits: self._seen(model, tiles, limits),
-        )  # fmt: skip
+            raw = self._seen(model, images, limits)
+        else:
+            raw = tiled(
+                images, limits, self._tiling, self.recipe.batch, self.detect.candidates,
+                lambda tiles, limits: self._seen(model, tiles, limits),
+            )  # fmt: skip
+        if not self.masks:
+            return raw
+        present = batch.originals.new_tensor(images.shape[2:]).expand(len(batch), 2)
+        return {**raw, ORIGINALS: batch.originals.where(batch.originals > 0, present)}
 
     def _seen(self, model: nn.Module, images: Float[Tensor, "B C H W"], limits: Float[Tensor, "B 4"]) -> Raw:
         """Return the candidates of pictures or tiles of the network's size, as they are and mirrored."""
-        raws = [candidates(*self._reading.answer(model, images), limits, self.detect)]
+        raws = [self._candidates(model, images, limits)]
         if self.recipe.flips:
             width = images.shape[-1]
             turned = limits.clone()
             turned[:, 0], turned[:, 2] = width - limits[:, 2], width - limits[:, 0]
-            said = candidates(*self._reading.answer(model, images.flip(-1)), turned, self.detect)
-            raws.append(mirrored(said, width))
+            raws.append(mirrored(self._candidates(model, images.flip(-1), turned), width))
         return self.merge(raws)
+
+    def _candidates(self, model: nn.Module, images: Tensor, limits: Tensor) -> Raw:
+        reading = self._reading
+        if isinstance(reading, Outlining):
+            return reading.seen(model, images, limits, self.detect)
+        return candidates(*reading.answer(model, images), limits, self.detect)
 
     def merge(self, raws: Sequence[Raw]) -> Raw:
         """Return the candidates of several views together."""
@@ -197,10 +240,10 @@ class Detect:
     def decode(self, raw: Raw) -> list[Objects]:
         """Return the objects of each picture from the calibrated score on."""
         found = []
-        for boxes, scores, labels in self._finish(raw):
+        for boxes, scores, labels, masks in self._finish(raw):
             shown = scores >= self.thresholds.to(scores)[labels]
             names = tuple(self.classes[k] for k in labels[shown].tolist())
-            found.append(Objects(boxes[shown], names, scores[shown]))
+            found.append(Objects(boxes[shown], names, scores[shown], masks and masks.take(shown.numpy())))
         return found
 
     def targets(self, raw: Raw, label: str = "") -> list[Target]:
@@ -244,9 +287,11 @@ class Detect:
         assert isinstance(prediction, Objects)
         stated = sample.annotations.get("stated")
         truth = stated if isinstance(stated, Stated) else None
-        return boxed(sample.image, prediction.boxes, prediction.labels, prediction.scores, self.classes, truth)
+        return boxed(
+            sample.image, prediction.boxes, prediction.labels, prediction.scores, self.classes, truth, prediction.runs
+        )
 
-    def _finish(self, raw: Raw) -> list[Found]:
+    def _finish(self, raw: Raw) -> list[Detected]:
         return finish(raw, self.detect)
 
     @cached_property
@@ -265,6 +310,18 @@ def _claim(raw: Raw, box: Float[Tensor, "4"], label: int) -> Float[Tensor, "B"]:
     boxes, scores = raw["boxes"].detach(), raw["scores"]
     shared = overlaps(boxes, box.to(boxes)).square()
     return (scores * shared).where((raw["labels"] == label) & (scores > 0), 0.0).max(1).values
+
+
+def _masks(marked: Sequence[Boxes], most: int) -> dict[str, Tensor]:
+    """Return the masks of the objects of pictures, each over its box, in ``most`` rows a picture."""
+    from visus.tasks.detect.masks import GRID, grids
+
+    masks = torch.zeros(len(marked), most, GRID, GRID, dtype=torch.uint8)
+    known = torch.zeros(len(marked), most, dtype=torch.bool)
+    for row, each in enumerate(marked):
+        drawn, there = grids(each)
+        masks[row, : len(each)], known[row, : len(each)] = torch.from_numpy(drawn), torch.from_numpy(there)
+    return {"masks": masks, "masked": known}
 
 
 TASK = Detect

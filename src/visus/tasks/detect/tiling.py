@@ -73,16 +73,16 @@ def _own(raw: Raw, tile: Tile) -> Raw:
 
 def _best(raw: Raw, most: int) -> Raw:
     """Return the candidates of the highest scores of one picture."""
-    scores, at = raw["scores"].topk(min(most, raw["scores"].shape[1]), dim=1)
-    return {"boxes": raw["boxes"][:, at[0]], "scores": scores, "labels": raw["labels"].gather(1, at)}
+    _, at = raw["scores"].topk(min(most, raw["scores"].shape[1]), dim=1)
+    return {name: values[:, at[0]] for name, values in raw.items()}
 
 
 def _stacked(raws: Sequence[Raw]) -> Raw:
     """Return the candidates of single pictures as those of a batch; a score of -1 where one has no further ones."""
     most = max(raw["scores"].shape[1] for raw in raws)
-    gaps = [most - raw["scores"].shape[1] for raw in raws]
-    return {
-        "boxes": torch.cat([F.pad(raw["boxes"], (0, 0, 0, gap)) for raw, gap in zip(raws, gaps, strict=True)]),
-        "scores": torch.cat([F.pad(raw["scores"], (0, gap), value=-1.0) for raw, gap in zip(raws, gaps, strict=True)]),
-        "labels": torch.cat([F.pad(raw["labels"], (0, gap)) for raw, gap in zip(raws, gaps, strict=True)]),
-    }
+
+    def padded(name: str, values: Tensor) -> Tensor:
+        fill = -1.0 if name == "scores" else 0.0
+        return F.pad(values, (0, 0) * (values.dim() - 2) + (0, most - values.shape[1]), value=fill)
+
+    return {name: torch.cat([padded(name, raw[name]) for raw in raws]) for name in raws[0]}
