@@ -112,3 +112,18 @@ def test_a_number_that_the_data_does_not_have_is_told_with_how_often(data, tmp_p
         found.labels(data)
     assert caught.value.code == code and told in caught.value.what
     assert caught.value.where.startswith("2 of 3 detections")
+
+
+def test_masks_are_read_where_every_entry_has_one_and_give_a_box_where_none_is_said(tmp_path):
+    one = {"image_id": 1, "category_id": 1, "score": 0.5, "segmentation": {"size": [4, 3], "counts": [5, 2, 5]}}
+    found = read_results(written(tmp_path / "r.json", [one, {**one, "bbox": [0, 0, 1, 1]}]))
+    assert [mask.tolist() for mask in found.masks] == [[5, 2, 5]] * 2
+    assert found.boxes.tolist() == [[1, 1, 2, 3], [0, 0, 1, 1]]
+    assert read_results(written(tmp_path / "s.json", [one, ENTRY])).masks is None
+
+
+@pytest.mark.parametrize("counts", [[5, 2, 4], [5, -1, 8], "~", 7])
+def test_a_mask_that_is_none_is_refused_with_its_place(tmp_path, counts):
+    one = {"image_id": 1, "category_id": 1, "score": 0.5, "segmentation": {"size": [4, 3], "counts": counts}}
+    with pytest.raises(DataError, match=r"detections\[0\]\.segmentation\.counts"):
+        read_results(written(tmp_path / "r.json", [one]))

@@ -357,7 +357,7 @@ def with_masks(seed=0):
         mask = coco.decode(coco.merge(runs) if isinstance(stated, list) else runs)
         for _ in range(random.integers(0, 3)):
             moved = np.roll(mask, random.integers(-9, 10, 2) * random.integers(0, 2), (0, 1))
-            moved[: random.integers(0, 1 + height // 3)] *= random.integers(0, 2)
+            moved[: random.integers(0, 1 + height // 3)] *= random.integers(0, 2, dtype=np.uint8)
             if moved.any():
                 other = page["annotations"][random.integers(len(page["annotations"]))]
                 found.append({

@@ -155,8 +155,8 @@ def _box(path: Path, i: int, value: Any) -> list[float]:
 
 
 def _mask(path: Path, i: int, value: Any) -> run_lengths.Counts | None:
-    """Return the run lengths of an entry; None where it has none, or has polygons."""
-    if type(value) is not dict:
+    """Return the run lengths of an entry; None where it has none."""
+    if type(value) is not dict or value.get("counts") is None:
         return None
     size, counts = value.get("size"), value.get("counts")
     if (
