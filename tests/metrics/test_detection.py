@@ -374,6 +374,8 @@ def with_masks(seed=0):
 def test_mask_scores_are_those_of_pycocotools_on_real_objects_with_crowds(tmp_path):
     page, found = with_masks()
     assert sum(one["iscrowd"] for one in page["annotations"]) > 0
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    (tmp_path / "instances.json").write_text(json.dumps(page))
     truth = COCO()
     truth.dataset = page
     with contextlib.redirect_stdout(io.StringIO()):
@@ -382,8 +384,6 @@ def test_mask_scores_are_those_of_pycocotools_on_real_objects_with_crowds(tmp_pa
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    (tmp_path / "results.json").write_text(json.dumps(found))
-    (tmp_path / "instances.json").write_text(json.dumps(page))
     scores = judge_results(tmp_path / "results.json", tmp_path / "instances.json").scores
     for name, value in zip(NAMES_OF_STATS, evaluation.stats, strict=True):
         assert scores[f"mask_{name}"].value == pytest.approx(value, abs=1e-9), name
