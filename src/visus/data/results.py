@@ -111,7 +111,7 @@ def read_results(path: Path) -> Results:
     known = tuple(mask for mask in masks if mask is not None)
     return Results(
         path, np.array(images, np.int64), np.array(categories, np.int64), np.array(scores), box,
-        known if len(known) == len(masks) else None,
+        known if known and len(known) == len(masks) else None,
     )  # fmt: skip
 
 
