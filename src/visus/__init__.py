@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from visus.verbs.predict import predict
     from visus.verbs.resume import resume
     from visus.verbs.runs import Run
+    from visus.verbs.serve import serve
     from visus.verbs.split import split
     from visus.verbs.train import train
 
@@ -46,6 +47,7 @@ __all__ = [
     "load",
     "predict",
     "resume",
+    "serve",
     "split",
     "train",
 ]

@@ -1,9 +1,8 @@
-"""A story of real pictures, really learned; a reader of its page; and a browser where there is one."""
+"""A story of real pictures, really learned, and a reader of its page."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
@@ -143,19 +142,6 @@ def read() -> Callable[[str], Page]:
         return page
 
     return parse
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Return a real browser, or skip."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no chromium on this machine")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 def _softmax(logits: Any) -> Any:

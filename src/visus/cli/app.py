@@ -13,7 +13,22 @@ import typer
 from typer.main import get_command
 
 from visus import __version__
-from visus.cli import adopt, check, compare, convert, demo, evaluate, explain, fix, info, predict, resume, split, train
+from visus.cli import (
+    adopt,
+    check,
+    compare,
+    convert,
+    demo,
+    evaluate,
+    explain,
+    fix,
+    info,
+    predict,
+    resume,
+    serve,
+    split,
+    train,
+)
 from visus.cli import list as list_verb
 from visus.core.errors import BUG, OK, SIGINT, UsageError, VisusError, nearest, users_line
 
@@ -38,6 +53,7 @@ for verb, examples in (
     (compare.compare, compare.EXAMPLES),
     (predict.predict, predict.EXAMPLES),
     (explain.explain, explain.EXAMPLES),
+    (serve.serve, serve.EXAMPLES),
     (adopt.adopt, adopt.EXAMPLES),
     (convert.convert, convert.EXAMPLES),
     (fix.fix, fix.EXAMPLES),

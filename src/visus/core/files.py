@@ -115,7 +115,16 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 def json_text(document: Mapping[str, Any]) -> str:
     """Return a JSON document in ASCII; a number that JSON has not, such as NaN, becomes null."""
-    return json.dumps(_numbered(document), indent=1, allow_nan=False)
+    return json.dumps(finite(document), indent=1, allow_nan=False)
+
+
+def finite(value: Any) -> Any:
+    """Return plain values of which JSON can be made: text as keys, null for a number that JSON has not, such as NaN."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(part) for key, part in value.items()}
+    return [finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def sweep(folder: Path) -> int:
@@ -206,14 +215,6 @@ def _alive_on_windows(process: int) -> bool:
     known = kernel.GetExitCodeProcess(ctypes.c_void_p(handle), ctypes.byref(code))
     kernel.CloseHandle(ctypes.c_void_p(handle))
     return not known or code.value == _RUNNING
-
-
-def _numbered(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _numbered(part) for key, part in value.items()}
-    return [_numbered(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _is_flushed_later(path: Path) -> bool:

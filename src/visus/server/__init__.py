@@ -1,0 +1,1 @@
+"""A model over HTTP: requests become pictures, pictures become batches, and nothing that comes in can stop the rest."""
