@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from visus.checks._mask_doubts import Doubts as MaskDoubts
     from visus.core.recipe import Recipe
     from visus.data.dataset import Dataset
     from visus.data.looking import Seen
@@ -116,6 +117,8 @@ class Subject:
             learn from it, NaN elsewhere; None where labels are not to be examined.
         detections: returns what small detectors found on every picture, down to low scores, that did not learn from it;
             None where boxes are not to be examined.
+        mask_doubts: returns what small segmenters that did not learn from it contradict in every picture's class map;
+            None where masks are not to be examined.
         tell: told what is being done, a sentence each.
         settings: by which the data was read.
     """
@@ -128,6 +131,7 @@ class Subject:
     tell: Callable[[str], None]
     settings: DataSettings = field(default_factory=DataSettings)
     detections: Callable[[], Detections] | None = None
+    mask_doubts: Callable[[], MaskDoubts] | None = None
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ def look(subject: Subject) -> Iterator[Finding]:
     if subject.out_of_fold is None:
         return
     dataset = subject.dataset
-    if dataset.column() == "objects":
-        return  # boxes are asked about by ``box_labels``
+    if dataset.column() in ("objects", "class_map"):
+        return  # asked about by ``box_labels`` and ``mask_labels``
     if dataset.column() != "label":
         yield Finding(
             "CHECK-051", "note", "labels were not examined: this data does not give each picture one class",

@@ -24,7 +24,9 @@ def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="A folder, a file or a name, as for visus train.")],
     labels: Annotated[
         bool,
-        typer.Option("--labels", help="Also train small models that point at wrong classes, or boxes: takes minutes."),
+        typer.Option(
+            "--labels", help="Also train small models that point at wrong classes, boxes or masks: takes minutes."
+        ),
     ] = False,
     augment: Annotated[
         bool, typer.Option("--augment", help="Also show, on the page, what training does to pictures.")

@@ -37,7 +37,7 @@ _STATUSES = {
 STATED, SUSPECTED = (235, 140, 0), (40, 160, 255)
 """Colours of a box as the data has it, broken, and of one that a detector found in its place; as in ``page.css``."""
 
-_LINE = (230, 60, 40)
+_LINE, _EDGE = (230, 60, 40), (15, 15, 15)
 
 
 @dataclass(frozen=True)
@@ -141,13 +141,30 @@ def tinted(pixels: NDArray[np.uint8], values: NDArray[Any], known: NDArray[np.in
     from visus.tasks._drawing import COLOURS
 
     tints = np.array(COLOURS, np.float32)
-    rows = np.arange(pixels.shape[0]) * values.shape[0] // pixels.shape[0]
-    columns = np.arange(pixels.shape[1]) * values.shape[1] // pixels.shape[1]
-    here = values[np.ix_(rows, columns)]
+    here = fitted(values, pixels.shape)
     drawn = pixels.astype(np.float32)
     for k, value in enumerate(known.tolist()):
         drawn[here == value] = (drawn[here == value] + tints[k % len(tints)]) / 2
     return drawn.round().astype(np.uint8)
+
+
+def fitted(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
+    """Return a map (h, w) at another size, by nearest neighbour."""
+    rows = np.arange(shape[0]) * values.shape[0] // shape[0]
+    columns = np.arange(shape[1]) * values.shape[1] // shape[1]
+    return values[np.ix_(rows, columns)]
+
+
+def ringed(pixels: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return (H, W, 3) pixels in which a line runs around a part of them, with a dark edge outside it."""
+    from scipy.ndimage import binary_dilation
+
+    wide = max(1, round(max(pixels.shape[:2]) / 110))
+    near = binary_dilation(where, iterations=wide)
+    drawn = pixels.copy()
+    drawn[binary_dilation(near, iterations=max(1, wide // 2)) & ~near] = _EDGE
+    drawn[near & ~where] = SUSPECTED
+    return drawn
 
 
 def _verdict(page: Page) -> str:

@@ -116,8 +116,8 @@ def check(
 
     Args:
         data: a folder, a file or a name, as for ``train``.
-        labels: also train small models, and point at classes that they think are wrong; of boxes also at those that
-            are missing, on nothing, or badly placed.
+        labels: also train small models, and point at classes that they think are wrong; of boxes and regions also at
+            those that are missing, on nothing, or badly placed.
         augment: also show, on the page, what training does to pictures, with proof that labels follow.
         out: folder for ``check.html``, a page with the pictures, ``check.json``, and ``fixes.json`` for ``fix``;
             one in which fixes are meant already stays, and the new one is ``fixes-2.json``.
@@ -212,14 +212,19 @@ def examine(
         import numpy as np
 
         from visus.verbs.choosing import LENGTHS
-        from visus.verbs.out_of_fold import detections_out_of_fold
+        from visus.verbs.out_of_fold import detections_out_of_fold, masks_out_of_fold
 
-        assert recipe is not None, "the check asks for detections only of what training would begin on"
+        assert recipe is not None, "checks ask networks only about what training would begin on"
         timed = any(key in LENGTHS for choice in wanted for key in choice.sets())
-        return detections_out_of_fold(dataset, recipe, np.flatnonzero(seen.size[:, 0] > 0), tell, timed=timed)
+        known = np.flatnonzero(seen.size[:, 0] > 0)
+        if dataset.maps is None:
+            return detections_out_of_fold(dataset, recipe, known, tell, timed=timed)
+        labelled = [i for i in known.tolist() if dataset.maps.paths[i]]
+        return masks_out_of_fold(dataset, recipe, np.array(labelled), tell, timed=timed)
 
     boxes = found if labels and dataset.column() == "objects" else None
-    return Subject(dataset, seen, recipe, features, doubted if labels else None, note, said.data, boxes), stopped
+    masks = found if labels and dataset.maps is not None and dataset.column() == "class_map" else None
+    return Subject(dataset, seen, recipe, features, doubted if labels else None, note, said.data, boxes, masks), stopped
 
 
 def _carved(dataset: Dataset, said: Recipe) -> tuple[Dataset, list[Finding]]:
@@ -355,6 +360,8 @@ def _shown(subject: Subject, item: Item) -> Picture:
     """Return an item as the page shows it: its picture, and the one it is compared with, as far as they can be read."""
     from visus.report.check_page import Picture
 
+    if {"mask", "move"} & item.more.keys():
+        return Picture(shown(item.file), "", item.why, _beside_label(subject, item))
     if {"stated", "suspected"} & item.more.keys():
         pixels = _marked(subject, item)
         return Picture(shown(item.file), "", item.why, [pixels] if pixels is not None else [])
@@ -366,6 +373,8 @@ def _legend(finding: Finding) -> Mapping[str, str]:
     """Return what the colours of boxes on a finding's pictures mean."""
     known = {name for item in finding.items for name in item.more}
     words = {"stated": "the box as the data has it", "suspected": "where a detector sees the object"}
+    if "mask" in known:
+        return {"suspected": "looks otherwise than it is labelled: on the picture, and on its label"}
     return {name: said for name, said in words.items() if name in known}
 
 
@@ -397,6 +406,35 @@ def _marked(subject: Subject, item: Item) -> NDArray[np.uint8] | None:
         for name, box in boxes.items()
     ]
     return drawn(part, here, SIDE)
+
+
+def _beside_label(subject: Subject, item: Item) -> list[NDArray[np.uint8]]:
+    """Return the surroundings of what is doubted of a map, outlined on picture and label; none where they are gone."""
+    import numpy as np
+
+    from visus.core.run_lengths import decode, decompress
+    from visus.data.mask_door import read_map
+    from visus.data.pixels import pictures
+    from visus.report.check_page import SIDE, fitted, ringed, tinted
+    from visus.tasks._captions import rgb
+
+    maps, i = subject.dataset.maps, item.index
+    known = int(subject.seen.channels[i])
+    taken = pictures(subject.dataset.images, 3 if known in (1, 3) else known).take(np.array([i]), lambda index: None)
+    if taken.bad or maps is None:
+        return []
+    pixels = rgb(taken.images[0])
+    label = tinted(pixels, read_map(maps, i), np.arange(len(maps.values)))
+    part = np.s_[:, :]
+    if item.more["kind"] in ("class", "missing", "extra"):
+        x0, y0, x1, y1 = item.more["box"]
+        around = max(x1 - x0, y1 - y0, SIDE)
+        part = np.s_[max(0, y0 - around) : y1 + around, max(0, x0 - around) : x1 + around]
+    if "mask" not in item.more:
+        return [pixels, label]
+    held = item.more["mask"]
+    where = fitted(decode(decompress(held["counts"]), tuple(held["size"])), pixels.shape)
+    return [ringed(drawn[part], where[part]) for drawn in (pixels, label)]
 
 
 def _drawn(subject: Subject, i: int) -> NDArray[np.uint8] | None:

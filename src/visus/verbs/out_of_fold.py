@@ -1,4 +1,4 @@
-"""What small models say of every labelled picture that they did not learn from: class probabilities, or objects."""
+"""What small models say of labelled pictures that they did not learn from: of their classes, objects or pixels."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from visus.checks import Detections
+    from visus.checks._mask_doubts import Doubts as MaskDoubts
     from visus.core.recipe import Recipe
-    from visus.core.task import Metric
+    from visus.core.task import Batch, Metric, Raw
     from visus.data.dataset import Dataset
     from visus.engine.device import Device
     from visus.verbs.assembly import Tell
@@ -111,10 +112,56 @@ def detections_out_of_fold(
     return Detections(said["found_index"], said["found_label"], said["found_score"], said["found_box"], judged)
 
 
+def masks_out_of_fold(
+    dataset: Dataset, recipe: Recipe, readable: NDArray[np.int64], tell: Tell, *, timed: bool = False
+) -> MaskDoubts:
+    """Return what segmenters that did not learn from them contradict in the maps of readable pictures.
+
+    Args:
+        dataset: with class maps.
+        recipe, readable, tell, timed: as of ``detections_out_of_fold``.
+    """
+    from visus.checks._mask_doubts import LONGEST, Evidence
+
+    names = [name.casefold() for name in dataset.classes]
+    evidence = Evidence(len(names), names.index("background") if "background" in names else -1)
+
+    def heard(raw: Raw, batch: Batch) -> None:
+        for i, stated in enumerate(batch.targets["stated"]):
+            height, width = size = int(stated.shape[0]), int(stated.shape[1])
+            step = -(-max(size) // LONGEST)
+            grid = slice(step // 2 if step <= min(size) else 0, None, step)
+            said = _probabilities_on(grid, raw, batch, i, (height, width), len(names))
+            evidence.add(int(batch.indices[i]), stated[grid, grid].cpu().numpy(), said.cpu().numpy(), size)
+
+    asked_out_of_fold(dataset, recipe, readable, heard, tell, timed=timed)
+    return evidence.doubts()
+
+
 def judged_out_of_fold(
     dataset: Dataset, recipe: Recipe, known: NDArray[np.int64], tell: Tell, *, timed: bool = False
 ) -> Metric:
     """Return the task's metric of some records, each judged by a network that did not learn from it.
+
+    Args and errors are those of ``asked_out_of_fold``.
+    """
+    from visus.verbs.assembly import task_of
+
+    metric = task_of(recipe, dataset).metric()
+    asked_out_of_fold(dataset, recipe, known, metric.update, tell, timed=timed)
+    return metric
+
+
+def asked_out_of_fold(
+    dataset: Dataset,
+    recipe: Recipe,
+    known: NDArray[np.int64],
+    heard: Callable[[Raw, Batch], None],
+    tell: Tell,
+    *,
+    timed: bool = False,
+) -> None:
+    """Ask about some records, each of them a network that did not learn from it.
 
     The records are cut into folds, stratified and with whole groups; for each fold a network is trained on the others,
     without a validation part, so that nothing of what it will judge chooses its weights, and its last weights judge.
@@ -125,6 +172,7 @@ def judged_out_of_fold(
         recipe: with which it would be trained.  Its length is that of each network, but minutes are those of all of
             them together.
         known: records that can be read.
+        heard: told the answers, some records at a time.
         tell: told what is being done.
         timed: the recipe's length was asked for; if not, it is reckoned, see ``of_length``.
 
@@ -134,12 +182,10 @@ def judged_out_of_fold(
     """
     from visus.data.splitting import strata_of
     from visus.engine.device import opened
-    from visus.verbs.assembly import task_of
 
     groups = dataset.groups[known] if dataset.groups is not None else None
     fold = folds(strata_of(dataset)[known] + 1, groups, recipe.seed, NETWORKS)
     parts = [known[fold == one] for one in np.unique(fold)]
-    states: list[Mapping[str, Tensor]] = []
     with opened(recipe) as device:
         for number, held in enumerate(parts if len(parts) > 1 else ()):
             shown = np.setdiff1d(known, held)
@@ -148,10 +194,7 @@ def judged_out_of_fold(
             part = np.full(len(dataset), len(SPLITS), np.uint8)  # what cannot be read is in none
             part[shown], part[held] = SPLITS.index("train"), SPLITS.index("test")
             settled = of_length(recipe, len(shown), len(parts), timed)
-            states.append(_judged(dataset.with_(split=part), settled, device, tell).state())
-    metric = task_of(recipe, dataset).metric()
-    metric.load(states or [metric.state()])
-    return metric
+            _ask(dataset.with_(split=part), settled, device, heard, tell)
 
 
 def folds(
@@ -199,31 +242,48 @@ def of_length(recipe: Recipe, pictures: int, networks: int, timed: bool) -> Reci
     return recipe.model_copy(update=length)
 
 
-def _judged(dataset: Dataset, recipe: Recipe, device: Device, tell: Tell) -> Metric:
-    """Return the metric of the test part by a network that the training part alone has taught."""
+def _ask(dataset: Dataset, recipe: Recipe, device: Device, heard: Callable[[Raw, Batch], None], tell: Tell) -> None:
+    """Tell what a network that the training part alone has taught says of the test part."""
     from visus.engine import loop
     from visus.engine.device import short_of_memory
-    from visus.engine.evaluate import judge
+    from visus.engine.evaluate import answers
     from visus.engine.folder import RunFolder
     from visus.verbs.assembly import assemble, feed, with_rate
 
-    def heard(row: Mapping[str, Any]) -> None:
+    def learning(row: Mapping[str, Any]) -> None:
         if not {"note", "validation", "decoding"} & row.keys():
             tell(row)
 
     lean = short_of_memory("nothing was written", "less else running, or --set input.size=SMALLER")
     with lean, tempfile.TemporaryDirectory(prefix="visus-check-") as place, RunFolder(Path(place, "run")) as held:
         recipe = with_rate(recipe, dataset, None, device)
-        run = assemble(recipe, dataset, held, device, given=None, started=time.perf_counter(), tell=heard)
+        run = assemble(recipe, dataset, held, device, given=None, started=time.perf_counter(), tell=learning)
         try:
             loop.fit(run)
             run.state.swap_average()
             with feed(dataset, dataset.indices("test"), run.task, recipe, device, train=False) as asked:
-                return judge(run.task, run.state.model, asked, device, micro=run.micro(run.state.progress.step))[0]
+                micro = run.micro(run.state.progress.step)
+                for batch, raw in answers(run.task, run.state.model, asked.sweep(), device, micro):
+                    heard(raw, batch)
         except Interrupted as error:
             raise Interrupted(error.exit - 128, error.what, done="nothing was written", fix="ask again") from error
         finally:
             run.train.close()
+
+
+def _probabilities_on(grid: slice, raw: Raw, batch: Batch, i: int, size: tuple[int, int], classes: int) -> Tensor:
+    """Return (K, R, C) probabilities at some rows and columns of picture ``i`` of a batch, in original pixels.
+
+    A picture that was read in tiles has those of the likeliest classes; what they leave is shared by the others.
+    """
+    from visus.core.home import at_home
+
+    if "logits" in raw:
+        return at_home(raw["logits"][i], batch.frames[i], size, grid, grid).softmax(0)
+    likeliest, sure = (raw[name][i, : size[0], : size[1]][grid, grid] for name in ("classes", "scores"))
+    rest = (1 - sure.float()) / max(1, classes - 1)
+    said = rest.expand(classes, *rest.shape).clone()
+    return said.scatter_(0, likeliest.long().clamp(max=classes - 1)[None], sure.float()[None]) * (likeliest < classes)
 
 
 def _learned(train: NDArray[np.float32], labels: NDArray[np.int64], held: NDArray[np.float32]) -> NDArray[np.float32]:

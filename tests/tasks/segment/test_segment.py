@@ -235,9 +235,9 @@ def test_a_picture_is_drawn_under_its_classes_with_a_legend_and_beside_the_truth
     truth = StatedMap(torch.full((40, 400), 255, dtype=torch.uint8).index_fill_(1, torch.arange(300, 400), 2))
     judged = of.draw(Sample("a", image, {"stated_map": truth}), said)
     assert judged.shape[1] == 800 and judged.shape[0] > 80
-    assert judged[20, 50].tolist() == [0, 0, 0] and judged[20, 450].tolist() == [140, 0, 0]
-    assert judged[60, 350].tolist() == [0, 0, 140] and judged[60, 50].tolist() == [0, 0, 0]  # 255 is left as it is
-    assert judged[60, 750].tolist() == [200, 40, 50] and judged[60, 450].tolist() == [110, 110, 110]
+    assert judged[20, 150].tolist() == [0, 0, 0] and judged[20, 550].tolist() == [140, 0, 0]  # beside the titles
+    assert judged[60, 350].tolist() == [0, 0, 140] and judged[60, 150].tolist() == [0, 0, 0]  # 255 is left as it is
+    assert judged[60, 750].tolist() == [200, 40, 50] and judged[60, 550].tolist() == [110, 110, 110]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ TINT = 0.55
 """Share of a class's colour in what covers the picture."""
 
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
-_LETTER, _ROW, _SWATCH, _GAP = 13, 20, 12, 6
+_LETTER, _ROW, _SWATCH, _GAP = 18, 26, 16, 7  # of four pictures side by side, which a page shows at half their size
+_PANELS = ("picture", "answer", "truth", "mistakes")
 
 
 def painted(image: Tensor, said: Regions, truth: Tensor | None = None) -> NDArray[np.uint8]:
@@ -41,8 +42,9 @@ def painted(image: Tensor, said: Regions, truth: Tensor | None = None) -> NDArra
         stated = _fitted(truth.cpu().numpy(), pixels.shape)
         grey = np.repeat(pixels.mean(2, keepdims=True), 3, 2) / 2 + 110
         grey[(answer != stated) & (stated != IGNORE)] = WRONG
-        below = [tinted(pixels, stated, said.palette), grey.clip(0, 255).astype(np.uint8)]
-        whole = np.concatenate([np.concatenate(row, 1) for row in ([pixels, whole], below)])
+        panels = [pixels, whole, tinted(pixels, stated, said.palette), grey.clip(0, 255).astype(np.uint8)]
+        panels = [_titled(panel, words) for panel, words in zip(panels, _PANELS, strict=True)]
+        whole = np.concatenate([np.concatenate(panels[:2], 1), np.concatenate(panels[2:], 1)])
         shown = np.union1d(shown, np.unique(stated))
     classes = [int(k) for k in shown if k < len(said.names)]
     legend = _legend([(said.names[k], said.palette[k]) for k in classes], whole.shape[1])
@@ -57,6 +59,17 @@ def tinted(pixels: NDArray[np.uint8], classes: NDArray[np.uint8], palette: Seque
     share[: len(palette)] = TINT
     mixed = pixels * (1 - share[classes]) + colours[classes] * share[classes]
     return np.asarray(mixed.round().astype(np.uint8))
+
+
+def _titled(pixels: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
+    """Return a picture with words on a plate in its upper left corner."""
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(pixels)
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((0, 0, int(font(_LETTER).getlength(words)) + 2 * _GAP, _ROW), fill=_INK)
+    pen.text((_GAP, 2), words, fill=_PAPER, font=font(_LETTER))
+    return np.asarray(image)
 
 
 def _brought(pixels: NDArray[np.uint8], judged: bool) -> NDArray[np.uint8]:
