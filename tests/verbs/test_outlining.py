@@ -73,7 +73,7 @@ def test_data_without_masks_is_refused_before_training_and_named(tmp_path):
     boxes = detecting.write_rectangles(tmp_path / "boxes", train=4, val=2, test=2)
     with pytest.raises(UsageError, match="learns the pixels of each object") as caught:
         train(boxes, tmp_path / "run", steps=1)
-    assert caught.value.code == "USE-067" and not (tmp_path / "run").exists()
+    assert caught.value.code == "USE-068" and not (tmp_path / "run").exists()
 
 
 def test_a_suppression_that_moves_boxes_is_refused(shapes, tmp_path):

@@ -81,11 +81,11 @@ def choices(facts: Facts) -> Iterator[Choice]:
     """Yield the settings for a network that finds objects.
 
     Raises:
-        UsageError: USE-067, a network of masks and data without any.
+        UsageError: USE-068, a network of masks and data without any.
     """
     if reading_of(facts) == "masks" and not facts.masks:
         raise UsageError(
-            "USE-067", f"{network_name(facts)} learns the pixels of each object, and this data states only boxes",
+            "USE-068", f"{network_name(facts)} learns the pixels of each object, and this data states only boxes",
             where="no object has a polygon or a mask: in COCO files, a segmentation",
             fix="--model faster_rcnn finds boxes; or name data with outlines",
         )  # fmt: skip

@@ -48,7 +48,7 @@ class Masks(Proposals):
         super().__init__(recipe)
         if self.detect.suppression not in REMOVING:
             raise UsageError(
-                "USE-066", f"the suppression {self.detect.suppression!r} changes what it keeps, and masks with it",
+                "USE-069", f"the suppression {self.detect.suppression!r} changes what it keeps, and masks with it",
                 fix=f"--set detect.suppression={'|'.join(REMOVING)}",
             )  # fmt: skip
 
