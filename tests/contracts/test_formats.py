@@ -63,6 +63,8 @@ def test_labels_are_dense_indices_of_named_classes(name: str, tmp_path: Path):
         assert set(dataset.objects.labels.tolist()) == set(range(len(dataset.classes)))
     elif dataset.maps is not None:
         assert len(dataset.maps.values) == len(dataset.classes)
+    elif dataset.drawn is not None:
+        assert len(dataset.drawn.values) == len(dataset.classes)
     else:
         labels = dataset.columns["label"]
         assert labels.dtype == np.int64
@@ -72,7 +74,7 @@ def test_labels_are_dense_indices_of_named_classes(name: str, tmp_path: Path):
 @pytest.mark.parametrize("name", FORMATS)
 def test_what_is_marked_has_an_entry_for_every_record_and_boxes_lie_in_their_pictures(name: str, tmp_path: Path):
     dataset = opened(name, tmp_path)
-    marked = dataset.objects if dataset.objects is not None else dataset.maps
+    marked = dataset.objects if dataset.objects is not None else dataset.of_pixels
     if marked is None:
         assert dataset.columns
         return

@@ -89,6 +89,17 @@ def masks(root: Path) -> Path:
     return root
 
 
+def class_masks(root: Path) -> Path:
+    """Pictures with up to three masks, a file a class, in which some pixels are of several classes."""
+    random = np.random.default_rng(0)
+    for i in range(15):
+        part = "test" if i >= 9 else "train"
+        write_picture(root / f"images/{part}/{i}.png", i)
+        for name in ("cat", "dog", "owl")[: 1 + i % 3] if i % 5 else ("owl",):
+            write_mask(root / f"masks/{part}/{name}/{i}.png", random.choice(np.array([0, 255], np.uint8), (8, 8)))
+    return root
+
+
 def mot(root: Path) -> Path:
     """Four short sequences with objects of three classes."""
     for k in range(4):

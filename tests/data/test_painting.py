@@ -87,7 +87,7 @@ def test_classes_can_be_called_by_other_numbers(tmp_path):
     marks = [Mark(BOX, 0, polygons=square(4, 4, 8)), Mark(BOX, -1, polygons=square(30, 20, 8))]
     place = np.array([2, 0, 1])
     before = of(tmp_path, *marks).drawn
-    now = before.renamed(place).read(0, SIZE)
+    now = before.renamed(place, 3).read(0, SIZE)
     assert np.array_equal(now, np.append(place, [255] * 253)[before.read(0, SIZE)])
 
 

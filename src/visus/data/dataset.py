@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from visus.core.errors import DataError
+    from visus.data.layers import Layers
     from visus.data.objects import ClassMaps, Objects, Original, Remark
     from visus.data.painting import Painted
 
@@ -149,7 +150,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     objects: Objects | None = None
     maps: ClassMaps | None = None
-    drawn: Painted | None = None
+    drawn: Painted | Layers | None = None
     numbers: tuple[str, ...] = ()
     groups: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
@@ -181,7 +182,7 @@ class Dataset:
         return np.flatnonzero(self.split == SPLITS.index(split))
 
     @property
-    def of_pixels(self) -> ClassMaps | Painted | None:
+    def of_pixels(self) -> ClassMaps | Painted | Layers | None:
         """What says of which class each pixel is, or of which classes."""
         return self.maps if self.maps is not None else self.drawn
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from visus.core.annotations import IGNORE, Annotation, ClassMap, StatedMap
 from visus.core.errors import DataError
 from visus.data.dataset import Dataset
+from visus.data.layers import Layers
 from visus.data.mask_door import read_map
 from visus.data.objects import ClassMaps
 from visus.data.painting import Painted
@@ -21,7 +22,7 @@ from visus.data.paths import shown
 from visus.data.pixels import Beat, Pictures, Taken, size_of
 
 
-def with_maps(pictures: Pictures, maps: ClassMaps | Painted | None) -> Pictures:
+def with_maps(pictures: Pictures, maps: ClassMaps | Painted | Layers | None) -> Pictures:
     """Return pictures that come with their maps; where there are none, the same pictures."""
     return pictures if maps is None else MappedPictures(pictures, maps)
 
@@ -34,7 +35,7 @@ class MappedPictures:
     """
 
     pictures: Pictures
-    maps: ClassMaps | Painted
+    maps: ClassMaps | Painted | Layers
 
     def take(self, indices: NDArray[np.int64], beat: Beat) -> Taken:
         """Return pictures and maps by their index in the data set; each map is read once."""
@@ -62,7 +63,7 @@ class MappedPictures:
         Raises:
             DataError: it cannot be read, or does not fit.
         """
-        if isinstance(self.maps, Painted):
+        if not isinstance(self.maps, ClassMaps):
             return torch.from_numpy(self.maps.read(i, size))
         if not self.maps.paths[i]:
             return torch.full(size, IGNORE, dtype=torch.uint8)
@@ -79,6 +80,8 @@ class MappedPictures:
         """Return why a map cannot be read, with the name of its file."""
         if isinstance(self.maps, Painted):
             return why
+        if isinstance(self.maps, Layers):
+            return f"its mask {why.removeprefix(f'{shown(self.maps.root)}/')}"
         path = self.maps.paths[i]
         return f"its mask {shown(path)}: {why.removeprefix(f'{shown(self.maps.root / path)}: ')}"
 
@@ -108,7 +111,7 @@ def pixels(dataset: Dataset, indices: NDArray[np.int64]) -> NDArray[np.int64]:
     maps = dataset.of_pixels
     for i in indices.tolist():
         with suppress(DataError):  # whoever reads it to learn from it says so
-            if isinstance(maps, Painted):
+            if isinstance(maps, Painted | Layers):
                 shown = ClassMap(
                     torch.from_numpy(maps.read(i, size_of(dataset.images, i))), -1 if maps.several else IGNORE
                 )

@@ -48,8 +48,8 @@ class Painted:
         marks = self.objects[i]
         return several_of(marks, size) if self.several else paint(marks, size, self.background)
 
-    def renamed(self, place: NDArray[np.int64]) -> Painted:
-        """Return the same with class k called ``place[k]``."""
+    def renamed(self, place: NDArray[np.int64], count: int) -> Painted:
+        """Return the same with class k called ``place[k]``, of ``count`` classes."""
         labels = self.objects.labels
         labels = np.where(labels >= 0, place[np.maximum(labels, 0)], -1)
         named = not self.several and self.background < len(place)

@@ -126,7 +126,7 @@ def in_order(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     if maps is not None:
         values = [maps.values[names.index(name)] if name in names else -1 for name in classes]  # -1: in no file
         maps = replace(maps, values=np.array(values, np.int64), palette=None)
-    drawn = dataset.drawn and dataset.drawn.renamed(place)
+    drawn = dataset.drawn and dataset.drawn.renamed(place, len(classes))
     return dataset.with_(columns=columns, objects=objects, maps=maps, drawn=drawn, classes=tuple(classes))
 
 

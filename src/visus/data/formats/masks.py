@@ -92,7 +92,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
     looked = _look(path, found.pairs, settings)
     pairs = [pair for i, pair in enumerate(found.pairs) if i not in looked.broken]
     bad = (*found.alone, *((found.pairs[i].mask, str(error.what)) for i, error in looked.broken.items()))
-    _check_bad(path, bad, len(found.pairs) + len(found.alone), settings)
+    check_bad(path, bad, len(found.pairs) + len(found.alone), settings)
     if not any(pair.mask for pair in pairs):
         raise next(iter(looked.broken.values()))
     settled = _settle(path, _stated(path, found), looked)
@@ -134,6 +134,28 @@ def write(dataset: Dataset, folder: Path) -> None:
             "DATA-283", f"{dataset.name}: nothing says of which class a pixel is",
             fix="boxes and labels have no outlines: convert them to coco, yolo, voc or csv",
         )  # fmt: skip
+
+
+def check_bad(path: Path, bad: Sequence[tuple[str, str]], listed: int, settings: DataSettings) -> None:
+    """Refuse data of which too many masks cannot be used.
+
+    Args:
+        path: of the data.
+        bad: (path, why) of the masks.
+        listed: how many there are.
+        settings: say how many may be bad.
+
+    Raises:
+        BadDataLimit: DATA-278.
+    """
+    if len(bad) <= settings.most_bad(listed):
+        return
+    named = "; ".join(f"{shown(name)}: {why}" for name, why in bad[:3]) + " ..." * (len(bad) > 3)
+    raise BadDataLimit(
+        "DATA-278", f"{shown(path)}: {len(bad):,} of {listed:,} masks cannot be used", where=named,
+        done=f"stopped: at most {settings.most_bad(listed):,} may be bad ({settings.max_bad:.1%})",
+        fix=f"add the pictures, remove the masks, or --set data.max_bad={math.ceil(100 * len(bad) / listed) / 100}",
+    )  # fmt: skip
 
 
 @dataclass
@@ -312,17 +334,6 @@ def _blank(looked: _Look, settled: _Settled) -> Iterator[Remark]:
         if values.isdisjoint(settled.values):
             told = ", ".join(map(str, sorted(values)))
             yield Remark(mask, "warned", "DATA-281", f"nothing is labelled: all of its pixels are ignored ({told})")
-
-
-def _check_bad(path: Path, bad: Sequence[tuple[str, str]], listed: int, settings: DataSettings) -> None:
-    if len(bad) <= settings.most_bad(listed):
-        return
-    named = "; ".join(f"{shown(name)}: {why}" for name, why in bad[:3]) + " ..." * (len(bad) > 3)
-    raise BadDataLimit(
-        "DATA-278", f"{shown(path)}: {len(bad):,} of {listed:,} masks cannot be used", where=named,
-        done=f"stopped: at most {settings.most_bad(listed):,} may be bad ({settings.max_bad:.1%})",
-        fix=f"add the pictures, remove the masks, or --set data.max_bad={math.ceil(100 * len(bad) / listed) / 100}",
-    )  # fmt: skip
 
 
 def _folders(places: Sequence[Place]) -> str:
