@@ -64,11 +64,21 @@ def pixels(off):
     return {"logits": 4 * F.one_hot(PIXELS.long(), K).movedim(-1, 1) + off * noise(N, K, 8, K)}
 
 
+SETS = torch.randint(0, 2**K, (N, 8, K), generator=torch.Generator().manual_seed(6))
+
+
+def sets(off):
+    """Return scores of every class of every pixel."""
+    shown = SETS[:, None] >> torch.arange(K)[:, None, None] & 1
+    return {"logits": 4.0 * shown - 2 + off * noise(N, K, 8, K)}
+
+
 EXAMPLES = {
     "Classification": ("logits", {"label": LABEL}, lambda off: {"logits": 4 * F.one_hot(LABEL, K) + off * noise(N, K)}),
     "Multilabel": ("logits", {"labels": SHOWN}, lambda off: {"logits": 4 * SHOWN - 2 + off * noise(N, K)}),
     "Detection": ("boxes", {"stated": STATED}, boxed),
     "Segmentation": ("logits", {"stated": list(PIXELS)}, pixels),
+    "MultilabelSegmentation": ("logits", {"stated": list(SETS)}, sets),
     "Regression": ("predictions", {"numbers": NUMBERS}, lambda off: {"predictions": NUMBERS + off * noise(N, K)}),
 }
 """By metric: the tensor it reads, the truth, and answers that are ``off`` by more or less."""

@@ -38,12 +38,18 @@ EXAMPLES = {
         if i != UNKNOWN else ClassMap(torch.full((12, 12), 255, dtype=torch.uint8))
         for i, classes in enumerate(torch.arange(B * 144).view(B, 12, 12).div(37, rounding_mode="floor").byte() % 3)
     ],
+    "class_sets": [
+        ClassMap(bits.where(torch.rand(12, 12, generator=torch.Generator().manual_seed(i)) > 0.1 * i, -1), -1)
+        if i != UNKNOWN else ClassMap(torch.full((12, 12), -1), -1)
+        for i, bits in enumerate(torch.arange(B * 144).view(B, 12, 12).div(37, rounding_mode="floor") % 8)
+    ],
 }  # fmt: skip
 """By column, what is known of B samples."""
 NETWORKS = {
     "detect": {"model.name": "anchor_free", "model.options": {"width": 8, "normalisation": "none"}, "input.size": 64},
     "segment": {"model.name": "fast", "model.options": {"width": 8, "normalisation": "none"}, "input.size": 64},
 }
+NETWORKS["segment_multilabel"] = NETWORKS["segment"]
 """Tiny networks of the tasks that a network of whole pictures does not do."""
 
 
@@ -90,7 +96,7 @@ def example(column):
 
 def columns_of(column):
     """Return the columns of the samples, as a feed makes them of what the data set knows."""
-    if column == "class_map":
+    if column in ("class_map", "class_sets"):
         maps = EXAMPLES[column]
         return {"class_map": maps, "stated_map": [StatedMap(each.classes) for each in maps]}
     if column != "objects":

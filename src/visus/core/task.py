@@ -219,6 +219,16 @@ class Mapped(Prediction, Protocol):
         ...
 
 
+@runtime_checkable
+class Layered(Prediction, Protocol):
+    """What is said of every pixel of one picture, of which each may show several classes."""
+
+    @property
+    def layers(self) -> Mapping[str, Tensor]:
+        """(H, W) bool, where each class is that is said anywhere, by its name."""
+        ...
+
+
 @dataclass(frozen=True)
 class Target:
     """One thing that is said of a picture, as numbers by which it can be asked why.

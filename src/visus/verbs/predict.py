@@ -6,6 +6,7 @@ import csv
 import glob
 import io
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 MOST = 32
 """Pictures that are looked at at once, where no number is asked for: more are no faster."""
+
+
+_INSIDE = ((0, 0, 0), (255, 255, 255))  # of a mask of one class
 
 
 @dataclass(frozen=True)
@@ -412,7 +416,7 @@ class _Drawing:
         import numpy as np
 
         from visus.core.sample import Sample
-        from visus.core.task import Mapped
+        from visus.core.task import Layered, Mapped
         from visus.report.pictures import palette_png, png
 
         taken = self.source.take(np.array([self.place[name]]), lambda index: None)
@@ -422,6 +426,11 @@ class _Drawing:
         if isinstance(said, Mapped):
             self.maps.append(str(place.with_suffix(".classes.png")))
             write_bytes(Path(self.maps[-1]), palette_png(said.class_map.numpy(), said.palette))
+        elif isinstance(said, Layered):
+            for label, layer in said.layers.items():
+                plain = re.sub(r"[^\w-]", "_", label)[:60]
+                self.maps.append(str(place.with_suffix(f".{plain}.png")))
+                write_bytes(Path(self.maps[-1]), palette_png(layer.numpy().astype(np.uint8), _INSIDE))
 
     def finished(self, result: Predictions) -> Predictions:
         """Write the tables of all that was said."""

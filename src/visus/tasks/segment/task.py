@@ -20,6 +20,7 @@ from visus.core.recipe import Choice, Facts, LossSettings, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
 from visus.losses import reads, settled
+from visus.metrics.multilabel_segmentation import MultilabelSegmentation
 from visus.metrics.segmentation import SCORES, Segmentation
 from visus.models.origins import backbone_of
 from visus.models.segmenters import SEGMENTERS
@@ -52,15 +53,18 @@ class Segment:
     """
 
     name = "segment"
-    reads = ("class_map",)
-    scores = SCORES
+    reads: tuple[str, ...] = ("class_map",)
+    scores: tuple[str, ...] = SCORES
+    judge: type[Segmentation | MultilabelSegmentation] = Segmentation
+    column = "label"
+    """What losses of single pixels learn from."""
     players: Mapping[str, str] = {"model": ""}
     group = 1
     legend: Mapping[str, str] = {"wrong": "wrong: pixels of another class than was said"}
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
         self.recipe, self.classes = recipe, tuple(classes)
-        self.score = chosen(recipe.score, "miou", Segmentation.scores_of(self.classes))
+        self.score = chosen(recipe.score, "miou", self.judge.scores_of(self.classes))
         self.palette = palette_of(recipe.segment.palette, len(self.classes))
 
     @staticmethod
@@ -95,7 +99,8 @@ class Segment:
     def collate(self, samples: Samples) -> Batch:
         """Return images (B, C, H, W) and, where they are known, ``classes`` (B, H, W) and ``stated``, a list of (h, w).
 
-        Both are uint8, with 255 where nothing is said: the one in present pixels, the other in original ones.
+        The one is in present pixels, the other in original ones: uint8 with 255 where nothing is said, or int64 whose
+        bits are classes, with -1.
         """
         images = samples.images if isinstance(samples.images, Tensor) else framed(samples.images)
         targets: dict[str, Any] = {}
@@ -213,9 +218,9 @@ class Segment:
         """Return the class map that is stated of record ``i``."""
         return {"stated_map": columns["stated_map"][i]} if "stated_map" in columns else {}
 
-    def metric(self) -> Segmentation:
+    def metric(self) -> Segmentation | MultilabelSegmentation:
         """Return an empty metric."""
-        return Segmentation(self.classes, score=self.score, resamples=self.recipe.resamples)
+        return self.judge(self.classes, score=self.score, resamples=self.recipe.resamples)
 
     def draw(self, sample: Sample, prediction: Prediction) -> NDArray[np.uint8]:
         """Return the picture under the colours of its classes; where the truth is known, beside it and its mistakes."""
@@ -226,6 +231,10 @@ class Segment:
         truth = stated.classes if isinstance(stated, StatedMap) else None
         return painted(sample.image, prediction, truth)
 
+    def probabilities(self, logits: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
+        """Return the probability of each class at each pixel."""
+        return logits.softmax(1)
+
     def _target(self, raw: Raw, region: Tensor, k: int) -> Target:
         """Return class ``k`` on a region as what is asked about: its mean logit, and its mean probability."""
 
@@ -233,7 +242,7 @@ class Segment:
             return raw["logits"][:, k, region].mean(1)
 
         def strength(raw: Raw) -> Tensor:
-            return raw["logits"].softmax(1)[:, k, region].mean(1)
+            return self.probabilities(raw["logits"])[:, k, region].mean(1)
 
         return Target(self.classes[k], float(strength(raw)[0]), value, strength, region=region)
 
@@ -287,7 +296,7 @@ class Segment:
         recipe = self.recipe
         weights = weights_of(recipe, len(self.classes))
         found: list[tuple[str, Callable[[Tensor, Tensor], Tensor], float]] = [
-            (recipe.loss.name, settled(recipe.loss, ("label", REGION), weights), 1.0)
+            (recipe.loss.name, settled(recipe.loss, (self.column, REGION), weights), 1.0)
         ]
         if beside := recipe.segment.region_loss:
             found.append((beside, settled(LossSettings(name=beside), (REGION,), weights), recipe.segment.region_gain))
