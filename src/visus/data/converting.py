@@ -19,8 +19,10 @@ from visus.core.files import new_folder
 from visus.core.recipe import DataSettings
 from visus.core.run_lengths import area, box, compress, decode, decompress, encode
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
+from visus.data.decode import peek
 from visus.data.fetched import FetchedImages
 from visus.data.formats import FORMATS
+from visus.data.layers import Layers
 from visus.data.mask_door import IGNORE, read_map
 from visus.data.objects import Mark, Objects, Original
 from visus.data.painting import as_stuff, colours_of
@@ -67,8 +69,11 @@ def convert(
         named = dataset.with_(ids=names) if names is not dataset.ids else dataset
         write = FORMATS[name].write
         assert write is not None  # ``_target`` saw to it
+        unsaid: list[str] = []
+        if isinstance(named.drawn, Layers):
+            named, unsaid = sets_as_objects(named)
         write(as_objects(named) if named.maps is not None and name not in HOLD_MAPS else named, building)
-        lost = differences(named, FORMATS[name].read(building, DataSettings(max_bad=1.0)).sound())
+        lost = differences(named, FORMATS[name].read(building, DataSettings(max_bad=1.0)).sound()) + unsaid
         if lost and not lossy:
             raise DataError(
                 "DATA-350", f"{dataset.name}: {name} cannot hold all of it", where=_listed(lost),
@@ -123,6 +128,25 @@ def as_objects(dataset: Dataset) -> Dataset:
     original = dataset.original or Original(np.zeros((len(dataset), 2), np.int64))
     original = replace(original, classes=as_stuff(dataset.classes, dataset.maps.palette))
     return dataset.with_(objects=Objects.of(records), maps=None, original=original)
+
+
+def sets_as_objects(dataset: Dataset) -> tuple[Dataset, list[str]]:
+    """Return any number of classes a pixel as objects, one a picture and class, and what of them that leaves unsaid."""
+    assert isinstance(dataset.drawn, Layers)
+    assert isinstance(dataset.images, FileImages)
+    records, unsaid = [], []
+    for i in range(len(dataset)):
+        bits = dataset.drawn.read(i, peek(dataset.images.source(i), max_pixels=dataset.images.max_pixels)[:2])
+        known = bits >= 0
+        if not known.all():
+            unsaid.append(dataset.ids[i])
+        runs = {k: encode((bits >> k & 1 == 1) & known) for k in range(len(dataset.classes))}
+        records.append([
+            Mark(box(lengths, len(bits)), k, area=float(area(lengths)), mask=compress(lengths))
+            for k, lengths in runs.items() if area(lengths)
+        ])  # fmt: skip
+    lost = [f"that nothing is said of some pixels of {_pictures(len(unsaid))} ({_some(unsaid)})"] if unsaid else []
+    return dataset.with_(objects=Objects.of(records), drawn=None), lost
 
 
 def _target(dataset: Dataset, to: str) -> str:

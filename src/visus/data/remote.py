@@ -55,7 +55,7 @@ def open_address(address: str, settings: DataSettings, read: Callable[[Path, Dat
         shadow = Path(base) / (name or "data")
         _copy_tables(address, there, shadow)
         dataset = read(shadow, settings)
-        if dataset.maps is not None or (isinstance(dataset.images, FileImages) and dataset.format == "yolo"):
+        if dataset.of_pixels is not None or (isinstance(dataset.images, FileImages) and dataset.format == "yolo"):
             raise DataError(
                 "DATA-363", f"{shown(address)}: {dataset.format} cannot be read from an address",
                 where="its pictures or masks must be looked into while it is opened", fix="copy it to this machine",

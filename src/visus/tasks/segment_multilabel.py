@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class SegmentMultilabel(Segment):
         classes: names, in the order of the outputs; at most 63.
 
     Raises:
-        UsageError: a score that this task does not have, or too many classes.
+        UsageError: a score that this task does not have, too many classes, or tiles.
     """
 
     name = "segment_multilabel"
@@ -48,6 +48,9 @@ class SegmentMultilabel(Segment):
         if len(classes) > MOST_SEVERAL:
             raise UsageError("TASK-002", f"{len(classes):,} classes: a pixel can show {MOST_SEVERAL} at once",
                              fix="keep the classes that matter, or join some")  # fmt: skip
+        if recipe.input.tiles:
+            raise UsageError("TASK-006", "tiles are blended for one class a pixel, not for several",
+                             fix="--set input.tiles=0, and a larger --size")  # fmt: skip
         super().__init__(recipe, classes)
 
     @staticmethod
@@ -81,13 +84,10 @@ class SegmentMultilabel(Segment):
                 terms[name] = Term(factor * loss(logits.movedim(1, -1).flatten(0, 2), labels).sum(), PIXEL)
         return terms
 
-    def merge(self, raws: Sequence[Raw]) -> Raw:
-        """Return the logits of mean probabilities."""
-        if len(raws) == 1:
-            return raws[0]
-        logits = torch.stack([raw["logits"] for raw in raws])
-        together = F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
-        return {**raws[0], "logits": together}
+    def mean(self, views: Iterable[Tensor]) -> Tensor:
+        """Return the logits of the mean probabilities of several views."""
+        logits = torch.stack(list(views))
+        return F.logsigmoid(logits).logsumexp(0) - F.logsigmoid(-logits).logsumexp(0)
 
     def decode(self, raw: Raw) -> list[ClassSets]:  # type: ignore[override]  # both are predictions
         """Return the classes of each pixel of each picture."""

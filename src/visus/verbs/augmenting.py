@@ -97,7 +97,9 @@ def sheet(dataset: Dataset, recipe: Recipe, readable: NDArray[np.int64]) -> Shee
 
 def _samples(dataset: Dataset, chosen: NDArray[np.int64], channels: int) -> Samples:
     """Return those of the pictures that can be read with what is known of them; without those whose map cannot be."""
-    maps = dataset.maps if dataset.column() == "class_map" else None  # what is wrong with one is a finding of its own
+    maps = (
+        dataset.of_pixels if dataset.column() in ("class_map", "class_sets") else None
+    )  # what is wrong with one is a finding of its own
     taken = with_maps(pictures(dataset.images, channels), maps).take(chosen, lambda index: None)
     chosen = chosen[~np.isin(chosen, [*taken.bad])]
     sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in taken.images]
@@ -107,6 +109,9 @@ def _samples(dataset: Dataset, chosen: NDArray[np.int64], channels: int) -> Samp
     if dataset.column() == "objects":
         columns["boxes"] = marked(dataset.objects, chosen, taken.originals, sizes)["boxes"]
     columns.update(mapped(taken, sizes, judged=False))
+    if dataset.column() == "class_sets":
+        maps_of = [one for one in columns["class_map"] if isinstance(one, ClassMap)]
+        columns["class_map"] = [_combined(one) for one in maps_of]
     ids = tuple(dataset.ids[int(i)] for i in chosen)
     return Samples(ids, torch.from_numpy(chosen), taken.images, columns, frames(taken.originals, sizes))
 
@@ -199,6 +204,14 @@ def _proof_of_maps(samples: Samples, recipe: Recipe) -> str:
     return f"LABELS DID NOT MOVE WITH THE PIXELS: only {share:.1%} of the pixels show what their map says."
 
 
+def _combined(several: ClassMap) -> ClassMap:
+    """Return a map in which each combination of a picture's classes is a class of its own, as far as there is room."""
+    known = several.classes != several.ignore
+    combinations = torch.unique(several.classes[known])
+    places = torch.searchsorted(combinations, several.classes).clamp(max=IGNORE - 1)
+    return ClassMap(places.where(known, IGNORE).to(torch.uint8))
+
+
 def _moved(painted: Samples, recipe: Recipe) -> Iterator[Samples]:
     """Yield painted pictures as they are judged and as the first epochs would move them, in levels from 0 to 1.
 
@@ -236,7 +249,8 @@ def _picture(samples: Samples, row: int, input: InputSettings, dataset: Dataset)
     if isinstance(moved := held.get("class_map"), ClassMap):
         from visus.report.check_page import tinted
 
-        return tinted(pixels, moved.classes.numpy(), np.arange(len(dataset.classes)))
+        classes = moved.classes.numpy()
+        return tinted(pixels, classes, np.arange(int(classes[classes != IGNORE].max(initial=0)) + 1))
     boxes = held.get("boxes")
     if not isinstance(boxes, Boxes):
         return pixels

@@ -234,7 +234,7 @@ def _carved(dataset: Dataset, said: Recipe) -> tuple[Dataset, list[Finding]]:
     from visus.verbs.choosing import check_marked
 
     try:
-        if dataset.column() in ("objects", "class_map"):
+        if dataset.column() in ("objects", "class_map", "class_sets"):
             check_marked(dataset)
         return carve_missing(dataset, validation=said.data.validation, test=said.data.test, seed=said.seed), []
     except DataError as error:
@@ -337,7 +337,7 @@ def _write_page(result: Checked, subject: Subject, augment: bool) -> None:
     write_text(result.page, check_page.render(check_page.Page(
         result.name, f"{result.format}, {result.evidence}", result.splits, result.files, groups, result.notes,
         result.seconds, *(_augmented(subject, np.flatnonzero(subject.seen.size[:, 0] > 0)) if augment else ([], "")),
-        subject.dataset.column() in ("objects", "class_map"),
+        subject.dataset.column() in ("objects", "class_map", "class_sets"),
     )))  # fmt: skip
 
 

@@ -174,7 +174,7 @@ class Segment:
         """Return the logarithms of mean probabilities."""
         if len(raws) == 1:
             return raws[0]
-        return {**raws[0], "logits": _mean(raw["logits"] for raw in raws)}
+        return {**raws[0], "logits": self.mean(raw["logits"] for raw in raws)}
 
     def decode(self, raw: Raw) -> list[Regions]:
         """Return the class of each pixel of each picture."""
@@ -231,6 +231,14 @@ class Segment:
         truth = stated.classes if isinstance(stated, StatedMap) else None
         return painted(sample.image, prediction, truth)
 
+    def mean(self, views: Iterable[Float[Tensor, "B K H W"]]) -> Float[Tensor, "B K H W"]:
+        """Return the logarithms of the mean probabilities of several views, all of which are never there at once."""
+        logs, count = (view.log_softmax(1) for view in views), 1
+        total = next(logs)
+        for view in logs:
+            total, count = torch.logaddexp(total, view), count + 1
+        return total - math.log(count)
+
     def probabilities(self, logits: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         """Return the probability of each class at each pixel."""
         return logits.softmax(1)
@@ -250,7 +258,7 @@ class Segment:
         """Return the logits of pictures, or the logarithms of the mean probabilities of several views of them."""
         views = self._views(model, images)
         several = self.recipe.flips or len(self.recipe.segment.scales) > 1
-        return _mean(views) if several else next(views)
+        return self.mean(views) if several else next(views)
 
     def _views(self, model: nn.Module, images: Float[Tensor, "B C H W"]) -> Iterator[Float[Tensor, "B K H W"]]:
         """Yield what the network says of pictures at each scale, as they are and mirrored, at their present pixels.
@@ -301,15 +309,6 @@ class Segment:
         if beside := recipe.segment.region_loss:
             found.append((beside, settled(LossSettings(name=beside), (REGION,), weights), recipe.segment.region_gain))
         return found
-
-
-def _mean(views: Iterable[Float[Tensor, "B K H W"]]) -> Float[Tensor, "B K H W"]:
-    """Return the logarithms of the mean probabilities of several views, all of which are never there at once."""
-    logs, count = (view.log_softmax(1) for view in views), 1
-    total = next(logs)
-    for view in logs:
-        total, count = torch.logaddexp(total, view), count + 1
-    return total - math.log(count)
 
 
 TASK = Segment
