@@ -26,6 +26,8 @@ def listening(host: str, port: int) -> socket.socket:
         UsageError: SERVE-020, the address cannot be had.
     """
     try:
+        if not 0 <= port <= 65_535:  # getaddrinfo would take the remainder
+            raise OverflowError("a port is a number from 0 to 65535")
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         held = socket.create_server(address[:2], family=family, backlog=1024)
     except (OSError, OverflowError) as error:
