@@ -150,15 +150,15 @@ class Preparers:
             for _ in range(2):  # whatever ended a child may have had nothing to do with this picture
                 try:
                     return child.ask(preparation, name, data, whole, self._seconds)
-                except (EOFError, OSError):
-                    how = child.end()
-                    self._lost(how)
-                    child.start()
-                except TimeoutError:
+                except TimeoutError:  # which is an OSError too
                     child.end()
                     self._lost(f"took longer than {self._seconds:g} s")
                     child.start()
                     raise Unreadable(f"reading it took longer than {self._seconds:g} s") from None
+                except (EOFError, OSError):
+                    how = child.end()
+                    self._lost(how)
+                    child.start()
             raise Unreadable(f"every process that read it {how}")
         finally:
             self._idle.put(child)

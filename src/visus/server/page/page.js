@@ -2,7 +2,8 @@
 "use strict";
 
 const at = (id) => document.getElementById(id);
-const state = { models: [], file: null, asked: 0, map: null, focus: null, evidence: null };
+const state = { models: [], file: null, asked: 0, map: null, colours: [], names: [], rows: [], focus: null, evidence: null };
+const NONE = 65535; // in state.map, which says of every pixel whose it is
 
 // What the address hands over behind "#token=" never reaches a server's log; the tab alone remembers it.
 const handed = new URLSearchParams(location.hash.slice(1)).get("token");
@@ -169,7 +170,8 @@ function clearAnswer() {
   for (const id of ["headline", "why", "regions", "hovered", "explanation", "ways", "slider", "faith", "believe"]) at(id).hidden = true;
   at("boxes").hidden = false;
   at("nothing").hidden = false;
-  state.map = state.evidence = null;
+  state.map = state.evidence = state.focus = null;
+  state.rows = [];
 }
 
 function clear() {
@@ -230,7 +232,7 @@ function showNumbers(prediction) {
   else for (const [name, value] of entries) row(name, shown(value), null, "");
 }
 
-function showObjects({ boxes, labels, scores }) {
+function showObjects({ boxes, labels, scores, masks }) {
   const counts = new Map();
   for (const label of labels) counts.set(label, (counts.get(label) ?? 0) + 1);
   const kinds = [...counts].map(([label, count]) => `${count} ${label}`).join(", ");
@@ -251,17 +253,62 @@ function showObjects({ boxes, labels, scores }) {
       box.classList.toggle("top", y0 < height * 0.05);
       box.append(element("span", "", `${labels[i]} ${percent(scores[i])}`));
       box.setAttribute("aria-label", `${labels[i]} ${percent(scores[i])}`);
-      const line = row(labels[i], percent(scores[i]), scores[i], colour, (on) => light(box, line, on));
-      box.addEventListener("mouseenter", () => light(box, line, true));
-      box.addEventListener("mouseleave", () => light(box, line, false));
+      const line = row(labels[i], percent(scores[i]), scores[i], colour, (on) => light(box, line, on, i));
+      state.rows.push(line);
+      box.addEventListener("mouseenter", () => light(box, line, true, i));
+      box.addEventListener("mouseleave", () => light(box, line, false, i));
       box.addEventListener("click", () => line.focus());
       at("boxes").append(box);
     });
   };
-  whenShown(picture, place);
+  whenShown(picture, () => { place(); if (masks) showMasks(masks, labels); });
 }
 
-function light(box, line, on) {
+// Masks come as COCO's compressed run lengths: column by column, six bits a letter, most of them differences.
+function decoded({ size: [height, width], counts }) {
+  const runs = [], mask = new Uint8Array(height * width);
+  for (let i = 0; i < counts.length;) {
+    let value = 0, shift = 0, bits = 32;
+    while (bits & 32) {
+      bits = counts.charCodeAt(i++) - 48;
+      value |= (bits & 31) << shift;
+      shift += 5;
+    }
+    if (bits & 16) value |= -1 << shift;
+    runs.push(value + (runs.length > 2 ? runs[runs.length - 2] : 0));
+  }
+  let at = 0;
+  runs.forEach((run, k) => {
+    for (const end = at + run; at < end; at++) if (k % 2) mask[at % height * width + Math.floor(at / height)] = 1;
+  });
+  return mask;
+}
+
+function showMasks(masks, labels) {
+  if (!masks.length) return;
+  const [height, width] = masks[0].size;
+  state.map = new Uint16Array(height * width).fill(NONE);
+  const drawn = masks.map((mask, i) => ({ i, pixels: decoded(mask) }));
+  const area = (one) => one.pixels.reduce((sum, inside) => sum + inside, 0);
+  for (const { i, pixels } of drawn.sort((a, b) => area(b) - area(a))) pixels.forEach((inside, at) => { if (inside) state.map[at] = i; });
+  state.names = labels;
+  state.colours = labels.map((label) => levels(colourOf(label)));
+  Object.assign(at("regions"), { width, height, hidden: false });
+  at("slider").hidden = false;
+  paint();
+}
+
+// Red, green and blue of a colour as style sheets write it.
+function levels(colour) {
+  const context = document.createElement("canvas").getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  return context.getImageData(0, 0, 1, 1).data;
+}
+
+function light(box, line, on, i) {
+  state.focus = on ? i : null;
+  paint();
   box.classList.toggle("lit", on);
   line.classList.toggle("lit", on);
   at("boxes").classList.toggle("dimming", on);
@@ -276,8 +323,9 @@ async function showRegions(file, prediction, number) {
   const entries = Object.entries(prediction.areas);
   headline(entries[0]?.[0] ?? "nothing", entries.length ? `on ${percent(entries[0][1])} of the picture` : "");
   for (const [name, share] of entries) {
-    row(name, percent(share), share, colourOf(name), (on) => {
-      state.focus = on ? present().classes.indexOf(name) : null;
+    const index = present().classes.indexOf(name);
+    state.rows[index] = row(name, percent(share), share, colourOf(name), (on) => {
+      state.focus = on ? index : null;
       paint();
     });
   }
@@ -291,9 +339,11 @@ async function showRegions(file, prediction, number) {
   context.drawImage(bitmap, 0, 0);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
   const numbers = new Map(present().palette.map((colour, i) => [colour[0] << 16 | colour[1] << 8 | colour[2], i]));
-  state.map = new Uint8Array(canvas.width * canvas.height);
+  state.names = present().classes;
+  state.colours = present().palette;
+  state.map = new Uint16Array(canvas.width * canvas.height);
   for (let i = 0; i < state.map.length; i++) {
-    state.map[i] = numbers.get(pixels[4 * i] << 16 | pixels[4 * i + 1] << 8 | pixels[4 * i + 2]) ?? 255;
+    state.map[i] = numbers.get(pixels[4 * i] << 16 | pixels[4 * i + 1] << 8 | pixels[4 * i + 2]) ?? NONE;
   }
   canvas.hidden = false;
   at("slider").hidden = false;
@@ -305,9 +355,8 @@ function paint() {
   const canvas = at("regions"), context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
   const strength = 2.55 * at("strength").value;
-  const palette = present().palette;
   for (let i = 0; i < state.map.length; i++) {
-    const colour = palette[state.map[i]];
+    const colour = state.colours[state.map[i]];
     if (!colour) continue;
     image.data[4 * i] = colour[0];
     image.data[4 * i + 1] = colour[1];
@@ -411,14 +460,14 @@ function hover(event) {
   const x = Math.floor((event.clientX - frame.left) / frame.width * canvas.width);
   const y = Math.floor((event.clientY - frame.top) / frame.height * canvas.height);
   const inside = x >= 0 && y >= 0 && x < canvas.width && y < canvas.height;
-  const found = inside ? state.map[y * canvas.width + x] : 255;
-  const name = present().classes[found];
+  const found = inside ? state.map[y * canvas.width + x] : NONE;
+  const name = state.names[found];
   at("hovered").hidden = !name;
   at("hovered").textContent = name ?? "";
   const focus = name ? found : null;
   if (focus !== state.focus) {
     state.focus = focus;
-    for (const line of document.querySelectorAll("#scores .row")) line.classList.toggle("lit", line.querySelector("b").textContent === name);
+    state.rows.forEach((line, i) => line.classList.toggle("lit", i === focus));
     paint();
   }
 }
