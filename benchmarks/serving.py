@@ -51,12 +51,15 @@ def trained(folder: Path, data: Path, **settings: object) -> Path:
     """Return a model file that two steps have trained: what it knows makes no difference to what it costs."""
     import visus
 
+    if (folder / "best.safetensors").is_file():
+        return folder / "best.safetensors"
     plain = {"batch": 8, "data.leaks": False, "resamples": 30, "evaluate_every": 1000, "precision": "float32"}
     return visus.train(data, out=folder, steps=2, set={**plain, **settings}).best
 
 
 def resnet18(folder: Path, pictures: int) -> tuple[Path, list[Path]]:
     """Return a ResNet-18 that reads 224 x 224 pixels, and JPEG files of 500 x 375."""
+    folder = folder / "resnet18"
     files = write_pictures(folder / "photos", pictures, (375, 500))
     settings = {"model.name": "resnet18", "model.weights": "none", "input.size": 224}
     return trained(folder / "run", folder / "photos", **settings), files
@@ -64,6 +67,7 @@ def resnet18(folder: Path, pictures: int) -> tuple[Path, list[Path]]:
 
 def tiny(folder: Path, pictures: int) -> tuple[Path, list[Path]]:
     """Return a network of two thin layers, so that the server itself is what costs, and small JPEG files."""
+    folder = folder / "tiny"
     files = write_pictures(folder / "photos", pictures, (75, 100))
     settings = {"model.name": "cnn", "model.weights": "none", "input.size": 32, "model.options.widths": [8, 16]}
     return trained(folder / "run", folder / "photos", **settings), files
@@ -286,18 +290,24 @@ def reload(given: argparse.Namespace, folder: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["load", "exact", "reload", "client"])
+    parser.add_argument("part", choices=["prepare", "load", "exact", "reload", "client"])
     parser.add_argument("--pictures", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--reloads", type=int, default=100)
+    parser.add_argument("--folder", type=Path, help="where models and pictures lie, made by `prepare`")
     given = parser.parse_args()
     if given.part == "client":
         client()
         return
-    with tempfile.TemporaryDirectory() as folder:
-        well = {"load": load, "exact": exact, "reload": reload}[given.part](given, Path(folder))
+    with tempfile.TemporaryDirectory() as passing:
+        folder = given.folder or Path(passing)
+        if given.part == "prepare":
+            resnet18(folder, given.pictures)
+            tiny(folder, given.pictures)
+            return
+        well = {"load": load, "exact": exact, "reload": reload}[given.part](given, folder)
     sys.exit(0 if well else 1)
 
 

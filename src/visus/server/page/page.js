@@ -449,7 +449,7 @@ function shade() {
     image.data[4 * i] = 70 + 185 * Math.min(1, 1.4 * share);
     image.data[4 * i + 1] = 20 + 200 * share * share;
     image.data[4 * i + 2] = 150 * (1 - share);
-    image.data[4 * i + 3] = 255 * Math.min(1, strength * (0.35 + 1.1 * share));
+    image.data[4 * i + 3] = 255 * Math.min(1, strength * (0.06 + 1.3 * share));
   });
   context.putImageData(image, 0, 0);
 }
