@@ -16,6 +16,7 @@ from visus.core.seeds import Draws
 from visus.transforms import geometry
 from visus.transforms.crops import chosen_boxes
 from visus.transforms.pipeline import build
+from visus.transforms.tiles import Tiling
 
 N = 300
 HALF = {"crop": (0.1, 0.2), "ratio": (0.8, 1.25)}
@@ -111,6 +112,37 @@ def test_a_picture_has_the_same_crop_whichever_pictures_it_is_with():
         )
 
 
+def tiles(maps, **setting):
+    """Return the maps of training's tiles of 12 x 16 pixels."""
+    n = len(maps)
+    images = torch.zeros(n, 3, *maps[0].classes.shape, dtype=torch.uint8)
+    frames = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
+    samples = Samples(tuple(map(str, range(n))), torch.arange(n), images, {"class_map": maps}, frames)
+    input = InputSettings(size=(12, 16), fit="pad")
+    ready = build(input, AugmentSettings(**setting), Tiling((12, 16), 16, 0.25))(samples, drawn(n))
+    return [one.classes for one in ready.columns["class_map"]]
+
+
+def test_tiles_are_chosen_as_crops_are():
+    maps = [ClassMap(scene())] * N
+    plain, rare = (sum(2 in each for each in tiles(maps, **setting)) for setting in ({}, {"rare": 1.0}))
+    assert plain < 0.1 * N and rare > 0.9 * N
+    alone, limited = (
+        np.mean([len(each.unique()) == 1 for each in tiles(maps, **setting)]) for setting in ({}, {"majority": 0.99})
+    )
+    assert alone > 0.6 and limited < 1.5 * alone**10 + 0.01
+
+
+def test_of_a_tile_higher_than_its_picture_the_classes_of_the_picture_count():
+    classes = torch.zeros(8, 100, dtype=torch.uint8)
+    classes[:4, 50:] = 1
+    plain, limited = (
+        np.mean([1 not in each for each in tiles([ClassMap(classes)] * N, **setting)])
+        for setting in ({}, {"majority": 0.8})
+    )
+    assert plain > 0.3 and limited < 0.02
+
+
 @pytest.mark.parametrize("setting", [{"rare": 0.5}, {"majority": 0.75}])
 def test_crops_cannot_be_chosen_where_none_are_made_or_pixels_have_no_class(setting):
     with pytest.raises(UsageError, match="makes none") as caught:
@@ -120,6 +152,8 @@ def test_crops_cannot_be_chosen_where_none_are_made_or_pixels_have_no_class(sett
     with pytest.raises(UsageError, match="pictures have none") as caught:
         build(InputSettings(), AugmentSettings(crop=(0.5, 1), **setting))(samples, drawn(1))
     assert caught.value.code == "AUG-006"
+    with pytest.raises(UsageError, match="pictures have none"):
+        build(InputSettings(), AugmentSettings(**setting), Tiling((224, 224), 224, 0.25))(samples, drawn(1))
 
 
 def moved(classes, augment, size, draws):

@@ -171,7 +171,8 @@ class AugmentSettings(Settings):
     """What training does to a picture, all of it derived from (seed, epoch, sample).
 
     Attributes:
-        crop: share of the picture's area a random crop keeps, from and to; (1, 1) for none.
+        crop: share of the picture's area a random crop keeps, from and to; (1, 1) for none.  Of pictures that are
+            read in tiles a tile is kept instead, and ``rare`` and ``majority`` are about tiles.
         ratio: width over height of a random crop, from and to.
         rare: chance that a random crop is laid about a pixel of a class, of rarer ones more often, where each has one.
         majority: share of the known pixels of a random crop that one class may take, or another is drawn, up to ten

@@ -47,7 +47,7 @@ def build(
         if len(values) not in (1, input.channels):
             raise UsageError("USE-003", f"input.{name} = {values}: should be 1 or {input.channels} numbers",
                              fix="one for each of input.channels, or one for all")  # fmt: skip
-    if augment is not None and (augment.rare or augment.majority < 1) and augment.crop == geometry.WHOLE:
+    if augment is not None and crops.chosen(augment) and tiling is None and augment.crop == geometry.WHOLE:
         setting = "rare" if augment.rare else "majority"
         raise UsageError("AUG-005", f"augment.{setting} says which crops are taken, and augment.crop makes none",
                          fix="--set augment.crop=0.3,1")  # fmt: skip
@@ -162,10 +162,8 @@ class Pipeline:
         else:
             drawn = policy.draw(self.augment, draws)
             before = drawn.matrices(sizes) if drawn is not None else None
-            tiles = self._tile_boxes(samples, sizes, draws)
-            if tiles is None and (self.augment.rare or self.augment.majority < 1):
-                tiles = crops.chosen_boxes(_maps(samples), self.augment, self.counts, draws)
-            matrices = geometry.training(sizes, self.input, self.augment, draws, before, tiles)
+            kept = self._kept(samples, sizes, draws)
+            matrices = geometry.training(sizes, self.input, self.augment, draws, before, kept)
         images = torch.empty(len(samples), self.input.channels, *self.input.size)
         for rows, levels in self._levels(samples):
             moved = warp(levels, matrices[rows], self.input.size, interpolation=self.input.interpolation,
@@ -191,11 +189,15 @@ class Pipeline:
         columns = _moved(samples, matrices, frames, 0.0)
         return replace(samples, images=images, columns=columns, frames=_frames(samples, matrices))
 
-    def _tile_boxes(self, samples: Samples, sizes: Int64[Array, "B 2"], draws: Draws) -> Int64[Array, "B 4"] | None:
-        """Return a tile of each picture, every other one so that it holds an object; None without tiles.
+    def _kept(self, samples: Samples, sizes: Int64[Array, "B 2"], draws: Draws) -> Int64[Array, "B 4"] | None:
+        """Return what training shows of each picture; None where that is left to ``geometry.kept_boxes``.
 
-        Of pictures with a class for every pixel, some hold a rare class, as random crops do.
+        That is a crop or a tile that was chosen by the classes of its pixels, else a tile, every other one so that it
+        holds an object.
         """
+        assert self.augment is not None
+        if crops.chosen(self.augment):
+            return crops.chosen_boxes(_maps(samples), self.augment, self.counts, draws, self.tiling)
         if self.tiling is None:
             return None
         aims = np.full((len(samples), 2), np.nan)
@@ -205,8 +207,6 @@ class Pipeline:
                 if aimed[row] and len(boxes):
                     x0, y0, x1, y1 = boxes.xyxy[int(which[row] * len(boxes))].tolist()
                     aims[row] = (x0 + x1) / 2, (y0 + y1) / 2
-        elif "class_map" in samples.columns and self.augment is not None:
-            aims = crops.rare_places(_maps(samples), self.augment.rare, self.counts, draws)
         return self.tiling.drawn(sizes, draws, aims)
 
     def _mosaics(self, four: Sequence[tuple[Samples, Draws]]) -> Samples:
@@ -215,7 +215,7 @@ class Pipeline:
         sizes = [sizes_of(samples.images) for samples, _ in four]
         drawn = [policy.draw(self.augment, draws) for _, draws in four]
         before = [one.matrices(size) if one is not None else None for one, size in zip(drawn, sizes, strict=True)]
-        kept = [self._tile_boxes(samples, size, draws) for (samples, draws), size in zip(four, sizes, strict=True)]
+        kept = [self._kept(samples, size, draws) for (samples, draws), size in zip(four, sizes, strict=True)]
         plan = mosaic.layout(sizes, self.input, self.augment, [draws for _, draws in four], before, kept)
         own, draws = four[0]
         images = torch.empty(len(own), self.input.channels, *self.input.size)

@@ -42,17 +42,20 @@ class Tiling:
         """(height, width) of a tile in pixels of the picture."""
         return max(1, round(self.across * self.size[0] / self.size[1])), self.across
 
-    def drawn(self, sizes: Int64[Array, "B 2"], draws: Draws, aims: Float64[Array, "B 2"]) -> Int64[Array, "B 4"]:
+    def drawn(
+        self, sizes: Int64[Array, "B 2"], draws: Draws, aims: Float64[Array, "B 2"], stream: str = "tile"
+    ) -> Int64[Array, "B 4"]:
         """Return the xyxy box of a random tile of each picture; one larger than its picture lies about its middle.
 
         Args:
             sizes: (height, width) of each picture.
             draws: the random numbers of each sample.
             aims: x, y of a point that the tile shall hold; NaN for none.
+            stream: name of the random numbers that are drawn.
         """
         tile, extent = np.array(self.covers[::-1]), sizes[:, ::-1]
         room = np.maximum(extent - tile, 0).astype(np.float64)
-        start = geometry.starts(room, tile[None].astype(np.float64), aims, draws.uniform("tile", 2)).astype(np.int64)
+        start = geometry.starts(room, tile[None].astype(np.float64), aims, draws.uniform(stream, 2)).astype(np.int64)
         start = np.where(extent < tile, -((tile - extent) // 2), start)
         return np.concatenate([start, start + tile], 1)
 

@@ -46,6 +46,11 @@ def test_the_size_is_a_multiple_of_32_that_the_machine_has_time_for(sizes, devic
     assert picture_size(facts(sizes=sizes, device=device))[0] == expected
 
 
+def test_where_pictures_are_read_in_tiles_no_crop_is_told_that_none_takes():
+    recipe = chosen(facts(wanted={"input.tiles": 320}))
+    assert recipe.augment.crop == (1.0, 1.0) and recipe.augment.scale == (0.75, 1.25)
+
+
 def test_names_that_speak_against_mirroring_are_heard():
     assert chosen(facts(classes=("left lane", "right lane"), counts=(1, 1))).augment.flip == 0
 

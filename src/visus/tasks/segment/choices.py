@@ -49,7 +49,7 @@ def choices(facts: Facts) -> Iterator[Choice]:
     yield Choice("schedule.name", "cosine", "ends at a rate of zero")
     yield Choice("schedule.warmup", 0.05, "the fresh decoder settles before the backbone moves")
     yield Choice("ema", 0.995, "averaged weights judge better before the rate has fallen")
-    yield from _moves(facts)
+    yield from _moves(facts, bool(across))
     yield from mirroring(facts)
     if facts.minutes is None:
         yield Choice("epochs", 40.0, "enough for a first answer")
@@ -74,12 +74,13 @@ def tile_width(facts: Facts) -> tuple[int, str]:
     return longest, f"whole pictures would be read at 1/{shrunk:.2g} of their size, and lose what is thin"
 
 
-def _moves(facts: Facts) -> Iterator[Choice]:
-    """Yield random crops of nearly the pictures' own shape, zoom and light."""
+def _moves(facts: Facts, in_tiles: bool) -> Iterator[Choice]:
+    """Yield random crops of nearly the pictures' own shape, where tiles are none already, zoom and light."""
     height, width = _usual(facts)
     shape = width / height
-    yield Choice("augment.crop", [0.3, 1.0], "a part of a picture, larger, shows the same classes")
-    yield Choice("augment.ratio", [round(0.8 * shape, 3), round(1.25 * shape, 3)], "nearly the pictures' own shape")
+    if not in_tiles:
+        yield Choice("augment.crop", [0.3, 1.0], "a part of a picture, larger, shows the same classes")
+        yield Choice("augment.ratio", [round(0.8 * shape, 3), round(1.25 * shape, 3)], "nearly the pictures' own shape")
     yield Choice("augment.scale", [0.75, 1.25], "things are met nearer and farther")
     for light in ("brightness", "contrast", "saturation"):
         yield Choice(f"augment.{light}", 0.2, "light varies")
