@@ -18,7 +18,7 @@ GOOD = np.array([[0, 1], [255, 1]], np.uint8)
 def found(tmp_path):
     """Return the findings on masks of values 0 and 1 themselves, beside pictures of 2 x 2 pixels."""
 
-    def of(*masks, size=(2, 2)):
+    def of(*masks, size=(2, 2), max_bad=0.0):
         pictures, paths = [], []
         for i, mask in enumerate(masks):
             pictures.append(f"{i}.png")
@@ -27,7 +27,7 @@ def found(tmp_path):
             if mask is not None:
                 Image.fromarray(mask).save(tmp_path / paths[-1])
         maps = ClassMaps(tmp_path, Strings(paths), np.array([0, 1]), pictures=Strings(pictures))
-        return list(look(subject(dataset(count=len(masks), maps=maps, classes=()))))
+        return list(look(subject(dataset(count=len(masks), maps=maps, classes=()), max_bad=max_bad)))
 
     return of
 
@@ -51,6 +51,15 @@ def test_a_mask_of_another_size_or_of_colours_is_refused_with_the_reason(found):
     finding = only(found(GOOD, np.zeros((3, 5), np.uint8), np.zeros((2, 2, 3), np.uint8)), "CHECK-019")
     assert [item.file for item in finding.items] == ["1.png", "2.png"]
     assert "the mask has 5 x 3 pixels" in finding.items[0].why and "3 channels" in finding.items[1].why
+
+
+def test_masks_are_an_error_where_training_stops_at_them_and_a_warning_where_it_leaves_them_out(found):
+    masks = GOOD, GOOD + 6, np.zeros((3, 5), np.uint8), GOOD
+    few, many = found(*masks, max_bad=0.5), found(*masks, max_bad=0.25)
+    assert [(each.level, each.consequence) for each in few] == [("warning", "loss")] * 2
+    assert all("leaves their pictures out" in each.why and each.items[0].status == "skipped" for each in few)
+    assert [(each.level, each.consequence) for each in many] == [("error", "stop")] * 2
+    assert all("training stops" in each.why and each.items[0].status == "refused" for each in many)
 
 
 def test_masks_without_any_class_and_missing_ones_label_nothing(found):

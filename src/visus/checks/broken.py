@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from visus.checks import Check, Finding, Subject, ranked
 
@@ -45,9 +45,9 @@ def _remedy(reasons: Iterable[str]) -> str:
     return "; ".join(filter(None, [again, smaller]))
 
 
-def beyond_limit(subject: Subject) -> bool:
-    """Tell whether more pictures are unreadable, or listed but missing, than training leaves out."""
-    bad = len(subject.seen.reasons) + len(subject.dataset.bad)
+def beyond_limit(subject: Subject, more: Collection[int] = ()) -> bool:
+    """Tell whether more pictures are unreadable, listed but missing, or among ``more``, than training leaves out."""
+    bad = len({*subject.seen.reasons, *more}) + len(subject.dataset.bad)
     return bad > subject.settings.most_bad(len(subject.dataset) + len(subject.dataset.bad))
 
 

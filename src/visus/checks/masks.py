@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from visus.checks import Check, Finding, Subject, are, ranked
+from visus.checks import Check, Consequence, Finding, Level, Status, Subject, are, ranked
+from visus.checks.broken import beyond_limit
 from visus.checks.classes import balance
 from visus.core.errors import DataError
 from visus.data.dataset import SPLITS
@@ -28,6 +30,19 @@ class _Looked:
     shown: tuple[int, ...] = ()
 
 
+class _Fate(NamedTuple):
+    """What becomes of masks that training cannot use."""
+
+    level: Level
+    why: str
+    status: Status
+    consequence: Consequence
+
+
+_STOPS = _Fate("error", "more than may be left out, and training stops", "refused", "stop")
+_LEAVES_OUT = _Fate("warning", "training leaves their pictures out and says so", "skipped", "loss")
+
+
 def look(subject: Subject) -> Iterator[Finding]:
     """Yield what is wrong with the class maps of the data set; nothing for data without them."""
     dataset = subject.dataset
@@ -37,22 +52,23 @@ def look(subject: Subject) -> Iterator[Finding]:
         looked = list(pool.map(partial(_look, dataset.maps), range(len(dataset.maps))))
     total = len(looked)
     unread = [(i, map.reason, -i) for i, map in enumerate(looked) if map.reason]
+    strays = [(i, _told(map.strays), -i) for i, map in enumerate(looked) if map.strays]
+    fate = _STOPS if beyond_limit(subject, {i for i, _, _ in (*unread, *strays)}) else _LEAVES_OUT
     if unread:
         yield Finding(
-            "CHECK-019", "error", f"{len(unread):,} of {total:,} masks cannot be read, or do not fit their pictures",
-            "training stops at them", "draw them again at the picture's size, one number a pixel, as PNG",
-            ranked(dataset, "refused", unread), consequence="stop",
+            "CHECK-019", fate.level, f"{len(unread):,} of {total:,} masks cannot be read, or do not fit their pictures",
+            fate.why, "draw them again at the picture's size, one number a pixel, as PNG",
+            ranked(dataset, fate.status, unread), consequence=fate.consequence,
         )  # fmt: skip
-    strays = [(i, _told(map.strays), -i) for i, map in enumerate(looked) if map.strays]
     if strays:
         values = sorted({value for map in looked for value in map.strays})
         yield Finding(
-            "CHECK-025", "error", f"{len(strays):,} of {total:,} masks hold values of no class: {_listed(values)}",
-            "nobody knows what these pixels show; training stops at them",
+            "CHECK-025", fate.level, f"{len(strays):,} of {total:,} masks hold values of no class: {_listed(values)}",
+            f"nobody knows what these pixels show; {fate.why}",
             'name the values in classes.txt, or ignore them: classes.json with {"classes": {...}, "ignore": [255]}',
-            ranked(dataset, "refused", strays), consequence="stop",
+            ranked(dataset, fate.status, strays), consequence=fate.consequence,
         )  # fmt: skip
-    empty = [(i, "no pixel of any class", -i) for i, map in enumerate(looked) if not map.shown and not map.reason]
+    empty = [(i, "no pixel of any class", -i) for i, map in enumerate(looked) if map == _Looked()]
     if empty:
         yield Finding(
             "CHECK-026", "warning", f"{len(empty):,} of {total:,} masks {are(len(empty), 'labels', 'label')} nothing",
