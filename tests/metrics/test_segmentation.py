@@ -234,7 +234,20 @@ def test_the_gallery_shows_the_worst_the_best_and_the_surest_mistakes():
     logits[1, :, 0] = logits[1, :, 0].flip(0) * 3  # one row is wrong for sure
     metric = Segmentation(names(2), resamples=10)
     metric.update(*batch(logits, list(truth)))
-    assert metric.gallery(2) == {"most confident mistakes": [1], "worst": [0, 1], "best": [2, 1]}
+    shown = metric.gallery(2)
+    assert {title: shown[title] for title in ("most confident mistakes", "worst", "best")} == {
+        "most confident mistakes": [1], "worst": [0, 1], "best": [2, 1],
+    }  # fmt: skip
+
+
+def test_the_gallery_shows_the_pictures_of_the_most_confused_pairs_those_with_most_of_each_first():
+    truth = torch.zeros(4, 10, 10, dtype=torch.uint8)
+    truth[:, 5:] = 1
+    said = truth.clone()
+    said[0, 0, :3], said[2, 0, :7], said[3, 9, :9], said[1, 9, 0] = 1, 1, 3, 0  # the last one nothing
+    shown = judged(truth, said, 3).gallery(5)
+    assert list(shown)[3:] == ["class 0 called class 1", "class 1 called nothing", "class 1 called class 0"]
+    assert list(shown.values())[3:] == [[2, 0], [3], [1]]
 
 
 @pytest.mark.parametrize(("k", "kinds"), [(30, [Table, Matrix, Table]), (31, [Table, Table])])

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from visus.core.figures import Table
 from visus.core.scores import Score
+from visus.models.trunks import extended
 from visus.report.cards import model_card, scores_of
 from visus.report.story import Story
 from visus.report.terminal import card_table, figure_table, listing, score_table, summary
@@ -91,6 +92,16 @@ def test_a_card_says_what_it_is_what_it_reads_and_what_to_mind(digits):
     assert sections["What it reads"]["pictures"] == "8 × 8 pixels, grey"
     assert "1.1" in sections["What to keep in mind"]["certainty"]
     assert sections["Licences"] == {"data": "CC BY 4.0"}
+
+
+def test_a_card_of_a_segmenter_says_to_which_size_its_network_fills_pictures_up(digits):
+    def reads(task, *size):
+        input = digits.card.input.model_copy(update={"size": size})
+        return dict(dict(model_card(digits.card.model_copy(update={"task": task, "input": input})))["What it reads"])
+
+    assert reads("segment", 360, 480)["filled up"] == "to 480 × 384 inside the network, and cut again"
+    assert extended((360, 480)) == (384, 480)
+    assert "filled up" not in reads("segment", 352, 480) and "filled up" not in reads("classify", 360, 480)
 
 
 def test_a_card_without_scores_says_that_nothing_was_measured(digits):

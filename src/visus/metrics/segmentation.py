@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -29,6 +29,8 @@ SCORES = ("miou", "iou", "dice", "pixel_accuracy", "mean_accuracy", "boundary_f"
 
 MOST_CLASSES_OF_A_MATRIX = 30
 MOST_MISTAKES = 15
+MOST_PAIRS = 3
+"""Pairs of confused classes of which pictures are shown."""
 SURE = 0.8
 """Probability above which a mistake is a sure one."""
 
@@ -181,7 +183,10 @@ class Segmentation(RowMetric["JudgedPixels"]):
         return figures
 
     def gallery(self, n: int) -> Mapping[str, Sequence[int]]:
-        """Return the pictures of the surest mistakes, and those of the lowest and the highest mean IoU of their own."""
+        """Return the pictures of the surest mistakes, of the lowest and highest mean IoU, and of most confused pixels.
+
+        The last are those of each of the most confused pairs of classes, those with most such pixels first.
+        """
         items = self.judged()
         by_quality = np.argsort(items.quality, kind="stable")
         wrong = ratio(items.surely_wrong, items.bins["pixels"].sum(1), 0.0)
@@ -190,6 +195,10 @@ class Segmentation(RowMetric["JudgedPixels"]):
             "most confident mistakes": items.indices[sure[wrong[sure] > 0][:n]].tolist(),
             "worst": items.indices[by_quality[:n]].tolist(),
             "best": items.indices[by_quality[::-1][:n]].tolist(),
+            **{
+                f"{self.classes[true]} called {self._called[said]}": items.showing(true, said)[:n].tolist()
+                for true, said, _ in self._confused(items.confusion(), MOST_PAIRS)
+            },
         }
 
     def calibration(self) -> dict[str, float]:
@@ -216,17 +225,26 @@ class Segmentation(RowMetric["JudgedPixels"]):
         return Table("Classes", ("class", "pictures", "share of pixels", *_OF_A_CLASS), rows, note)
 
     def _mistakes(self, counts: NDArray[np.int64]) -> Table:
-        pixels, amiss = counts.sum(1), counts.copy()
-        np.fill_diagonal(amiss, 0)
-        called = (*self.classes, "nothing")
-        rows = []
-        for place in np.argsort(-amiss, axis=None, kind="stable")[:MOST_MISTAKES]:
-            true, said = divmod(int(place), len(called))
-            if amiss[true, said]:
-                share = float(amiss[true, said] / pixels[true])
-                rows.append((self.classes[true], called[said], int(amiss[true, said]), share))
+        pixels = counts.sum(1)
+        rows = [
+            (self.classes[true], self._called[said], many, float(many / pixels[true]))
+            for true, said, many in self._confused(counts, MOST_MISTAKES)
+        ]
         note = "" if rows else "There are none."
         return Table("Most frequent mistakes", ("truth", "prediction", "pixels", "share of the truth"), rows, note)
+
+    @property
+    def _called(self) -> tuple[str, ...]:
+        return (*self.classes, "nothing")
+
+    def _confused(self, counts: NDArray[np.int64], most: int) -> Iterator[tuple[int, int, int]]:
+        """Yield true and said class of the most frequent mistakes, and how many pixels they are."""
+        amiss = counts.copy()
+        np.fill_diagonal(amiss, 0)
+        for place in np.argsort(-amiss, axis=None, kind="stable")[:most].tolist():
+            true, said = divmod(place, amiss.shape[1])
+            if amiss[true, said]:
+                yield true, said, int(amiss[true, said])
 
     def _reliability(self, items: JudgedPixels) -> Curve:
         pixels = items.bins["pixels"].sum(0)
@@ -312,6 +330,12 @@ class JudgedPixels:
         found = np.zeros((self.k, self.k + 1), np.int64)
         np.add.at(found, (self._truth, self._said), self._pixels)
         return found
+
+    def showing(self, true: int, said: int) -> NDArray[np.int64]:
+        """Return the pictures in which pixels of a class are called another one, those with most of them first."""
+        which = np.flatnonzero((self._truth == true) & (self._said == said))
+        order = which[np.argsort(-self._pixels[which], kind="stable")]
+        return np.asarray(self.indices[self._image[order]])
 
     @cached_property
     def quality(self) -> Numbers:

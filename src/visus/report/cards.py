@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Rows = list[tuple[str, str]]
 
+STRIDE = 32
+"""Of the coarsest map of segmenters: sides of what they look at are multiples of it."""
+
 NAMED = 8
 """Classes up to which the threshold of each is told."""
 
@@ -71,12 +74,15 @@ def _input(card: Card) -> Rows:
     channels = _CHANNELS.get(read.channels, plural(read.channels, "channel"))
     kept = f", {read.margin:.3g} of the shorter side kept" if read.fit == "crop" and read.margin < 1 else ""
     across = card.recipe.get("input.tiles")
+    filled = tuple(-(-side // STRIDE) * STRIDE for side in read.size)
+    fills = card.task == "segment" and filled != read.size
     fit = f"tiles {across:,} pixels wide, scaled" if across else f"{_FITS[read.fit]}{kept}"
     ways = looked_at(card.recipe)
     return [
         ("pictures", f"{read.size[1]} × {read.size[0]} pixels, {channels}"),
         ("other sizes", f"{fit}, {read.interpolation}"),
         ("normalised by", f"mean {_value(read.mean)}, standard deviation {_value(read.std)} of pixels in [0, 1]"),
+        *([("filled up", f"to {filled[1]} × {filled[0]} inside the network, and cut again")] if fills else []),
         *([("looked at", ways)] if ways else []),
     ]
 
