@@ -75,7 +75,9 @@ def test_a_backbone_without_a_map_of_half_the_size_does_as_well(name: str) -> No
 
 def test_a_backbone_of_one_picture_size_is_built_for_this_one() -> None:
     other = theirs("upernet", "tu-swin_tiny_patch4_window7_224", img_size=(64, 96))
-    check_equal(same("upernet:swin_tiny_patch4_window7_224", other), other)
+    ours = same("upernet:swin_tiny_patch4_window7_224", other)
+    check_equal(ours, other)
+    assert any(getattr(module, "reads_one_size", False) for module in ours.modules())
 
 
 @pytest.mark.parametrize("name", THEIRS)

@@ -24,7 +24,7 @@ from visus.metrics.multilabel_segmentation import MultilabelSegmentation
 from visus.metrics.segmentation import SCORES, Segmentation
 from visus.models.origins import backbone_of
 from visus.models.segmenters import SEGMENTERS
-from visus.models.trunks import extended
+from visus.models.trunks import filled, spread
 from visus.tasks._class_weights import weights_of
 from visus.tasks._scores import chosen
 from visus.tasks._tiling import extents_of, framed, limits_of, tiling_of
@@ -161,12 +161,12 @@ class Segment:
         sizes = torch.tensor([classes.shape for classes, _ in said])
         height, width = sizes.amax(0).tolist()
 
-        def filled(found: Tensor, value: float) -> Tensor:
+        def grown(found: Tensor, value: float) -> Tensor:
             return F.pad(found, (0, width - found.shape[1], 0, height - found.shape[0]), value=value)
 
         return {
-            "classes": torch.stack([filled(classes, IGNORE) for classes, _ in said]),
-            "scores": torch.stack([filled(scores.float(), 0) for _, scores in said]),
+            "classes": torch.stack([grown(classes, IGNORE) for classes, _ in said]),
+            "scores": torch.stack([grown(scores.float(), 0) for _, scores in said]),
             "originals": sizes,
         }
 
@@ -288,15 +288,8 @@ class Segment:
 
         The network reads pictures of sides that 32 divides, extended by zeros, whose answers are cut off.
         """
-        height, width = images.shape[2:]
-        whole = extended((height, width))
-        if whole != (height, width):
-            images = F.pad(images, (0, whole[1] - width, 0, whole[0] - height))
-        logits: Tensor = model(images)
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if logits.shape[2:] != whole:
-            logits = F.interpolate(logits, whole, mode="bilinear", align_corners=False)
-        return logits[:, :, :height, :width]
+        logits: Tensor = model(filled(images))
+        return spread(logits.to(torch.promote_types(logits.dtype, torch.float32)), images)
 
     @cached_property
     def _losses(self) -> list[tuple[str, Callable[[Tensor, Tensor], Tensor], float]]:
