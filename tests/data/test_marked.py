@@ -11,10 +11,11 @@ import torch
 from tests.data.plain import Brighten, odd_sizes, of_files
 
 from visus.core.annotations import Boxes, Stated
+from visus.core.run_lengths import compress, encode
 from visus.core.task import Batch
 from visus.data.feed import Feed
 from visus.data.marked import columns, light
-from visus.data.objects import Mark, Objects
+from visus.data.objects import Mark, Objects, Original
 
 SQUARE = np.array([[4.0, 8], [12, 8], [12, 16], [4, 16]])
 MARKS = [
@@ -99,6 +100,24 @@ def test_boxes_have_the_same_bits_from_no_workers_and_from_two(tmp_path):
             pairs = zip(values(none.batch(step)), values(two.batch(step)), strict=True)
             assert all(torch.equal(a, b) for a, b in pairs)
         assert [len(values(part)) for part in none.sweep()] == [len(values(part)) for part in two.sweep()]
+
+
+def test_a_picture_whose_masks_were_drawn_on_another_size_is_left_out_where_masks_are_looked_at(tmp_path):
+    sizes = np.array([picture.shape[:2] for picture in odd_sizes(3)])
+    masks = [compress(encode(np.ones(size, np.bool_))) for size in sizes]
+    stated = sizes + np.array([[0, 0], [1, 0], [0, 2]])
+    objects = Objects.of([[Mark((0, 0, 1, 1), 0, mask=runs)] for runs in (masks[0], masks[1], "")])
+    data = of_files(tmp_path, odd_sizes(3)).with_(columns={}, objects=objects, original=Original(stated))
+
+    def bad(masks):
+        options = {"batch": 3, "seed": 0, "train": False, "channels": 3, "masks": masks}
+        with Feed(data, np.arange(3), Brighten(), as_they_are, **options) as feed:
+            (batch,) = feed.sweep()
+        return batch.indices.tolist(), [why for _, why in batch.bad]
+
+    (high, wide), told = sizes[1].tolist(), stated[1].tolist()
+    why = f"its masks were drawn on {told[1]} x {told[0]} pixels, the picture has {wide} x {high}"
+    assert bad(True) == ([0, 2], [why]) and bad(False) == ([0, 1, 2], [])
 
 
 def test_a_batch_knows_the_original_sizes_and_its_parts_keep_theirs(tmp_path):

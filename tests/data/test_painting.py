@@ -16,7 +16,7 @@ from visus.core.errors import DataError
 from visus.core.run_lengths import compress, encode
 from visus.data import painting
 from visus.data.mapped import pixels
-from visus.data.objects import Mark
+from visus.data.objects import Mark, Original
 from visus.data.painting import paintable, painted
 
 BOX = (0.0, 0.0, 1.0, 1.0)
@@ -125,3 +125,20 @@ def test_painted_pixels_are_counted_and_what_is_painted_is_part_of_the_fingerpri
     moved = of(tmp_path, Mark(BOX, 1, polygons=square(5, 4, 8)))
     assert data.fingerprint() != moved.fingerprint()
     assert data.fingerprint() != data.with_(drawn=replace(data.drawn, several=True)).fingerprint()
+
+
+def test_a_picture_whose_masks_were_drawn_on_another_size_is_left_out_with_the_reason(tmp_path):
+    marks = [[Mark(BOX, 0, mask=run(region(10, 10, 6)))]] * 3
+    sizes = np.array([SIZE, (64, 48), SIZE])  # as many pixels
+    data = painted(drawing(tmp_path, "coco", marks, original=Original(sizes)), ("class_map",))
+    with feed(data, train=False) as batches:
+        (batch,) = batches.sweep()
+    assert batch.bad == (("1.png", "its masks were drawn on 48 x 64 pixels, the picture has 64 x 48"),)
+    assert batch.ids == ("0.png", "2.png") and len(batch.targets["class_map"]) == 2
+    assert pixels(data, np.arange(3)).tolist() == [2 * (48 * 64 - 36), 2 * 36, 0]
+
+
+def test_outlines_are_painted_on_a_picture_of_whatever_size(tmp_path):
+    marks = [[Mark(BOX, 0, polygons=square(4, 4, 8))]]
+    data = painted(drawing(tmp_path, "coco", marks, original=Original(np.array([[9, 9]]))), ("class_map",))
+    assert np.array_equal(data.drawn.read(0, SIZE) == RED, region(4, 4, 8))

@@ -44,6 +44,11 @@ class Strings(Sequence[str]):
             yield self._bytes[start:end].decode("utf-8", "surrogateescape")
             start = end
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Bytes of each."""
+        return np.diff(self._ends, prepend=0)
+
     def take(self, indices: NDArray[np.int64]) -> tuple[str, ...]:
         """Return many at once: a tenth of the time of one by one."""
         ends = self._ends[indices]

@@ -24,9 +24,10 @@ from visus.core.seeds import Draws, derive, permutation
 from visus.core.task import Batch, Condemned, Transform
 from visus.data.cache import Cache
 from visus.data.dataset import Dataset, Strings
+from visus.data.fitting import mask_sizes
 from visus.data.mapped import columns as mapped
 from visus.data.mapped import with_maps
-from visus.data.marked import columns, light
+from visus.data.marked import OutlinedPictures, columns, light
 from visus.data.objects import Objects
 from visus.data.pixels import Beat, Pictures, Taken, frames, pictures
 from visus.data.workers import Lethal, Loss, Pool, Processes, Threads, cores
@@ -48,9 +49,9 @@ class Feed:
     present pixels) and ``stated`` (in original ones); where a class is stated for each pixel, ``class_map`` and, for
     judging, ``stated_map``.
 
-    A picture that cannot be read, or whose map of classes cannot be, takes no row: it is listed in ``Batch.bad`` and
-    ``Feed.bad``, and the other rows keep their bits.  The steps after the one that was asked for are prepared
-    meanwhile; asking for another costs only time.
+    A picture that cannot be read, whose map of classes cannot be, or whose masks do not fit it, takes no row: it is
+    listed in ``Batch.bad`` and ``Feed.bad``, and the other rows keep their bits.  The steps after the one that was
+    asked for are prepared meanwhile; asking for another costs only time.
 
     Args:
         dataset: the records.
@@ -102,6 +103,8 @@ class Feed:
         self.cache = cache
         self._ids = dataset.ids
         self._plan = _Plan(np.asarray(indices, dtype=np.int64), batch, seed, train, rank, world)
+        if masks and dataset.objects is not None:
+            source = OutlinedPictures(source, mask_sizes(dataset.objects, dataset.original))
         source = with_maps(source, dataset.of_pixels)
         work = _Work(
             self._plan, source, dataset.ids, dataset.columns, light(dataset.objects, masks), transform, collate

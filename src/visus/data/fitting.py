@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from visus.data import polygons
 from visus.data.edges import SMALLEST, on_picture
-from visus.data.objects import Outlines, Remark
+from visus.data.objects import Objects, Original, Outlines, Remark
 
 ROUNDING = 0.02
 """Pixels that numbers of two decimals may reach past an edge without a word."""
@@ -47,6 +47,23 @@ class Remarks:
         """Return them in their order; where there are too many of a kind, a last one says how many more."""
         rest = [(kind, n - MOST_REMARKS) for kind, n in self._counts.items() if n > MOST_REMARKS]
         return (*self._listed, *(Remark(*kind, f"{n:,} more of this kind") for kind, n in rest))
+
+
+def mask_sizes(objects: Objects, original: Original | None) -> NDArray[np.int64]:
+    """Return (N, 2) height and width of what the run lengths of each record were drawn on; zeros where it has none."""
+    sizes = np.zeros((len(objects), 2), np.int64)
+    if objects.masks is not None and original is not None:
+        masked = objects.records[objects.masks.lengths > 0]
+        sizes[masked] = original.sizes[masked]
+    return sizes
+
+
+def misfit(drawn_on: NDArray[np.int64], size: Sequence[int]) -> str:
+    """Return why run lengths say nothing of a picture of another (height, width); an empty string where they fit."""
+    if not drawn_on.any() or drawn_on.tolist() == list(size):
+        return ""
+    (height, width), (high, wide) = drawn_on.tolist(), size
+    return f"its masks were drawn on {width:,} x {height:,} pixels, the picture has {wide:,} x {high:,}"
 
 
 def fit_boxes(

@@ -51,11 +51,7 @@ class MappedPictures:
                 read[i] = self._read(i, (height, width))
             except DataError as error:
                 lost[i] = self._named(i, error.what)
-        if lost:
-            keep = [row for row, i in enumerate(rows) if i in read]
-            images = taken.images[keep] if isinstance(taken.images, Tensor) else [taken.images[row] for row in keep]
-            taken = replace(taken, images=images, originals=taken.originals[keep], bad={**taken.bad, **lost})
-        return replace(taken, maps=[read[i] for i in rows if i in read])
+        return replace(taken.without(rows, lost), maps=[read[i] for i in rows if i in read])
 
     def _read(self, i: int, size: tuple[int, int]) -> Tensor:
         """Return map ``i`` of a picture of a size.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,12 +12,33 @@ from torch import Tensor
 
 from visus.core.annotations import Annotation, Boxes, Stated
 from visus.core.shapes import Shape
+from visus.data.fitting import misfit
 from visus.data.objects import Objects, Outlines
+from visus.data.pixels import Beat, Pictures, Taken
 
 
 def light(objects: Objects | None, masks: bool = False) -> Objects | None:
     """Return objects without what only a conversion needs, for the way to a worker; with their masks if wanted."""
     return objects and replace(objects, ids=objects.ids[:0], masks=objects.masks if masks else None, more=None)
+
+
+@dataclass(frozen=True)
+class OutlinedPictures:
+    """Pictures, of which one is as bad as a broken one where its masks were drawn on another size.
+
+    Attributes:
+        sizes: (N, 2) height and width of what the masks of each were drawn on, see ``mask_sizes``.
+    """
+
+    pictures: Pictures
+    sizes: NDArray[np.int64]
+
+    def take(self, indices: NDArray[np.int64], beat: Beat) -> Taken:
+        """Return pictures by their index in the data set."""
+        taken = self.pictures.take(indices, beat)
+        rows = [i for i in indices.tolist() if i not in taken.bad]
+        looked = zip(rows, taken.originals.tolist(), strict=True)
+        return taken.without(rows, {i: why for i, size in looked if (why := misfit(self.sizes[i], size))})
 
 
 def columns(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from visus.core import run_lengths
 from visus.core.errors import DataError
 from visus.data.dataset import Dataset
+from visus.data.fitting import mask_sizes, misfit
 from visus.data.objects import Mark, Objects
 from visus.data.pixel_classes import MOST
 
@@ -37,14 +38,23 @@ class Painted:
         objects: of the records, their labels the dense classes of pixels.
         background: the class of what none of them covers; 255 for none.
         several: a pixel shows the classes of all objects that cover it, and no background.
+        sizes: (N, 2) height and width of what run lengths were drawn on, see ``mask_sizes``; None for what they are
+            read at.
     """
 
     objects: Objects
     background: int
     several: bool = False
+    sizes: NDArray[np.int64] | None = None
 
     def read(self, i: int, size: tuple[int, int]) -> NDArray[np.uint8] | NDArray[np.int64]:
-        """Return (H, W) the class of each pixel of record ``i``, uint8, or its classes, the bits of int64."""
+        """Return (H, W) the class of each pixel of record ``i``, uint8, or its classes, the bits of int64.
+
+        Raises:
+            DataError: DATA-272, its masks were drawn on a picture of another size.
+        """
+        if self.sizes is not None and (why := misfit(self.sizes[i], size)):
+            raise DataError("DATA-272", why, fix="draw them at the picture's size, or state outlines")
         marks = self.objects[i]
         return several_of(marks, size) if self.several else paint(marks, size, self.background)
 
@@ -54,7 +64,7 @@ class Painted:
         labels = np.where(labels >= 0, place[np.maximum(labels, 0)], -1)
         named = not self.several and self.background < len(place)
         background = int(place[self.background]) if named else self.background
-        return Painted(replace(self.objects, labels=labels), background, self.several)
+        return replace(self, objects=replace(self.objects, labels=labels), background=background)
 
     def content(self) -> Iterator[bytes]:
         """Yield everything it says, for a fingerprint."""
@@ -92,7 +102,7 @@ def painted(dataset: Dataset, reads: Collection[str]) -> Dataset:
     rest = "the rest is ignored" if background == IGNORE else "the rest background"
     how = "a pixel has the classes of all that cover it" if several else f"smaller over larger ones, {rest}"
     return dataset.with_(
-        objects=None, classes=names, drawn=Painted(objects, background, several),
+        objects=None, classes=names, drawn=Painted(objects, background, several, mask_sizes(objects, dataset.original)),
         notes=(*dataset.notes, f"classes of pixels are painted from outlines: {how}; crowds are ignored"),
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -43,6 +43,19 @@ class Taken:
     originals: NDArray[np.int64]
     bad: dict[int, str]
     maps: Sequence[Tensor] | None = None
+
+    def without(self, rows: Sequence[int], bad: Mapping[int, str]) -> Taken:
+        """Return the same without some pictures more, before maps came with them.
+
+        Args:
+            rows: the index of each picture.
+            bad: why, by index, for those that are left out.
+        """
+        if not bad:
+            return self
+        keep = [row for row, i in enumerate(rows) if i not in bad]
+        images = self.images[keep] if isinstance(self.images, Tensor) else [self.images[row] for row in keep]
+        return Taken(images, self.originals[keep], {**self.bad, **bad})
 
 
 class Pictures(Protocol):
