@@ -114,6 +114,21 @@ def test_the_document_of_predictions(visus, trained, photos):
     assert {"file", "label", "score"} <= told["predictions"][0].keys()
 
 
+def test_explaining_prints_a_line_an_answer_what_was_measured_and_where_the_page_is(visus, trained, photos, tmp_path):
+    file = sorted((photos / "test" / "six").iterdir())[0]
+    said = visus("explain", trained, file, "--out", tmp_path / "why")
+    lines = said.out.splitlines()
+    assert said.code == 0 and lines[0].split()[:3] == ["file", "label", "score"] and lines[1].startswith(str(file))
+    assert lines[2].startswith("method    grad_cam") and lines[-1] == f"page      {tmp_path / 'why' / 'report.html'}"
+
+
+def test_the_document_of_explanations(visus, trained, photos, tmp_path):
+    file = sorted((photos / "test" / "six").iterdir())[0]
+    said = visus("explain", trained, file, "--class", "one", "--no-check", "--out", tmp_path / "why", "--json")
+    (one,) = said.document["explanations"]
+    assert one["label"] == "one" and said.document["gain"] is None and len(said.document["nearest"][str(file)]) == 5
+
+
 def test_csv_and_json_at_once_are_refused(visus, trained, photos):
     said = visus("predict", trained, photos / "test", "--csv", "--json")
     assert (said.code, "error[USE-037]" in said.err) == (2, True)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.verbs.examples import TINY, write_classes
+from tests.verbs import detecting, segmenting
+from tests.verbs.examples import TINY, digits, write_classes, write_table
 
 import visus
 from visus.core.errors import DataError, UsageError
-from visus.explainers import EXPLAINERS
+from visus.data.dataset import FileImages, Strings
+from visus.explainers import EXPLAINERS, Explainer
+from visus.verbs.explain import Explanations, judged
+from visus.verbs.explaining import Asked
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +61,8 @@ def test_every_method_gives_the_same_map_twice(model, picture, method):
 
 
 def test_measuring_tells_curves_and_a_gain_with_its_interval_over_pictures(model, photos):
-    found = visus.explain(model, sorted(photos.rglob("*.png"))[::50])
-    assert found.gain.n == len(found) == 3 and found.gain.low <= found.gain.value <= found.gain.high
+    found = visus.explain(model, sorted(photos.rglob("*.png"))[::20])
+    assert found.gain.n == len(found) == 6 and found.gain.low <= found.gain.value <= found.gain.high
     assert all(len(one.faithfulness.deletion) == len(one.faithfulness.shares) for one in found)
 
 
@@ -98,3 +104,121 @@ def test_nothing_that_can_be_explained_is_an_error(model, tmp_path):
     with pytest.raises(DataError) as refused:
         visus.explain(model, tmp_path / "broken.jpg")
     assert refused.value.code == "EXPLAIN-010"
+
+
+def test_pictures_in_memory_are_explained_as_files_are(model, picture):
+    (one,) = model.explain([np.asarray(Image.open(picture))])
+    (same,) = visus.explain(model, picture, check=False, nearest=0)
+    assert one.label == same.label and np.array_equal(one.map, same.map)
+
+
+def test_the_nearest_training_pictures_are_told_with_label_and_distance(model, photos):
+    """A training picture is its own nearest one."""
+    train = sorted(photos.rglob("*.png"))
+    found = visus.explain(model, train[:8], check=False, nearest=3, data=photos)
+    own = [near[0] for file, near in found.nearest.items() if near[0].id.endswith(file.rsplit("/", 1)[1])]
+    assert len(own) >= 4 and all(abs(each.distance) < 1e-5 for each in own)  # the others are not of the training part
+    assert all(near[0].distance <= near[1].distance <= near[2].distance for near in found.nearest.values())
+    assert {each.labels[0] for near in found.nearest.values() for each in near} <= {"one", "two", "six"}
+
+
+def test_features_of_training_pictures_are_kept_beside_the_run_and_a_damaged_file_is_made_anew(model, picture):
+    place = model.path.parent / "features.safetensors"
+    place.unlink(missing_ok=True)
+    asked = [visus.explain(model, picture, check=False, nearest=2).nearest]
+    written = place.read_bytes()
+    asked.append(visus.explain(model, picture, check=False, nearest=2).nearest)
+    place.write_bytes(written[:100])
+    asked.append(visus.explain(model, picture, check=False, nearest=2).nearest)
+    assert asked[0] == asked[1] == asked[2] and place.read_bytes() == written
+
+
+def test_a_model_without_its_training_data_says_that_there_are_no_nearest_pictures(model, picture, tmp_path):
+    alone = tmp_path / "alone.safetensors"
+    alone.write_bytes(model.path.read_bytes())
+    found = visus.explain(alone, picture, check=False)
+    assert not found.nearest and any("--data" in note for note in found.notes)
+
+
+def test_layers_draws_the_first_filters_and_maps_of_every_size(model, picture, tmp_path):
+    found = visus.explain(model, picture, check=False, nearest=0, layers=True, out=tmp_path)
+    drawn = sorted((tmp_path / "layers").glob("*.png"))
+    assert any(place.name.startswith("filters-") for place in drawn) and len(drawn) >= 3
+    assert {str(place) for place in drawn} < set(found.drawn)
+
+
+def test_layers_without_a_folder_is_refused(model, picture):
+    with pytest.raises(UsageError) as refused:
+        visus.explain(model, picture, layers=True)
+    assert refused.value.code == "EXPLAIN-014"
+
+
+def test_a_number_is_explained_too(tmp_path):
+    """Of a regression, the value is the number itself, and how strongly it is said is in units of its deviation."""
+    images, labels = digits()
+    data = write_table(tmp_path / "data", [(images[i], labels[i]) for i in range(60)], ["count"])
+    run = visus.train(data, task="regress", steps=5, set=TINY, out=tmp_path / "run")
+    (one,) = visus.explain(run.best, tmp_path / "data" / "0000.png", nearest=1)
+    ((_, said),) = visus.predict(run.best, tmp_path / "data" / "0000.png")
+    assert one.label == "count" and one.score == pytest.approx(said.values["count"], rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    root = tmp_path_factory.mktemp("boxes")
+    data = detecting.write_rectangles(root / "data", train=16, val=8)
+    run = visus.train(data, steps=60, set={**detecting.TINY, "batch": 8}, out=root / "run")
+    return visus.load(run.best), sorted((root / "data" / "train").glob("*.png"))
+
+
+def test_each_object_is_explained_where_it_is(detector):
+    model, files = detector
+    found = visus.explain(model, files[1:10:4], least=0.05, most=1, nearest=0)
+    for one in found:
+        x0, y0, x1, y1 = (round(side) for side in one.box)
+        inside = one.map[max(0, y0 - 8) : y1 + 8, max(0, x0 - 8) : x1 + 8].sum() / one.map.sum()
+        area = (min(64, y1 + 8) - max(0, y0 - 8)) * (min(64, x1 + 8) - max(0, x0 - 8)) / 64**2
+        assert inside > area  # more of the map lies on the object than would by chance
+    assert found.method == "layer_cam" and found.gain.value > 0
+
+
+def test_a_picture_without_objects_is_told(detector):
+    model, files = detector
+    with pytest.raises(DataError) as refused:
+        visus.explain(model, files[0], least=1.0)
+    assert refused.value.code == "EXPLAIN-010" and "--least" in refused.value.fix
+
+
+def test_what_is_asked_of_an_object_is_the_score_that_it_was_found_with(detector):
+    model, files = detector
+    found = visus.explain(model, files[3], least=0.01, most=2, nearest=0)
+    for one in found:
+        assert one.faithfulness.deletion[0] == pytest.approx(one.score, rel=1e-4)
+
+
+def test_each_region_of_a_class_is_explained(tmp_path):
+    data = segmenting.write_scenes(tmp_path / "data", train=12, val=6)
+    run = segmenting.train(data, tmp_path / "run", steps=6, flips=False)
+    file = sorted((tmp_path / "data" / "images" / "train").glob("*.png"))[0]
+    found = visus.explain(run.best, file, out=tmp_path / "why")
+    ((_, said),) = visus.predict(run.best, file)
+    shown = [said.names[k] for k in said.class_map.unique().tolist()]
+    assert {one.label for one in found} == set(shown)
+    for one in found:
+        assert one.map.shape == one.region.shape == (48, 64)
+        assert one.region.mean() == pytest.approx(said.shares()[one.label], abs=0.05)
+
+
+def test_a_map_that_does_not_depend_on_the_model_is_called_that(model, photos):
+    """An edge detector that poses as an explanation: Adebayo et al., NeurIPS 2018, section 5.1."""
+
+    def edges(question):
+        image = question.image[0].mean(0)
+        return (image - image.roll(1, 0)).abs() + (image - image.roll(1, 1)).abs()
+
+    posing = Explainer(edges, "answers", "edges of the picture", "nobody")
+    asked = Asked.settle(model, "occlusion", "", "", None, most=1, check=True, batch=16)
+    names = [str(file) for file in sorted(photos.rglob("*.png"))[::50]]
+    found = replace(asked, explainer=posing).explain(FileImages(Path(), Strings(names)), names, {})
+    result = judged(Explanations("model", "edges", "", tuple(found)))
+    assert result.correlation.value == pytest.approx(1) and "learned nothing" in result.warnings[0]

@@ -36,6 +36,13 @@ def explain(
         float | None, typer.Option(help="Score from which on an object is found; that of the best F1 by default.")
     ] = None,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Measure whether each map can be believed.")] = True,
+    nearest: Annotated[int, typer.Option(help="Training pictures most like each that are told.")] = 5,
+    data: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The training pictures, if they lie elsewhere than the run says.")
+    ] = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also draw the network's first filters, and its maps of each picture.")
+    ] = False,
     batch: Annotated[int, typer.Option(help="Versions of a picture looked at at once.")] = 16,
     out: Annotated[Path, typer.Option(help="Folder for overlays, explanations.json and report.html.")] = Path(
         "explained"
@@ -48,7 +55,8 @@ def explain(
     from visus.cli.printing import print_aside, print_json, print_table
 
     found = visus.explain(
-        model, files, method=method, label=label, layer=layer, most=most, least=least, check=check, batch=batch,
+        model, files, method=method, label=label, layer=layer, most=most, least=least, check=check, nearest=nearest,
+        data=data, layers=layers, batch=batch,
         out=out, network=network,
     )  # fmt: skip
     if json:
@@ -59,6 +67,6 @@ def explain(
     for note in found.notes:
         print_aside("note", note)
     for name, why in found.problems:
-        print_aside("not read", f"{name}: {why}")
+        print_aside("left out", f"{name}: {why}")
     if not found.readable:
         raise typer.Exit(BAD_DATA)

@@ -90,8 +90,8 @@ def activations(question: Question) -> tuple[Tensor, Tensor]:
     size = _size(question.image)
     with watching(question.network, question.layer) as said, torch.enable_grad():
         value = question.value(question.image.detach().requires_grad_())
-    if len(said) != 1:
-        why = "never asked" if not said else f"asked {len(said)} times of one picture, such as once a tile"
+    if len(said) != 1 or (isinstance(said[0], Tensor) and len(said[0]) != 1):
+        why = "never asked" if not said else "asked several times of one picture, such as once a tile"
         raise UsageError("EXPLAIN-004", f"{question.layer} is {why}, so it has no one map of the picture",
                          fix="--method occlusion, or smooth_grad, which look at no layer")  # fmt: skip
     if as_map(said[0], question.network, size) is None:
@@ -118,7 +118,7 @@ def maps_for(question: Question) -> list[Map]:
     def watch(name: str) -> Any:
         def take(module: nn.Module, given: Any, said: Any) -> None:
             asked[name] += 1
-            if isinstance(said, Tensor) and as_map(said, question.network, size) is not None:
+            if isinstance(said, Tensor) and len(said) == 1 and as_map(said, question.network, size) is not None:
                 earlier, _ = found.pop(id(said), (name, said))
                 found[id(said)] = (min(earlier, name, key=len), said)
 

@@ -15,7 +15,7 @@ from visus.core.scores import Score
 from visus.report import charts
 from visus.report.page import style, template
 from visus.report.pictures import data_uri
-from visus.report.words import number, plural
+from visus.report.words import interval_of, plural
 
 MOST_BYTES = 4_000_000
 """Of all pictures of a page together."""
@@ -93,7 +93,8 @@ def render(page: Page) -> str:
         "page": page, "style": style(), "verdict": _verdict(page), "cards": _cards(page),
         "charts": _charts(page.curves, page.unit) if page.curves is not None else [],
         "files": len({one.file for one in page.shown}),
-        "gain": number(round(page.gain.value, 3)) if page.gain is not None else "",
+        "gain": f"{page.gain.value:.2f}" if page.gain is not None else "",
+        "interval": interval_of(page.gain, share=False) if page.gain is not None else "",
     }  # fmt: skip
     return plain(template("explain.html.jinja").render(view))
 

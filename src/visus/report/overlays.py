@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from visus.report.pictures import contact_sheet
 from visus.tasks._captions import font
 from visus.tasks._drawing import Drawn, drawn
 
@@ -16,7 +17,7 @@ LONGEST, SHORTEST = 960, 384
 BAR = 34
 """Pixels of the height of the bar."""
 
-_MOST = 0.78  # of the picture is covered where the map is 1
+_MOST = 0.8  # of the picture is covered where the map is 1
 _COLOURS = np.array(
     [(0, 0, 4), (40, 11, 84), (101, 21, 110), (159, 42, 99), (212, 72, 66), (245, 125, 21), (250, 193, 39),
      (252, 255, 164)], np.float64,
@@ -52,8 +53,7 @@ def overlay(
 
     grey = pixels.astype(np.float64) @ (0.299, 0.587, 0.114)
     faded = 0.25 * pixels + 0.75 * grey[..., None]
-    share = (_MOST * np.sqrt(values))[..., None]
-    mixed = faded * (1 - share) + coloured(values) * share
+    mixed = _laid(faded, values)
     if region is not None:
         mixed[_edge(region)] = _OUTLINE
     longer = max(pixels.shape[:2])
@@ -66,13 +66,34 @@ def overlay(
     return np.asarray(sheet)
 
 
+def filter_sheet(weights: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return the filters (N, C, k, k) of a first layer on one sheet: of three channels in colour, grey is 0."""
+    shown = weights if weights.shape[1] == 3 else weights.mean(1, keepdims=True)
+    scale = np.abs(shown).max(axis=(1, 2, 3), keepdims=True)
+    levels = (127.5 + 127.5 * shown / np.maximum(scale, 1e-12)).round().astype(np.uint8)
+    return contact_sheet([each.transpose(1, 2, 0) for each in levels], side=64)
+
+
+def map_sheet(maps: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Return maps (N, h, w) on one sheet, each from its lowest to its highest value."""
+    low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+    return contact_sheet(list(coloured((maps - low) / np.maximum(high - low, 1e-12))), side=128)
+
+
+def _laid(pixels: NDArray[np.float64], values: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return pixels under the colours of a map, which cover them the more the higher it is."""
+    share = (_MOST * values)[..., None]
+    found: NDArray[np.float64] = pixels * (1 - share) + coloured(values) * share
+    return found
+
+
 def _bar(width: int, words: str) -> NDArray[np.uint8]:
     """Return the bar, (BAR, width, 3): the colours from 0 to 1, and what speaks for what."""
     from PIL import Image, ImageDraw
 
     sheet = Image.new("RGB", (width, BAR), _PAPER)
-    colours = np.broadcast_to(coloured(np.linspace(0, 1, width)), (10, width, 3))
-    sheet.paste(Image.fromarray(np.ascontiguousarray(colours)), (0, 0))
+    strip = _laid(np.full((10, width, 3), 190.0), np.broadcast_to(np.linspace(0, 1, width), (10, width)))
+    sheet.paste(Image.fromarray(strip.round().astype(np.uint8)), (0, 0))
     pen, kind = ImageDraw.Draw(sheet), font(13)
     name = words.encode("utf-8", "replace").decode().replace("\n", " ")
     right = f"speaks for {name}"

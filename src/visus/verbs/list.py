@@ -12,8 +12,8 @@ def list(what: str = "", pattern: str = "") -> Table:
     """Return a table of what there is.
 
     Args:
-        what: ``formats``, ``losses``, ``models``, ``optimisers``, ``schedules``, ``settings``, ``suppressions`` or
-            ``tasks``; empty for this list.
+        what: ``explainers``, ``formats``, ``losses``, ``models``, ``optimisers``, ``schedules``, ``settings``,
+            ``suppressions`` or ``tasks``; empty for this list.
         pattern: part of a name; for models and optimisers ``*`` also lists those of timm and torchvision.
 
     Raises:
@@ -101,7 +101,17 @@ def _settings(pattern: str) -> Table:
     )
 
 
+def _explainers(pattern: str) -> Table:
+    from visus.explainers import EXPLAINERS
+
+    found = [(name, EXPLAINERS[name]) for name in EXPLAINERS if pattern in name]
+    return Table(
+        "explainers", ("name", "reads", "what", "source"), [(n, e.reads, e.summary, e.source) for n, e in found]
+    )
+
+
 _LISTS = {
+    "explainers": (_explainers, "visus explain --method NAME"),
     "formats": (_formats, "how data may lie on disk; which one it is, is recognised"),
     "losses": (_losses, "--set loss=NAME"),
     "models": (_models, "--model NAME"),

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visus.core.errors import UsageError
+from visus.core.errors import DataError, UsageError
 from visus.core.modelfile import Card, read_model
 from visus.core.recipe import Choice as Setting
 from visus.core.recipe import Draft, Recipe
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from visus.core.task import Prediction, Task
     from visus.engine.device import Device
+    from visus.verbs.explain import Explanation
 
 
 ASKED = ("flips", "input.tiles", "input.seam", "segment.scales")
@@ -106,13 +107,54 @@ class Model:
         """
         from visus.verbs.predict import answer
 
-        if order not in ("rgb", "bgr"):
-            raise UsageError("USE-013", f"order = {order!r}: channels come as rgb or bgr")
-        if getattr(pictures, "ndim", 4) != 4:
-            raise UsageError("USE-024", "one array is taken for several pictures only if it is (N, H, W, C)",
-                             fix="model.predict([picture])")  # fmt: skip
-        arrays = [a[..., ::-1] if order == "bgr" and a.ndim == 3 else a for a in pictures]
+        arrays = _arrays(pictures, order)
         return [found for _, found in answer(self, _Held(arrays), [str(i) for i in range(len(arrays))])]
+
+    def explain(
+        self,
+        pictures: Iterable[np.ndarray],
+        *,
+        order: str = "rgb",
+        method: str | None = None,
+        label: str | None = None,
+        layer: str | None = None,
+        most: int = 4,
+        check: bool = False,
+    ) -> list[Explanation]:
+        """Return what speaks for what the model says of pictures; the file of each is its number, as text.
+
+        Args:
+            pictures, order: as for ``predict``.
+            method, label, layer, most, check: as for ``visus.explain``; maps are not measured by default.
+
+        Raises:
+            UsageError: an unknown order, method, class or layer.
+            DataError: a picture of another depth or with other channels.
+        """
+        from visus.verbs.explaining import Asked
+
+        arrays = _arrays(pictures, order)
+        asked = Asked.settle(self, method, label or "", layer or "", None, most=most, check=check, batch=16)
+        bad: dict[str, str] = {}
+        found = list(asked.explain(_Held(arrays), [str(i) for i in range(len(arrays))], bad))
+        if not found and bad:
+            raise DataError("EXPLAIN-010", f"picture {next(iter(bad))}: {next(iter(bad.values()))}",
+                            done="nothing was explained")  # fmt: skip
+        return found
+
+
+def _arrays(pictures: Iterable[np.ndarray], order: str) -> list[np.ndarray]:
+    """Return pictures with their channels in the order red, green, blue.
+
+    Raises:
+        UsageError: an unknown order, or one picture that is not in a list.
+    """
+    if order not in ("rgb", "bgr"):
+        raise UsageError("USE-013", f"order = {order!r}: channels come as rgb or bgr")
+    if getattr(pictures, "ndim", 4) != 4:
+        raise UsageError("USE-024", "one array is taken for several pictures only if it is (N, H, W, C)",
+                         fix="model.predict([picture])")  # fmt: skip
+    return [a[..., ::-1] if order == "bgr" and a.ndim == 3 else a for a in pictures]
 
 
 class _Held:

@@ -140,21 +140,20 @@ def why(
     """
     from visus.data.dataset import ArrayImages
     from visus.server.preparing import Unreadable
-    from visus.verbs import explain as explaining
+    from visus.verbs.explain import Explanations, judged
+    from visus.verbs.explaining import Asked
 
-    asked = explaining.Asked.settle(model, how.method or None, how.label, "", None, most=4, check=how.check, batch=16)
+    asked = Asked.settle(model, how.method or None, how.label, "", None, most=4, check=how.check, batch=16)
     bad: dict[str, str] = {}
     found = tuple(asked.explain(ArrayImages(pixels[None]), [name], bad))
     if not found:
         raise Unreadable(bad.get(name, "there is nothing to explain"))
-    result = explaining.judged(
-        explaining.Explanations(name, asked.method, asked.why, found, notes=tuple(asked.notes()))
-    )
+    result = judged(Explanations(name, asked.method, asked.why, found, notes=tuple(asked.notes())))
     said = result.json()
     return {key: value for key, value in said.items() if key not in _OF_FILES}, [one.map for one in found]
 
 
-_OF_FILES = {"model", "drawn", "page", "problems"}
+_OF_FILES = {"model", "drawn", "page", "problems", "nearest"}
 """What only an explanation of files has."""
 
 
