@@ -142,7 +142,8 @@ class Asked:
             return []
         name, n = next(iter(self.passed.items()))
         more = f", and of {len(self.passed) - 1:,} more pictures not all either" if len(self.passed) > 1 else ""
-        return [f"{Path(name).name}: {self.most} of {n:,} things that are said were explained{more}; --most {n} explains all"]
+        told = f"{Path(name).name}: {self.most} of {n:,} things that are said were explained{more}"
+        return [f"{told}; --most {n} explains all"]
 
     def layers_of(self, images: Images, names: Sequence[str], out: Path) -> list[str]:
         """Draw the first filters, and a few maps of each size of every picture; return where."""
