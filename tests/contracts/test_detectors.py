@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from visus.core.errors import UsageError
 from visus.core.recipe import DetectSettings, Facts, LossSettings, ModelSettings, Recipe
+from visus.core.task import Batch
 from visus.models.building import build
 from visus.models.detectors import DETECTORS
 from visus.models.detectors.anchor_free import places
@@ -136,3 +137,22 @@ def test_the_parameters_that_are_stated_are_those_that_there_are(name: str) -> N
     with torch.device("meta"):
         model = standing.network(name, 80, 3, (320, 320), {})
     assert DETECTORS[name].parameters in (0, sum(parameter.numel() for parameter in model.parameters()))
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_the_score_of_a_box_can_be_explained(name: str) -> None:
+    """Gradients flow from the candidate that gave the box back to the pixels."""
+    model = network(name).eval()
+    loss = "cross_entropy" if DETECTORS[name].reading in ("proposals", "outlines") else "quality_focal"
+    settings = {"task": "detect", "model": {"name": name}, "loss": {"name": loss}, "input": {"size": (96, 64)}}
+    recipe = Recipe.model_validate(settings)
+    task = Detect(recipe, [f"c{k}" for k in range(OUTPUTS)])
+    task.calibrate({"threshold": 1e-6})
+    images = torch.rand(1, 3, 96, 64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    batch = Batch((images,), {}, ("a",), torch.zeros(1, dtype=torch.int64), torch.eye(3)[None])
+    raw = task.raw(model, batch)
+    target = task.targets({key: said.detach() for key, said in raw.items()})[0]
+    (value,) = target.value(raw)
+    value.backward()
+    assert value.item() == pytest.approx(target.score, rel=1e-4)
+    assert images.grad is not None and images.grad.abs().sum() > 0

@@ -276,3 +276,31 @@ def test_it_draws_a_picture_of_any_kind_with_and_without_the_truth(given, task, 
             assert picture.dtype == np.uint8
             assert picture.ndim == 3
             assert picture.shape[2] == 3
+
+
+def test_gradients_flow_from_what_it_says_of_a_picture_back_to_the_pixels(task, model, given):
+    """What can be explained: a number for each version of the picture, at first as large as what was said."""
+    task.calibrate({"threshold": 1e-6})  # a fresh detector is sure of nothing
+    model.eval()
+    batch = doubled(prepared(task, given[1])).rows(0, 1)
+    with torch.no_grad():
+        target = task.targets(task.raw(model, batch))[0]
+    (images,) = batch.inputs
+    versions = torch.cat([images, images / 2]).requires_grad_()
+    frames, originals = batch.frames.repeat(2, 1, 1), batch.originals.repeat(2, 1)
+    both = replace(batch, inputs=(versions,), ids=("a", "b"), frames=frames, originals=originals, targets={})
+    raw = task.raw(model, both)
+    value, strength = target.value(raw), target.strength(raw)
+    value.sum().backward()
+    assert value.shape == strength.shape == (2,) and all(versions.grad.flatten(1).abs().sum(1) > 0)
+    said = value if given[1] == "numbers" else strength
+    assert said[0].item() == pytest.approx(target.score, rel=1e-4)
+
+
+def test_only_what_is_named_is_explained(task, model, given):
+    batch = doubled(prepared(task, given[1])).rows(0, 1)
+    task.calibrate({"threshold": 1e-6})
+    with torch.no_grad():
+        raw = task.raw(model.eval(), batch)
+    for name in task.classes:
+        assert {target.label for target in task.targets(raw, name)} <= {name}
