@@ -143,7 +143,7 @@ def test_the_parameters_that_are_stated_are_those_that_there_are(name: str) -> N
 def test_the_score_of_a_box_can_be_explained(name: str) -> None:
     """Gradients flow from the candidate that gave the box back to the pixels."""
     model = network(name).eval()
-    loss = "cross_entropy" if DETECTORS[name].reading in ("proposals", "outlines") else "quality_focal"
+    loss = "cross_entropy" if DETECTORS[name].reading in ("proposals", "masks") else "quality_focal"
     settings = {"task": "detect", "model": {"name": name}, "loss": {"name": loss}, "input": {"size": (96, 64)}}
     recipe = Recipe.model_validate(settings)
     task = Detect(recipe, [f"c{k}" for k in range(OUTPUTS)])
