@@ -59,6 +59,12 @@ class DataError(VisusError):
     """A file or folder of the user's that cannot be read as what it should be."""
 
 
+class MissedError(VisusError):
+    """What was asked for was done, and does not keep what was promised of it."""
+
+    exit = MISSED
+
+
 class BadDataLimit(VisusError):
     """More bad files than the run may skip."""
 
@@ -138,6 +144,12 @@ def _escape(found: re.Match[str]) -> str:
 def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, or its kind: Python's own ``MemoryError`` says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def needs(library: str, extra: str) -> UsageError:
+    """Return what to say where an optional library is missing."""
+    return UsageError("USE-070", f"{library} is not installed", done="nothing was written",
+                      fix=f"pip install 'visus[{extra}]'")  # fmt: skip
 
 
 def users_line(error: BaseException) -> str:

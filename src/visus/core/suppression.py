@@ -214,6 +214,34 @@ SUPPRESSIONS: dict[str, Callable[..., Kept]] = {
 }
 """Name -> ``(boxes, scores, labels, overlap, *, most, ...) -> Kept``."""
 
+
+@torch.library.custom_op("visus::kept", mutates_args=())
+def kept(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, overlap: float) -> Tensor:
+    """Return (B, T) bool, which candidates of each picture ``nms`` keeps: one operation, so that a graph can hold it.
+
+    Args:
+        boxes: (B, T, 4) xyxy.
+        scores: (B, T); one below zero is no candidate.
+        labels: (B, T) int64 below ``classes``.
+        classes: how many there are.
+        overlap: intersection over union above which two boxes of a class are the same object.
+    """
+    found = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
+    for row, (mine, sure, kinds) in enumerate(zip(boxes, scores, labels, strict=True)):
+        real = (sure >= 0).nonzero()[:, 0]
+        if len(real):
+            low = mine[real].min()
+            found[row, real[ops.batched_nms(mine[real].double() - low, sure[real].double(), kinds[real], overlap)]] = (
+                True
+            )
+    return found
+
+
+@kept.register_fake
+def _(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, overlap: float) -> Tensor:
+    return torch.empty_like(scores, dtype=torch.bool)
+
+
 _LEAST = 1e-150
 """Of a denominator, in float64."""
 

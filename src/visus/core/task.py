@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visus.core.annotations import Annotation
+from visus.core.deployment import Deployed
 from visus.core.figures import Figure
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
@@ -352,6 +353,26 @@ class Task(Protocol):
 
     def targets(self, raw: Raw, label: str = "") -> Sequence[Target]:
         """Return what can be explained of the one picture of ``raw``, the surest or largest first; or of one name."""
+        ...
+
+    def deployed(self, network: nn.Module, *, deep: bool = False, size: tuple[int, int] | None = None) -> Deployed:
+        """Return the network between the judging transform and what is said, to be exported as one module.
+
+        Its outputs are at home, in original pixels, and are a ``Raw`` for the metric of batches whose frames move
+        nothing.
+
+        Args:
+            network: in eval mode.
+            deep: it reads uint16, else uint8.
+            size: (H, W) of all pictures; None for any.
+
+        Raises:
+            UsageError: this recipe does what no graph can hold.
+        """
+        ...
+
+    def said(self, outputs: Raw) -> Sequence[Prediction]:
+        """Return one prediction a picture, in original pixels, of what such a module gave."""
         ...
 
     def calibrate(self, said: Mapping[str, float]) -> None:

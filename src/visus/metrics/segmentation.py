@@ -99,7 +99,12 @@ class Segmentation(RowMetric["JudgedPixels"]):
         return (*means, *(f"{kind}/{name}" for kind in ("iou", "dice") for name in classes))
 
     def update(self, raw: Raw, batch: Batch) -> None:
-        """Count the pictures of a batch whose classes are stated."""
+        """Count the pictures of a batch whose classes are stated.
+
+        Args:
+            raw: ``logits`` in present pixels; or what is at home already, ``classes`` and their ``scores``.
+            batch: with ``stated``.
+        """
         for i, stated in enumerate(batch.targets["stated"]):
             if stated is not None:
                 height, width = stated.shape

@@ -75,7 +75,7 @@ def feature_map(model: nn.Module, images: Float[Tensor, "B C H W"]) -> Float[Ten
     grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
     if isinstance(features, Tensor) and features.dim() == 3 and grid is not None:
         places = features[:, features.shape[1] - grid[0] * grid[1] :]
-        return places.transpose(1, 2).reshape(len(images), -1, *grid)
+        return places.transpose(1, 2).reshape(images.shape[0], -1, *grid)
     raise _no_map(model)
 
 

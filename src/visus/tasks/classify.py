@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visus.core.annotations import Annotation, Label, Labels
+from visus.core.deployment import Deployed
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
@@ -27,6 +28,13 @@ from visus.tasks._scores import chosen
 
 UNIT = "image"
 TOP = 5
+OUTPUTS = {
+    "logits": "(B, K) unnormalised scores of the classes",
+    "probabilities": "(B, K) calibrated: they add up to one, or each is its own where a picture may show several",
+    "scores": "(B, 5 or K) the highest probabilities, falling",
+    "labels": "(B, 5 or K) the classes they are of, places in the class names",
+}
+"""What the exported network gives."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +155,7 @@ class Classify:
 
     def raw(self, model: nn.Module, batch: Batch) -> Raw:
         """Return ``logits`` (B, K); with ``flips``, the mean of those of the pictures and of their mirror images."""
-        (images,) = batch.inputs
-        views = (images, images.flip(-1)) if self.recipe.flips else (images,)
-        return self.merge([{"logits": model(view).float()} for view in views])
+        return {"logits": self._logits(model, *batch.inputs)}
 
     def merge(self, raws: Sequence[Raw]) -> Raw:
         """Return the mean of logits."""
@@ -157,10 +163,22 @@ class Classify:
 
     def decode(self, raw: Raw) -> list[ClassPrediction]:
         """Return a prediction a picture; an answer that is not finite gives every class the score 0."""
-        probabilities = self._probabilities(raw)
-        scores, order = probabilities.topk(min(TOP, len(self.classes)))
+        return self.said(self._read(raw["logits"].cpu().double()))  # not every device has float64
+
+    def deployed(self, network: nn.Module, *, deep: bool = False, size: tuple[int, int] | None = None) -> Deployed:
+        """Return pictures -> logits, probabilities, and the classes of the highest."""
+        from visus.transforms.in_graph import Judging
+
+        prepare = Judging(self.recipe.input, deep=deep, size=size)
+        return Deployed(prepare, network, lambda net, images, view: self._read(self._logits(net, images)), OUTPUTS)
+
+    def said(self, outputs: Raw) -> list[ClassPrediction]:
+        """Return a prediction a picture."""
+        probabilities = outputs["probabilities"]
         predictions = []
-        for row, (values, places) in enumerate(zip(scores.tolist(), order.tolist(), strict=True)):
+        for row, (values, places) in enumerate(
+            zip(outputs["scores"].tolist(), outputs["labels"].tolist(), strict=True)
+        ):
             top = tuple((self.classes[k], value) for k, value in zip(places, values, strict=True))
             shown = None
             if self.several:
@@ -207,6 +225,17 @@ class Classify:
             return captioned(sample.image, lines, RIGHT)
         return captioned(sample.image, [*lines, f"is: {', '.join(sorted(truth)) or 'nothing'}"], WRONG)
 
+    def _logits(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Return the mean logits (B, K) of pictures and, with ``flips``, of their mirror images."""
+        views = (images, images.flip(-1)) if self.recipe.flips else (images,)
+        return self.merge([{"logits": model(view).float()} for view in views])["logits"]
+
+    def _read(self, logits: Tensor) -> Raw:
+        """Return what follows from logits (B, K): ``OUTPUTS``."""
+        probabilities = self._calibrated(logits)
+        scores, labels = probabilities.topk(min(TOP, len(self.classes)))
+        return {"logits": logits, "probabilities": probabilities, "scores": scores, "labels": labels}
+
     def _shown(self, sample: Sample) -> set[str] | None:
         """Return the names of the classes a sample is known to show, or None."""
         label, labels = sample.annotations.get("label"), sample.annotations.get("labels")
@@ -225,8 +254,12 @@ class Classify:
 
     def _probabilities(self, raw: Raw) -> Tensor:
         """Return (B, K) float64; 0 where the network's answer is not finite."""
-        logits = raw["logits"].cpu().double() / self.temperature  # not every device has float64
-        return (logits.sigmoid() if self.several else logits.softmax(1)).nan_to_num(0)
+        return self._calibrated(raw["logits"].cpu().double())  # not every device has float64
+
+    def _calibrated(self, logits: Tensor) -> Tensor:
+        """Return (B, K) probabilities; 0 where logits are not finite."""
+        calibrated = logits / self.temperature
+        return (calibrated.sigmoid() if self.several else calibrated.softmax(1)).nan_to_num(0)
 
     def _labelled(self, batch: Batch) -> Tensor:
         """Return (B,) bool: the class is known; of mixed pictures, both classes."""

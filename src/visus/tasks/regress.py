@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visus.core.annotations import Annotation, Numbers
+from visus.core.deployment import Deployed
 from visus.core.errors import UsageError
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
@@ -25,6 +26,8 @@ from visus.tasks._choices import whole_pictures
 from visus.tasks._scores import chosen
 
 UNIT = "number"
+OUTPUTS = {"predictions": "(B, M) the numbers, in the user's units, in the order of the class names"}
+"""What the exported network gives."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +134,7 @@ class Regress:
 
     def raw(self, model: nn.Module, batch: Batch) -> Raw:
         """Return ``predictions`` (B, M) in the user's units; with ``flips``, the mean over picture and mirror image."""
-        (images,) = batch.inputs
-        mean, std = (t.to(images.device) for t in self._standard)
-        views = (images, images.flip(-1)) if self.recipe.flips else (images,)
-        return self.merge([{"predictions": model(view).float() * std + mean} for view in views])
+        return self._read(model, *batch.inputs)
 
     def merge(self, raws: Sequence[Raw]) -> Raw:
         """Return the mean of predictions."""
@@ -142,7 +142,18 @@ class Regress:
 
     def decode(self, raw: Raw) -> list[NumbersPrediction]:
         """Return a prediction a picture."""
-        rows = raw["predictions"].cpu().tolist()
+        return self.said(raw)
+
+    def deployed(self, network: nn.Module, *, deep: bool = False, size: tuple[int, int] | None = None) -> Deployed:
+        """Return pictures -> numbers in the user's units."""
+        from visus.transforms.in_graph import Judging
+
+        prepare = Judging(self.recipe.input, deep=deep, size=size)
+        return Deployed(prepare, network, lambda net, images, view: self._read(net, images), OUTPUTS)
+
+    def said(self, outputs: Raw) -> list[NumbersPrediction]:
+        """Return a prediction a picture."""
+        rows = outputs["predictions"].cpu().tolist()
         return [NumbersPrediction(dict(zip(self.classes, row, strict=True))) for row in rows]
 
     def targets(self, raw: Raw, label: str = "") -> list[Target]:
@@ -181,6 +192,12 @@ class Regress:
             lambda raw: raw["predictions"][:, m],
             lambda raw: raw["predictions"][:, m] / unit,
         )
+
+    def _read(self, model: nn.Module, images: Tensor) -> Raw:
+        """Return the mean ``predictions`` (B, M) of pictures and, with ``flips``, of their mirror images."""
+        mean, std = (t.to(images.device) for t in self._standard)
+        views = (images, images.flip(-1)) if self.recipe.flips else (images,)
+        return self.merge([{"predictions": model(view).float() * std + mean} for view in views])
 
     @cached_property
     def _standard(self) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visus.core.annotations import IGNORE, MOST_SEVERAL, StatedMap
+from visus.core.deployment import Deployed
 from visus.core.errors import UsageError
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample
@@ -96,6 +97,15 @@ class SegmentMultilabel(Segment):
             ClassSets.of(logits, size, self.classes, self.palette)
             for logits, size in zip(raw["logits"], sizes, strict=True)
         ]
+
+    def deployed(self, network: nn.Module, *, deep: bool = False, size: tuple[int, int] | None = None) -> Deployed:
+        """Refuse: what is exported says one class for each pixel.
+
+        Raises:
+            UsageError: TASK-012.
+        """
+        raise UsageError("TASK-012", "a graph that says several classes for a pixel is not made",
+                         done="nothing was written", fix="predict with the model file")  # fmt: skip
 
     def targets(self, raw: Raw, label: str = "") -> list[Target]:
         """Return the region of each class that is said, the largest first; or that of one class."""

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from visus.core.boxes import clip
+from visus.core.suppression import kept
 from visus.models import torchvision_parts as parts
 from visus.models.detectors import Detector
 from visus.models.origins.torchvision_zoo import PREFIX
@@ -180,7 +181,7 @@ class FasterRCNN(nn.Module):
         anchors = parts.anchors(self.anchors, images, maps)
         lengths = [each.shape[2] * each.shape[3] * self.laid for each in maps]
         with torch.no_grad():
-            boxes = self.coder.decode_single(_precise(offsets).flatten(0, 1), anchors.repeat(len(images), 1))
+            boxes = self.coder.decode_single(_precise(offsets).flatten(0, 1), anchors.repeat(images.shape[0], 1))
             boxes = clip(boxes.reshape(offsets.shape), (images.shape[2], images.shape[3]))
             proposals = _proposals(_precise(objectness), boxes, lengths, self.most, self.likely)
         return Proposed(objectness, offsets, anchors, proposals)
@@ -233,21 +234,18 @@ def _proposals(
         most: rows of the answer, where there are as many anchors.
         least: score from which on a box is one of them.
     """
-    from torchvision.ops import batched_nms
-
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    kept = boxes.new_zeros(len(boxes), min(most, boxes.shape[1]), 4)
-    for row, (logits, mine) in enumerate(zip(objectness, boxes, strict=True)):
-        best = [each.topk(min(most, len(each)))[1] + start
-                for each, start in zip(logits.split(list(lengths)), starts, strict=True)]  # fmt: skip
-        maps = torch.cat([torch.full_like(each, i) for i, each in enumerate(best)])
-        at = torch.cat(best)
-        scores = logits[at].sigmoid()
-        real = (mine[at, 2:] - mine[at, :2] >= 1e-3).all(1) & logits[at].isfinite() & (scores >= least)
-        at, maps, scores = at[real], maps[real], scores[real]
-        chosen = at[batched_nms(mine[at], scores, maps, ALIKE)][:most]
-        kept[row, : len(chosen)] = mine[chosen]
-    return kept
+    best = [each.topk(min(most, each.shape[1]), 1)[1] + start
+            for each, start in zip(torch.split(objectness, list(lengths), 1), starts, strict=True)]  # fmt: skip
+    maps = torch.cat([torch.full_like(each, i) for i, each in enumerate(best)], 1)
+    at = torch.cat(best, 1)
+    logits, mine = objectness.gather(1, at), boxes.gather(1, at[..., None].expand(-1, -1, 4))
+    scores = logits.sigmoid()
+    real = (mine[..., 2:] - mine[..., :2] >= 1e-3).all(2) & logits.isfinite() & (scores >= least)
+    scores = torch.where(real, scores, -1.0)
+    scores = torch.where(kept(mine, scores, maps, len(lengths), ALIKE), scores, -1.0)
+    top, order = scores.topk(min(most, scores.shape[1]), 1)
+    return torch.where((top >= 0)[..., None], mine.gather(1, order[..., None].expand(-1, -1, 4)), 0.0)
 
 
 def _by_anchor(said: Float[Tensor, "B _ h w"], count: int) -> Float[Tensor, "B A _"]:

@@ -75,7 +75,7 @@ class FCOS(nn.Module):
         """
         maps = parts.told(self.pyramid, self.backbone(images))
         said = self.head(maps)
-        laid = parts.anchors(self.squares, images, maps).expand(len(images), -1, -1)
+        laid = parts.anchors(self.squares, images, maps).expand(images.shape[0], -1, -1)
         return said["cls_logits"], said["bbox_regression"], said["bbox_ctrness"].squeeze(2), laid
 
     def outputs_in(self, tensors: Mapping[str, Tensor]) -> int:

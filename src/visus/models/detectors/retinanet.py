@@ -106,7 +106,7 @@ class RetinaNet(nn.Module):
         maps = parts.told(self.pyramid, self.backbone(images))
         said = self.head(maps)
         laid = parts.anchors(self.anchors, images, maps)
-        return said["cls_logits"], said["bbox_regression"], laid.expand(len(images), -1, -1)
+        return said["cls_logits"], said["bbox_regression"], laid.expand(images.shape[0], -1, -1)
 
     def outputs_in(self, tensors: Mapping[str, Tensor]) -> int:
         """Return how many classes the tensors of a whole network tell apart, 0 where they hold no head."""

@@ -95,7 +95,7 @@ class UltralightFace(nn.Module):
         offsets = torch.cat([part for _, part in said], 1)
         return (
             torch.cat([part for part, _ in said], 1), offsets * offsets.new_tensor(TENTHS),
-            laid.to(images).expand(len(images), -1, -1),
+            laid.to(images).expand(images.shape[0], -1, -1),
         )  # fmt: skip
 
     def outputs_in(self, tensors: Mapping[str, Tensor]) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from visus.core.recipe import DetectSettings
 from visus.core.shapes import SoftMasks
-from visus.core.suppression import suppress, surviving
+from visus.core.suppression import kept, suppress, surviving
 from visus.core.task import Raw
 from visus.metrics.detection import Detected
 
@@ -22,6 +22,8 @@ MASKS = "masks"
 """What a network of masks says beside boxes, scores and labels: (B, T, S, S) in [0, 1], each over its box."""
 ORIGINALS = "originals"
 """Beside masks, (B, 2) height and width of the pictures in which they are drawn."""
+IN_GRAPH = ("nms", "nms_agnostic", "none")
+"""Suppressions that ``finish_in_graph`` knows: the others work in rounds, as many as there are objects."""
 
 
 def candidates(
@@ -72,6 +74,30 @@ def finish(raw: Raw, settings: DetectSettings) -> list[Detected]:
         masks = SoftMasks(raw[MASKS][row].detach().cpu()[rows].float().numpy(), size)
         found.append(Detected(boxes[rows], scores[rows], labels[rows], masks))
     return found
+
+
+def finish_in_graph(raw: Raw, settings: DetectSettings, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the objects of all pictures at once: what ``finish`` does, by operations that an exported graph can hold.
+
+    Args:
+        raw: candidates.
+        settings: with a suppression of ``IN_GRAPH``.
+        classes: how many there are.
+
+    Returns:
+        Boxes (B, N, 4), scores (B, N), falling, and labels (B, N); a score of -1 where there is no further object.
+    """
+    boxes, scores, labels = raw["boxes"], raw["scores"], raw["labels"]
+    if settings.suppression != "none":
+        agnostic = settings.suppression == "nms_agnostic"
+        kinds = torch.zeros_like(labels) if agnostic else labels
+        real = kept(boxes, scores, kinds, 1 if agnostic else classes, settings.overlap)
+        scores = torch.where(real, scores, -1.0)
+    scores = torch.where(scores >= settings.least, scores, -1.0)
+    top, at = scores.topk(min(settings.most, scores.shape[1]), dim=1)
+    found = top >= 0
+    boxes = boxes.gather(1, at[..., None].expand(-1, -1, 4))
+    return torch.where(found[..., None], boxes, 0.0), top, torch.where(found, labels.gather(1, at), -1)
 
 
 def joined(raws: list[Raw]) -> Raw:

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from visus.core.annotations import Annotation, Boxes, Stated
 from visus.core.boxes import moved, overlaps
+from visus.core.deployment import Deployed
+from visus.core.errors import UsageError
 from visus.core.recipe import Choice, DetectSettings, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.shapes import SoftMasks
@@ -26,13 +28,22 @@ from visus.models.origins import backbone_of
 from visus.tasks._scores import chosen
 from visus.tasks._tiling import framed, limits_of, tiling_of
 from visus.tasks.detect.choices import choices
-from visus.tasks.detect.decoding import ORIGINALS, candidates, finish, joined, mirrored
+from visus.tasks.detect.decoding import IN_GRAPH, ORIGINALS, candidates, finish, finish_in_graph, joined, mirrored
 from visus.tasks.detect.terms import IGNORED, UNIT
 from visus.tasks.detect.tiling import tiled
 from visus.transforms.tiles import Tiling
 
 NOTHING = -1
 """Label of a row of the targets that is there only because another picture has more objects."""
+
+
+OUTPUTS = {
+    "boxes": "(B, N, 4) xyxy in pixels of the pictures; zeros where there is no further object",
+    "scores": "(B, N) in [0, 1], falling; -1 where there is no further object",
+    "labels": "(B, N) places in the class names; -1 where there is no further object",
+    "shown": "(B, N) whether the score is that of the best F1 on the validation part, or higher: what to draw",
+}
+"""What the exported network gives."""
 
 
 class Reading(Protocol):
@@ -264,6 +275,41 @@ class Detect:
             for claim in [partial(_claim, box=box, label=self.classes.index(name))]
         ]
 
+    def deployed(self, network: nn.Module, *, deep: bool = False, size: tuple[int, int] | None = None) -> Deployed:
+        """Return pictures -> objects in original pixels.
+
+        Raises:
+            UsageError: TASK-012, pictures are read in tiles, or objects have masks, or are found by a suppression that
+                works in rounds.
+        """
+        from visus.transforms.in_graph import Judging
+
+        if self._tiling is not None:
+            raise _unexportable("input.tiles: how many there are depends on the picture")
+        if self.masks:
+            raise _unexportable("it outlines objects only once it is known which of them stay")
+        if self.detect.suppression not in IN_GRAPH:
+            raise _unexportable(f"detect.suppression = {self.detect.suppression}: it works in rounds, one an object")
+        prepare = Judging(self.recipe.input, deep=deep, size=size)
+        return Deployed(prepare, network, self._read, OUTPUTS)
+
+    def said(self, outputs: Raw) -> list[Objects]:
+        """Return the objects of each picture that are shown."""
+        found = []
+        for boxes, scores, labels, shown in zip(*(outputs[name].cpu() for name in OUTPUTS), strict=True):
+            names = tuple(self.classes[k] for k in labels[shown].tolist())
+            found.append(Objects(boxes[shown].double(), names, scores[shown]))
+        return found
+
+    def _read(self, network: nn.Module, images: Float[Tensor, "B C H W"], view: Any) -> Raw:
+        """Return ``OUTPUTS`` by operations that a graph can hold."""
+        limits = view.outline.expand(images.shape[0], 4)
+        raw = self._seen(network, images, limits)
+        boxes, scores, labels = finish_in_graph(raw, self.detect, len(self.classes))
+        shown = scores >= self.thresholds.to(scores.device)[labels.clamp(min=0)]
+        home = torch.where((scores >= 0)[..., None], view.home(boxes), 0.0)
+        return {"boxes": home, "scores": scores, "labels": labels, "shown": shown & (scores >= 0)}
+
     def calibrate(self, said: Mapping[str, float]) -> None:
         """Take the score from which on an object of a class is shown, and is then looked for at the latest."""
         self.detect = self.recipe.detect
@@ -322,6 +368,11 @@ def _masks(marked: Sequence[Boxes], most: int) -> dict[str, Tensor]:
         drawn, there = grids(each)
         masks[row, : len(each)], known[row, : len(each)] = torch.from_numpy(drawn), torch.from_numpy(there)
     return {"masks": masks, "masked": known}
+
+
+def _unexportable(why: str) -> UsageError:
+    return UsageError("TASK-012", f"no graph can hold this detector: {why}", done="nothing was written",
+                      fix="train one that reads whole pictures, with detect.suppression nms")  # fmt: skip
 
 
 TASK = Detect

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from visus.core.annotations import IGNORE, Annotation, ClassMap, StatedMap
+from visus.core.deployment import Deployed
 from visus.core.errors import UsageError, did_you_mean
 from visus.core.recipe import Choice, Facts, LossSettings, Recipe
 from visus.core.sample import Sample, Samples
@@ -35,6 +36,11 @@ from visus.tasks.segment.tiling import read_in_tiles
 from visus.transforms.tiles import Tiling
 
 PIXEL, IMAGE = "pixel", "image"
+OUTPUTS = {
+    "classes": "(B, H, W) uint8, places in the class names, at the size of the pictures",
+    "scores": "(B, H, W) the probability of that class, in [0, 1]",
+}
+"""What the exported network gives."""
 REGION = "classes"
 """What the losses of whole pictures learn from; those of pixels learn from ``label``."""
 
@@ -210,6 +216,35 @@ class Segment:
         sizes = torch.bincount(said.flatten(), minlength=len(self.classes)).tolist()
         shown = [k for k, size in enumerate(sizes) if size and label in ("", self.classes[k])]
         return [self._target(raw, said == k, k) for k in sorted(shown, key=lambda k: -sizes[k])]
+
+    def deployed(self, network: nn.Module, *, deep: bool = False, size: tuple[int, int] | None = None) -> Deployed:
+        """Return pictures -> the class of every pixel of theirs, and its probability.
+
+        The scores of all classes are there at the size of the pictures for a moment: four bytes a class and pixel.
+
+        Raises:
+            UsageError: TASK-012, pictures are read in tiles.
+        """
+        from visus.transforms.in_graph import Judging
+
+        if self._tiling is not None:
+            raise UsageError("TASK-012", "no graph can hold input.tiles: how many there are depends on the picture",
+                             done="nothing was written", fix="train one that reads whole pictures")  # fmt: skip
+
+        def read(net: nn.Module, images: Tensor, view: Any) -> Raw:
+            logits = view.at_home(self._seen(net, images))
+            best, classes = logits.max(1)
+            sure = (best - logits.logsumexp(1)).exp().nan_to_num(0).clamp(max=1)
+            return {"classes": classes.to(torch.uint8), "scores": sure}
+
+        return Deployed(Judging(self.recipe.input, deep=deep, size=size), network, read, OUTPUTS)
+
+    def said(self, outputs: Raw) -> list[Regions]:
+        """Return what is said of each picture."""
+        return [
+            Regions(classes, scores.half(), self.classes, self.palette)
+            for classes, scores in zip(outputs["classes"].cpu(), outputs["scores"].cpu(), strict=True)
+        ]
 
     def calibrate(self, said: Mapping[str, float]) -> None:
         """Take nothing: the largest score is the answer."""
