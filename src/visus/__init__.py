@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from visus.verbs.demo import demo
     from visus.verbs.evaluate import evaluate
     from visus.verbs.explain import explain
+    from visus.verbs.export import export
     from visus.verbs.fix import fix
     from visus.verbs.info import info
     from visus.verbs.list import list
@@ -41,6 +42,7 @@ __all__ = [
     "demo",
     "evaluate",
     "explain",
+    "export",
     "fix",
     "info",
     "list",

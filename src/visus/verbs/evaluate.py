@@ -185,7 +185,7 @@ def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
     device = model.device()
     with short_of_memory("nothing was written", "less else running, or fewer pictures at once: --batch 1"):
         with feed(dataset, indices, model.task, recipe, device, train=False) as judged:
-            metric, bad = judge(model.task, model.network, judged, device)
+            metric, bad = judge(model.task, model.network, judged, device, micro=model.at_once)
         scores, figures = metric.compute(), metric.figures()
     about = few(scores, split) if scores else f"{named(split)} shows nothing that a score could be made of"
     ways = looked_at(model.recipe.flat())

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from visus.core.deployment import Contract
     from visus.core.task import Prediction, Task
     from visus.engine.device import Device
     from visus.verbs.explain import Explanation
@@ -35,11 +36,21 @@ class Model:
         card: what the file says of itself.
         recipe: the settings that trained it.
         task: how its answers are read.
-        network: the module, in eval mode, with its weights as they were learned: images (B, C, H, W) -> tensors.
+        network: the module, in eval mode, with its weights as they were learned: images (B, C, H, W) -> tensors; of an
+            exported file, what runs it.
+        contract: of an exported file, what it reads and says; else None.
     """
 
-    def __init__(self, path: Path, card: Card, recipe: Recipe, task: Task, network: nn.Module) -> None:
+    def __init__(
+        self, path: Path, card: Card, recipe: Recipe, task: Task, network: nn.Module, contract: Contract | None = None
+    ) -> None:
         self.path, self.card, self.recipe, self.task, self.network = path, card, recipe, task, network
+        self.contract = contract
+
+    @property
+    def at_once(self) -> int:
+        """Pictures asked at once: one of an exported file, as each may have a size of its own; 0 for whole batches."""
+        return 1 if self.contract is not None else 0
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,7 +68,7 @@ class Model:
         from visus.models.folding import folded
 
         device, given = self.device(), self.card.input
-        if device.precision != "float32":
+        if self.contract is not None or device.precision != "float32":
             return self.network  # a folded weight is rounded to another number there
         images = torch.zeros(1, given.channels, *given.size, device=device.device)
         return folded(self.network, images.contiguous(memory_format=device.memory_format))
@@ -88,6 +99,9 @@ class Model:
                                  fix=f"the ways to ask {self.path} are {', '.join(ASKED)}")  # fmt: skip
         if not settings:
             return self
+        if self.contract is not None:
+            raise UsageError("USE-066", f"{self.path}: an exported file is asked as it was written",
+                             done="nothing was asked", fix="ask the model file it was made of")  # fmt: skip
         known = {key: value for key, value in self.recipe.flat().items() if value is not None}
         recipe = Draft(Setting(key, value, "asked so") for key, value in {**known, **settings}.items()).finish()
         task = TASKS[self.task.name](recipe, self.classes)
@@ -171,7 +185,7 @@ def load(path: str | Path, *, model: str | nn.Module | None = None, precision: s
     """Return the model of a file that visus wrote.
 
     Args:
-        path: a ``.safetensors`` file, or a run folder for its best weights.
+        path: a ``.safetensors`` file, a run folder for its best weights, or an exported file.
         model: ``FILE.py:Class`` or a module, when the network is the user's own: source named in a file is never run.
         precision: ``float32`` or ``bfloat16``; as trained by default.
 
@@ -186,6 +200,8 @@ def load(path: str | Path, *, model: str | nn.Module | None = None, precision: s
 
     path = Path(path)
     path = path / "best.safetensors" if path.is_dir() else path
+    if _is_exported(path):
+        return opened(path)
     tensors, card = read_model(path)
     recipe = _recipe(card, precision)
     task = TASKS[card.task](recipe, card.classes)
@@ -193,6 +209,40 @@ def load(path: str | Path, *, model: str | nn.Module | None = None, precision: s
     fit(network, tensors, str(path), whole=True)
     task.calibrate(card.calibration)
     return Model(path, card, recipe, task, placed(network.eval(), place(recipe)))
+
+
+def opened(path: Path) -> Model:
+    """Return the model in an exported file.
+
+    Raises:
+        DataError: it is none, or nothing says what it is.
+        IntegrityError: it is damaged.
+        UsageError: the library that runs it is missing.
+    """
+    from visus.exporters import EXPORTERS
+    from visus.exporters._running import Asked, Running
+    from visus.tasks import TASKS
+
+    runtime = EXPORTERS[_is_exported(path)].load(path)
+    contract = runtime.contract
+    recipe = _recipe(contract.card, "float32").model_copy(update={"device": "cpu", "memory_format": "contiguous"})
+    task = TASKS[contract.card.task](recipe, contract.card.classes)
+    task.calibrate(contract.card.calibration)
+    asked: Any = Asked(task, contract)
+    return Model(path, contract.card, recipe, asked, Running(runtime), contract)
+
+
+def _is_exported(path: Path) -> str:
+    """Return the name of the exporter that knows a file by its first bytes, or nothing."""
+    from visus.exporters import EXPORTERS
+
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start[8:9] == b"{":
+        return ""  # weights, as nearly always: no exporter need be imported
+    return next((name for name in EXPORTERS if EXPORTERS[name].recognises(start)), "")
 
 
 def network_of(card: Card, model: str | nn.Module | None) -> nn.Module:

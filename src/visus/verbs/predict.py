@@ -205,7 +205,7 @@ def answer(
         feed(data, np.arange(len(names)), model.task, recipe, device, train=False) as shown,
     ):
         readable = readable_batches(shown, bad, lambda: reasons(images, names, recipe.input.channels))
-        for part, raw in answers(model.task, model.asked, readable, device):
+        for part, raw in answers(model.task, model.asked, readable, device, model.at_once):
             for row, said in enumerate(model.task.decode(raw)):
                 yield part.ids[row], said.home(part.frames[row])
 

@@ -1,0 +1,173 @@
+"""Predicting JPEG files with a ResNet-18: ``visus predict`` on weights and on the exported file.
+
+The files are 500 x 375 pixels of drawn content; the network reads 224 x 224 and says one of ten classes; its weights
+are random.  Each side goes from file names to labels with the same number of threads, and they take turns:
+
+- ``weights``: ``visus.predict`` on the model file, in the precision that is printed;
+- ``eager``: the usual float32 code of a tutorial: Pillow, torchvision's transforms, the network on batches of 32;
+- ``exported``: ``visus.predict`` on the ONNX file, whose graph also resizes and normalises;
+- ``bare``: decoding all files as visus does, and onnxruntime on the network alone, for pictures that are ready for it.
+
+    python benchmarks/exporting.py [--files 1000] [--rounds 3] [--threads 2] [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from PIL import Image
+from torch import nn
+from torchvision.transforms import v2
+
+import visus
+from visus import __version__
+from visus.core.deployment import Contract
+from visus.core.modelfile import Architecture, Card, write_model
+from visus.core.recipe import InputSettings
+from visus.data.decode import decode
+from visus.engine.device import best_device, fast_bfloat16
+from visus.exporters import EXPORTERS
+from visus.verbs.load import load
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLASSES = tuple(f"class {k}" for k in range(10))
+
+
+def write_files(folder: Path, count: int) -> list[str]:
+    """Write pictures of smooth colours with some noise, about 50 kB each, and return their names."""
+    draw = np.random.default_rng(0)
+    files = []
+    for i in range(count):
+        rough = Image.fromarray(draw.integers(0, 256, (24, 32, 3), np.uint8)).resize(
+            (500, 375), Image.Resampling.BICUBIC
+        )
+        pixels = np.asarray(rough, np.int16) + draw.integers(-12, 13, (375, 500, 1), np.int16)
+        files.append(str(folder / f"{i:04d}.jpg"))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(files[-1], quality=85)
+    return files
+
+
+def model_file(path: Path) -> nn.Module:
+    """Write a model of random weights, and return its network."""
+    torch.manual_seed(0)
+    network = torchvision.models.resnet18(num_classes=len(CLASSES)).eval()
+    precision = "bfloat16" if fast_bfloat16(best_device()) else "float32"
+    settings = InputSettings(size=(224, 224), mean=MEAN, std=STD)
+    recipe = {"task": "classify", "model.name": "torchvision:resnet18", "model.weights": "none", "precision": precision,
+              "memory_format": "channels_last", "target.column": "label"}  # fmt: skip
+    card = Card(
+        visus=__version__, task="classify", classes=CLASSES, input=settings, recipe=recipe,
+        architecture=Architecture(name="torchvision:resnet18", outputs=len(CLASSES)),
+    )  # fmt: skip
+    write_model(path, network.state_dict(), card)
+    return network
+
+
+def export(weights: Path, path: Path) -> None:
+    """Write the ONNX file of a model file; without the parity gate, as random weights have nothing to be judged on."""
+    model = load(weights, precision="float32")
+    module = model.task.deployed(model.network.to(memory_format=torch.contiguous_format)).eval()
+    contract = Contract(
+        visus=__version__, target="onnx", format="", dtype="uint8", channels=3, size=None, batch=None,
+        outputs=dict(module.outputs), card=model.card,
+    )  # fmt: skip
+    EXPORTERS["onnx"].export(module, torch.zeros(2, 240, 260, 3, dtype=torch.uint8), contract, path)
+
+
+def eager(network: nn.Module, files: list[str]) -> list[int]:
+    """Return labels by the code of a tutorial."""
+    floats = v2.ToDtype(torch.float32, scale=True)
+    prepare = v2.Compose([v2.Resize(224), v2.CenterCrop(224), v2.ToImage(), floats, v2.Normalize(MEAN, STD)])
+    labels: list[int] = []
+    with torch.inference_mode():
+        for start in range(0, len(files), 32):
+            images = torch.stack([prepare(Image.open(file).convert("RGB")) for file in files[start : start + 32]])
+            labels += network(images).argmax(1).tolist()
+    return labels
+
+
+def bare(session: Any, files: list[str], threads: int) -> list[int]:
+    """Return labels of ready pictures, after decoding as many files."""
+    with ThreadPoolExecutor(threads) as pool:
+        decoded = sum(1 for _ in pool.map(lambda file: decode(Path(file)), files))
+    ready = np.zeros((1, 3, 224, 224), np.float32)
+    return [int(session.run(None, {"images": ready})[0].argmax()) for _ in range(decoded)]
+
+
+def bare_session(network: nn.Module, threads: int) -> Any:
+    """Return onnxruntime's session of the network alone."""
+    import onnxruntime
+
+    written = torch.onnx.export(
+        network, (torch.zeros(1, 3, 224, 224),), input_names=["images"], dynamo=True, verbose=False
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    assert written is not None
+    return onnxruntime.InferenceSession(written.model_proto.SerializeToString(), options)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--files", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_files(Path(folder), given.files)
+        weights, file = Path(folder, "model.safetensors"), Path(folder, "model.onnx")
+        network = model_file(weights)
+        export(weights, file)
+        model, exported = load(weights), load(file)
+        session = bare_session(network, given.threads)
+        sides: dict[str, Callable[[list[str]], object]] = {
+            "weights": lambda files: visus.predict(model, files),
+            "eager": lambda files: eager(network, files),
+            "exported": lambda files: visus.predict(exported, files),
+            "bare": lambda files: bare(session, files, given.threads),
+        }
+        seconds = dict(timed(sides, files, given.rounds))
+    told = {
+        "files": len(files), "threads": given.threads, "precision of weights": model.recipe.precision,
+        "files a second": {name: round(len(files) / value, 1) for name, value in seconds.items()},
+        "weights against eager": round(seconds["eager"] / seconds["weights"], 2),
+        "exported against bare": round(seconds["exported"] / seconds["bare"], 3),
+    }  # fmt: skip
+    print(json.dumps(told, indent=1))
+    if given.out:
+        given.out.write_text(json.dumps(told, indent=1) + "\n")
+
+
+def timed(
+    sides: dict[str, Callable[[list[str]], object]], files: list[str], rounds: int
+) -> Iterator[tuple[str, float]]:
+    """Yield the median seconds of each side, all of them run in turn, the first files having warmed them up."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for side in sides.values():
+        side(files[:32])
+    for _ in range(rounds):
+        for name, side in sides.items():
+            began = time.perf_counter()
+            side(files)
+            seconds[name].append(time.perf_counter() - began)
+    for name, values in seconds.items():
+        yield name, statistics.median(values)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    main()

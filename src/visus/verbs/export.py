@@ -1,0 +1,308 @@
+"""``visus export``: a model for another runtime, compared with its weights on the user's pictures before it is kept."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visus.core.errors import DataError, MissedError, UsageError, quoted
+from visus.core.figures import Table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from visus.core.deployment import Contract, Deployed
+    from visus.core.task import Batch, Metric, Prediction, Raw
+    from visus.data.dataset import Dataset
+    from visus.exporters._parity import Parity
+    from visus.verbs.load import Model
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, and how it compares with the weights.
+
+    Attributes:
+        path: the file; ``files``: it and what lies beside it.
+        contract: what it reads and says.
+        parity: what was measured.
+        notes: on the pictures it was measured on, a sentence each.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    contract: Contract
+    parity: Parity
+    notes: tuple[str, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        """Return plain values."""
+        about = self.contract.model_dump(mode="json", exclude={"card", "parity"})
+        files = [{"file": str(file), "bytes": file.stat().st_size} for file in self.files]
+        return {"files": files, **about, "parity": self.parity.json(), "notes": list(self.notes)}
+
+    def table(self) -> Table:
+        """Return what was measured, a line each."""
+        parity = self.parity
+        rows: list[tuple[object, ...]] = [
+            (f"{name}: largest difference", f"{value:.1e} of its largest number", "1e-4")
+            for name, value in parity.outputs.items()
+        ]
+        if parity.of:
+            rows.append((f"{parity.unit} that changed", f"{parity.changed:,} of {parity.of:,}", f"{parity.allowed:,}"))
+        if parity.weights is not None and parity.file is not None:
+            rows += [(f"{parity.score} of the weights", str(parity.weights), ""),
+                     (f"{parity.score} of the file", str(parity.file), "")]  # fmt: skip
+        return Table(f"{parity.pictures:,} pictures through the file and through the weights",
+                     ("measured", "value", "allowed"), rows)  # fmt: skip
+
+
+def export(
+    model: str | Path | Model,
+    *,
+    to: str,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    size: int | str | tuple[int, int] | None = None,
+    network: str | nn.Module | None = None,
+    pictures: int = 64,
+) -> Exported:
+    """Write a model for another runtime: from decoded pictures to what is said, in one file.
+
+    The file is kept only if it says of the user's pictures what the float32 weights say: no number differs by more than
+    1e-4 of the largest, no label and no box is another one.
+
+    Args:
+        model: a model file, a run folder, or a loaded model.
+        to: ``onnx``, ``torch``, ``openvino`` or ``executorch``.
+        data: pictures to compare on, as for ``train``: its validation part.  By default the data the model was trained
+            on, where the run still knows its place and it has not changed.
+        out: the file; by default the model's own name with the target's ending.
+        size: (height, width) of all pictures that the file will read, or one side, or "224x320"; by default any, but of
+            ``executorch`` the one size that all pictures of the data have, or the network's own.
+        network: ``FILE.py:Class`` or a module, when the network is the user's own.
+        pictures: how many are compared, 32 at least where there are as many.
+
+    Raises:
+        MissedError: EXP-010, the file says something else; it is not kept.
+        UsageError: no such target, a missing library, or a network that cannot be written; EXP-011, no data.
+        DataError: the data cannot be read.
+    """
+    import torch
+
+    from visus import __version__
+    from visus.core.deployment import Contract
+    from visus.core.files import replacing
+    from visus.exporters import EXPORTERS
+    from visus.exporters._parity import first_layer
+    from visus.verbs.load import Model, load, opened
+
+    exporter = EXPORTERS[to]
+    loaded = model if isinstance(model, Model) else load(model, model=network, precision="float32")
+    path = Path(out) if out is not None else loaded.path.with_suffix(exporter.suffix)
+    dataset, indices, notes = _pictures(loaded, data, max(pictures, 1))
+    indices, shown, depth, sizes = _readable(loaded, dataset, indices, notes)
+    sides = _sides(size) if size is not None else None
+    if sides is None and exporter.one_picture:
+        sides = sizes[0] if len(sizes) == 1 else loaded.card.input.size
+    network_ = loaded.network.float().cpu().to(memory_format=torch.contiguous_format)
+    module = loaded.task.deployed(network_, deep=depth == "uint16", size=sides).eval()
+    contract = Contract(
+        visus=__version__, target=to, format="", dtype=depth, channels=loaded.card.input.channels, size=sides,
+        batch=1 if exporter.one_picture else None, outputs=dict(module.outputs), card=loaded.card,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="visus-export-") as folder:
+        draft = Path(folder, path.name)
+        contract = exporter.export(module, _example(contract), contract, draft)
+        parity = _compared(loaded, opened(draft), module, dataset, indices)
+        if not parity.holds:
+            layer = first_layer(exporter, draft, module, shown, contract)
+            raise _missed(path, replace(parity, layer=layer))
+        contract = contract.model_copy(update={"parity": parity.json()})
+        exporter.stamp(draft, contract)
+        files = []
+        for part in sorted(Path(folder).iterdir()):
+            files.append(path.with_name(part.name))
+            with replacing(files[-1], part.stat().st_size) as file:
+                file.write(part.read_bytes())
+    return Exported(path, tuple(files), contract, parity, tuple(notes))
+
+
+def _sides(size: object) -> tuple[int, int]:
+    """Return (height, width) as any setting of a size is read.
+
+    Raises:
+        UsageError: EXP-013, it is none.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from visus.core.recipe import Size
+
+    try:
+        read: tuple[int, int] = TypeAdapter(Size).validate_python(size)
+    except ValidationError as error:
+        raise UsageError("EXP-013", f"--size {size}: should be one side, or HEIGHTxWIDTH, in pixels",
+                         fix="--size 224, or --size 224x320") from error  # fmt: skip
+    return read
+
+
+def _pictures(model: Model, data: str | Path | None, count: int) -> tuple[Dataset, NDArray[np.int64], list[str]]:
+    """Return a data set and which of its pictures are compared: of the validation part, and of others if it is small.
+
+    Raises:
+        UsageError: EXP-011, no data is given and that of the training is not at hand.
+    """
+    import numpy as np
+
+    from visus.data.dataset import SPLITS
+    from visus.exporters._parity import LEAST
+
+    if data is None:
+        dataset, notes = _trained_on(model), list[str]()
+    else:
+        dataset, notes = _given(model, data)
+    chosen = dataset.indices("val")
+    spare = np.concatenate([dataset.indices(split) for split in (SPLITS[2], SPLITS[0])])
+    if len(chosen) > count:
+        chosen = chosen[np.linspace(0, len(chosen) - 1, count).round().astype(np.int64)]
+    elif len(chosen) < LEAST and len(spare):
+        more = spare[: LEAST - len(chosen)]
+        notes.append(f"{dataset.name} has {len(chosen):,} validation pictures; {len(more):,} others are compared too")
+        chosen = np.concatenate([chosen, more])
+    return dataset, chosen, notes
+
+
+def _trained_on(model: Model) -> Dataset:
+    """Return the data a model was trained on, if its run knows where it lies and it is the same still."""
+    from visus.data.reading import open_data
+    from visus.verbs.runs import read_document
+
+    place, fix = model.path.parent / "data.json", "visus export MODEL --to ... --data DATA"
+    if not place.is_file():
+        raise UsageError("EXP-011", f"{model.path}: where its training data lies is not known",
+                         where=f"no {place.name} lies beside it", done="nothing was written", fix=fix)  # fmt: skip
+    source = read_document(place)
+    try:
+        dataset = open_data(source["data"], model.recipe.data, seed=model.recipe.seed, download=source["download"])
+    except DataError as error:
+        raise UsageError("EXP-011", f"the training data cannot be read: {error.what}", where=str(source["data"]),
+                         done="nothing was written", fix=fix) from error  # fmt: skip
+    if dataset.fingerprint() != model.card.data.get("fingerprint"):
+        raise UsageError("EXP-011", f"{source['data']}: the training data has changed since",
+                         where="its fingerprint is not the one in the model file", done="nothing was written",
+                         fix=f"--data {quoted(source['data'])} takes it as it is now")  # fmt: skip
+    return dataset
+
+
+def _given(model: Model, data: str | Path) -> tuple[Dataset, list[str]]:
+    """Return the data the user names, its validation part its own or carved."""
+    from visus.verbs.parts import part_for
+
+    try:
+        part = part_for(model, data, "val")
+    except DataError:
+        part = part_for(model, data, "all")  # too small to be carved
+    return part.dataset, list(part.notes)
+
+
+def _readable(
+    model: Model, dataset: Dataset, indices: NDArray[np.int64], notes: list[str]
+) -> tuple[NDArray[np.int64], Tensor, Any, list[tuple[int, int]]]:
+    """Return which pictures can be compared, the first one as a batch, their depth, and which sizes they have.
+
+    Raises:
+        DataError: EXP-012, there is none.
+    """
+    import numpy as np
+    import torch
+
+    from visus.data.pixels import pictures
+
+    source = pictures(dataset.images, model.card.input.channels)
+    taken = {int(i): source.take(np.array([i]), lambda index: None).images for i in indices}
+    kinds = {i: images[0] for i, images in taken.items() if len(images)}
+    depths = Counter(str(image.dtype).removeprefix("torch.") for image in kinds.values())
+    depth = max((name for name in depths if name in ("uint8", "uint16")), key=lambda name: depths[name], default="")
+    if not depth:
+        raise DataError("EXP-012", f"{dataset.name}: not one picture of 8 or 16 bits can be read, to compare on",
+                        done="nothing was written", fix="--data DATA with such pictures")  # fmt: skip
+    kept = [i for i, image in kinds.items() if image.dtype == getattr(torch, depth)]
+    if len(kept) < len(indices):
+        notes.append(f"{len(indices) - len(kept):,} pictures were passed over: not readable, or not {depth}")
+    sizes = {(int(kinds[i].shape[-2]), int(kinds[i].shape[-1])) for i in kept}
+    return np.array(kept, np.int64), kinds[kept[0]].movedim(0, -1)[None], depth, sorted(sizes)
+
+
+def _example(contract: Contract) -> Tensor:
+    """Return pictures to trace with, of two different sides where these are open."""
+    import torch
+
+    height, width = contract.size or (contract.card.input.size[0] + 7, contract.card.input.size[1] + 12)
+    return torch.zeros(contract.batch or 2, height, width, contract.channels, dtype=getattr(torch, contract.dtype))
+
+
+def _compared(model: Model, file: Model, module: Deployed, dataset: Dataset, indices: NDArray[np.int64]) -> Parity:
+    """Return how a file compares with the weights: with what they say the usual way, and number by number."""
+    import torch
+
+    from visus.exporters._parity import PIXELS, Differences, Parity, changes
+    from visus.exporters._running import Running
+
+    measured = Differences()
+
+    @torch.no_grad()
+    def run(pictures: Tensor) -> dict[str, Tensor]:
+        return dict(zip(module.outputs, module(pictures), strict=True))
+
+    eager = Running(run)
+
+    def compare(part: Batch, raw: Raw) -> None:
+        measured.add(file.task.raw(eager, part), raw)
+
+    one, right = _asked(model, dataset, indices)
+    other, said = _asked(file, dataset, indices, compare)
+    changed, of, unit = changes(right, said)
+    scores, scores_of_file = one.compute(), other.compute()
+    name = model.task.score if model.task.score in scores and model.task.score in scores_of_file else ""
+    return Parity(
+        len(indices), measured.found(), changed, of, unit, name, scores.get(name), scores_of_file.get(name),
+        allowed=int(PIXELS * of) if unit == "pixels" else 0,
+    )  # fmt: skip
+
+
+def _asked(
+    model: Model,
+    dataset: Dataset,
+    indices: NDArray[np.int64],
+    see: Callable[[Batch, Raw], None] = lambda part, raw: None,
+) -> tuple[Metric, list[Prediction]]:
+    """Return the metric of some pictures, and what is said of them in original pixels."""
+    from visus.engine.evaluate import answers
+    from visus.verbs.assembly import feed
+
+    said: list[Prediction] = []
+    metric, device = model.task.metric(), model.device()
+    with feed(dataset, indices, model.task, model.recipe, device, train=False) as shown:
+        for part, raw in answers(model.task, model.network, shown.sweep(), device, model.at_once):
+            see(part, raw)
+            metric.update(raw, part)
+            said += [one.home(frame) for one, frame in zip(model.task.decode(raw), part.frames, strict=True)]
+    return metric, said
+
+
+def _missed(path: Path, parity: Parity) -> MissedError:
+    worst = max(parity.outputs, key=lambda name: (math.isnan(parity.outputs[name]), parity.outputs[name]))
+    changed = f", and {parity.changed:,} of {parity.of:,} {parity.unit} are others" if parity.changed else ""
+    return MissedError(
+        "EXP-010", f"{path}: the file does not say what the weights say",
+        where=f"{worst} differs by {parity.outputs[worst]:.2g} of its largest number{changed}; "
+        f"the first module that differs: {parity.layer}",
+        done="no file was kept", fix="another --to; --json tells every difference",
+    )  # fmt: skip
