@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import signal
 import socket
@@ -28,8 +29,12 @@ def listening(host: str, port: int) -> socket.socket:
     try:
         if not 0 <= port <= 65_535:  # getaddrinfo would take the remainder
             raise OverflowError("a port is a number from 0 to 65535")
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        held = socket.create_server(address[:2], family=family, backlog=1024)
+        try:
+            family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
+        except ValueError:  # a name
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            family, host = found[0], str(found[4][0])
+        held = socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, OverflowError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UsageError(
