@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score
 from tests.checks.examples import codes, dataset, only, seen, subject
 
 from visus.checks import CHECKS, Finding
-from visus.checks._mask_doubts import Doubts, Evidence
+from visus.checks._mask_doubts import LEARNED, Doubts, Evidence
 from visus.core.run_lengths import decode, decompress
 from visus.data.dataset import Strings
 from visus.data.objects import ClassMaps
@@ -115,6 +116,56 @@ def test_a_class_of_which_less_than_half_of_what_is_called_so_is_so_says_nothing
     assert evidence.doubts().thresholds[1] == np.inf and listed(evidence.doubts()) == {}
 
 
+def test_labels_of_a_class_that_networks_mostly_overlook_are_not_doubted():
+    evidence = Evidence(3)
+    for i in range(COUNT):
+        evidence.add(i, scene(i), said(drawn(i, car=0) if i < 16 else scene(i)), (SIDE, SIDE))
+    found = evidence.doubts()
+    assert found.seen.tolist() == [True, False, True] and found.thresholds[1] < 1 and listed(found) == {}
+
+
+def constant(i: int) -> np.ndarray:
+    return np.broadcast_to(np.array([0.7, 0.2, 0.1], np.float32)[:, None, None], (3, SIDE, SIDE))
+
+
+def noise(i: int) -> np.ndarray:
+    return np.random.default_rng(i).dirichlet((0.2, 0.2, 0.2), (SIDE, SIDE)).transpose(2, 0, 1)
+
+
+def another(i: int) -> np.ndarray:
+    return said(scene(i + 1)[::-1, ::-1])
+
+
+@pytest.mark.parametrize("say", [constant, noise, another])
+def test_networks_that_learned_nothing_doubt_nothing_and_the_check_says_so(say):
+    evidence = Evidence(3)
+    for i in range(COUNT):
+        evidence.add(i, scene(i), say(i), (SIDE, SIDE))
+    found = evidence.doubts()
+    assert found.agreement < LEARNED and listed(found) == {}
+    (told,) = look(found)
+    assert told.code == "CHECK-071" and "did not learn from them" in told.title and "--set epochs" in told.fix
+
+
+def test_agreement_beyond_chance_is_that_of_scikit_learn():
+    evidence, truths, answers = Evidence(3), [], []
+    for i in range(4):
+        truth, answer = scene(i), scene(3 * i + 1)
+        truth[:5] = 255
+        evidence.add(i, truth, said(answer), (SIDE, SIDE))
+        truths.append(truth[truth < 3])
+        answers.append(answer[truth < 3])
+    expected = cohen_kappa_score(np.concatenate(truths), np.concatenate(answers))
+    assert evidence.doubts().agreement == pytest.approx(expected)
+
+
+def test_maps_are_not_moved_where_networks_see_most_pictures_a_little_elsewhere():
+    random, evidence = np.random.default_rng(0), Evidence(3)
+    for i in range(COUNT):
+        evidence.add(i, scene(i), said(np.roll(scene(i), random.integers(-3, 4, 2), (0, 1))), (SIDE, SIDE))
+    assert evidence.doubts().agreement > 0.4 and not evidence.doubts().of["moved"]
+
+
 def look(found: Doubts | None, count: int = COUNT) -> list[Finding]:
     maps = ClassMaps(Path("pets"), Strings([f"{i}.png" for i in range(count)]), np.arange(3))
     data = dataset(count=count, classes=CLASSES, maps=maps)
@@ -129,6 +180,14 @@ def test_the_findings_name_classes_share_and_certainty():
     assert (wrong.more["label"], wrong.more["suggested"], wrong.more["box"]) == ("tree", "car", [12, 24, 52, 64])
     assert only(found, "CHECK-066").items[0].why.startswith("not labelled, looks like tree (0.90): ")
     assert "if it is moved 6 pixels right and 8 up, " in only(found, "CHECK-068").items[0].why
+
+
+def test_a_class_whose_labels_are_not_doubted_is_named():
+    evidence = Evidence(3)
+    for i in range(COUNT):
+        evidence.add(i, scene(i), said(drawn(i, car=0) if i < 16 else scene(i)), (SIDE, SIDE))
+    (told,) = look(evidence.doubts())
+    assert told.code == "CHECK-071" and told.title.startswith("no label car was doubted: ")
 
 
 def test_too_few_maps_are_answered_in_words():

@@ -3,12 +3,14 @@
 Source:
     Northcutt, Jiang and Chuang, Confident learning: estimating uncertainty in dataset labels, JAIR 2021, eq. 2, for how
     sure networks must be of a class; asked of each connected region, for which the rules and ranks are ours.
+    Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement 1960, for whether
+    they learned anything.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -38,27 +40,34 @@ MOST = 20
 FAINT = 0.5
 """Mean probability up to which networks are not sure of a region, whatever its class."""
 
+LEARNED = 0.4
+"""Agreement with the labels beyond chance from which on networks are heard ("moderate": Landis and Koch, 1977)."""
+
 TRUSTED = 0.5
 """Share of the pixels called a class that must be of it before being called so says anything."""
+
+SEEN = 0.5
+"""Share of the pixels of a class that must be called so before a region that is not called so says anything."""
 
 COARSE, FURTHEST = 128, 16
 """Rows or columns on which a map is moved over its picture, and how many of them at most."""
 
 STEPS, GAIN = 2, 0.02
-"""Rows or columns that a moved map is away at least, and by how much more of it must agree where it belongs."""
+"""Rows or columns that a moved map is away at least, and by how much more of it must agree where it belongs than
+moves usually gain."""
 
 EXCHANGED = 0.5
 """Share of each of two classes that must look like the other."""
 
 OUTLYING = 3.5
-"""Robust deviations above the usual from which a border is sloppy (Iglewicz and Hoaglin, How to detect and handle
-outliers, 1993)."""
+"""Robust deviations above the usual from which a border is sloppy, or a map moved (Iglewicz and Hoaglin, How to detect
+and handle outliers, 1993)."""
 
 STEADY = 0.02
-"""Deviation that is taken for the usual one where it is smaller."""
+"""Deviation of borders that is taken for the usual one where it is smaller."""
 
 ENOUGH = 20
-"""Pictures with a border from which there is a usual one."""
+"""Pictures from which there is a usual border, or a usual gain of a move."""
 
 _NEAR = 1e-6
 
@@ -119,12 +128,17 @@ class Doubts:
         thresholds: (K,) how sure networks are of each class, on average, where it is stated; infinity where it never
             is, or where what they call so mostly is something else.
         asked: (K,) bool, classes that are stated anywhere.
+        seen: (K,) bool, those of which networks see enough for their labels to be doubted.
+        agreement: of networks and labels beyond chance, pixel by pixel: Cohen's kappa, 1 where they always agree, 0
+            where no more often than answers of the same shares drawn blindly.  Below ``LEARNED`` nothing is doubted.
     """
 
     of: Mapping[Kind, tuple[Doubt, ...]]
     judged: tuple[int, ...]
     thresholds: NDArray[np.float64]
     asked: Flags
+    seen: Flags
+    agreement: float
 
 
 class Evidence:
@@ -168,45 +182,54 @@ class Evidence:
         """Return what is contradicted.
 
         Networks are *sure* of a region where the mean probability of what it looks like is at least what that class has
-        on average where it is stated; a class of which less than half of what is called so is so says nothing.  A
-        region where two classes are exchanged is not doubted once more, nor is any border of a map that should move.
+        on average where it is stated; a class of which less than half of what is called so is so says nothing, and
+        labels of one of which less than half is called so are not doubted.  A region where two classes are exchanged is
+        not doubted once more, nor is any border of a map that should move.
         """
         usual = np.divide(self._own, self._stated, out=np.full(self.classes, np.inf), where=self._stated > 0)
         trusted = self._right >= TRUSTED * np.maximum(self._called, 1)
         thresholds = np.where(trusted, np.maximum(usual, FAINT), np.inf)
-        least = thresholds - _NEAR
+        seen, agreement = self._right >= SEEN * self._stated, self._agreement()
         found: dict[Kind, list[Doubt]] = {kind: [] for kind in KINDS}
+        if agreement >= LEARNED:
+            self._gather(found, thresholds - _NEAR, np.append(seen, True))
+        ranked = {kind: tuple(sorted(of, key=lambda doubt: -doubt.rank)) for kind, of in found.items()}
+        judged = tuple(picture.record for picture in self._pictures)
+        return Doubts(ranked, judged, thresholds, self._stated > 0, seen, agreement)
+
+    def _agreement(self) -> float:
+        """Return Cohen's kappa of what is stated and what it is called; 1 where there is one class and no other."""
+        pixels = max(1.0, float(self._stated.sum()))
+        agreed, chance = float(self._right.sum()) / pixels, float(self._stated @ self._called) / pixels**2
+        return (agreed - chance) / (1 - chance) if chance < 1 else 1.0
+
+    def _gather(self, found: Mapping[Kind, list[Doubt]], least: NDArray[np.float64], seen: Flags) -> None:
+        """List the doubts; ``least``: how sure of each class at least; ``seen``: of each label, the last of none."""
         for picture in self._pictures:
             swaps = [each for each in picture.exchanges if (np.array(each.sure) >= least[[*each.pair]]).all()]
             done = {pair for each in swaps for pair in (each.pair, each.pair[::-1])}
             found["swapped"].extend(each.doubt for each in swaps)
             for doubt in picture.regions:
-                if doubt.sure >= least[doubt.seen] and (doubt.label, doubt.seen) not in done:
+                if doubt.sure >= least[doubt.seen] and seen[doubt.label] and (doubt.label, doubt.seen) not in done:
                     found[self._kind(doubt)].append(doubt)
-            if picture.moved is not None:
-                found["moved"].append(picture.moved)
+        moves = [picture.moved for picture in self._pictures]
+        usual, deviation = _usual([doubt.rank for doubt in moves])
+        found["moved"].extend(doubt for doubt in moves if doubt.rank - usual > max(GAIN, OUTLYING * deviation))
         elsewhere = {doubt.record for doubt in (*found["moved"], *found["swapped"])}
-        found["border"] = [doubt for doubt in self._sloppy() if doubt.record not in elsewhere]
-        ranked = {kind: tuple(sorted(of, key=lambda doubt: -doubt.rank)) for kind, of in found.items()}
-        return Doubts(ranked, tuple(picture.record for picture in self._pictures), thresholds, self._stated > 0)
+        borders = [picture.border for picture in self._pictures if picture.border is not None]
+        usual, deviation = _usual([border.sure for border in borders])
+        deviation = max(STEADY, deviation)
+        found["border"].extend(
+            replace(border, rank=(border.sure - usual) / deviation, stated=usual)
+            for border in borders
+            if border.record not in elsewhere and border.sure > usual + OUTLYING * deviation
+        )
 
     def _kind(self, doubt: Doubt) -> Kind:
         """Return what a region is: ``missing`` where its label says nothing, ``extra`` where only its label speaks."""
         if doubt.label in (-1, self.background):
             return "missing"
         return "extra" if doubt.seen == self.background else "class"
-
-    def _sloppy(self) -> Iterator[Doubt]:
-        """Yield the pictures of whose contours much more looks otherwise than of others."""
-        borders = [picture.border for picture in self._pictures if picture.border is not None]
-        if len(borders) < ENOUGH:
-            return
-        shares = np.array([border.sure for border in borders])
-        usual = float(np.median(shares))
-        deviation = max(STEADY, 1.4826 * float(np.median(np.abs(shares - usual))))
-        for border in borders:
-            if border.sure > usual + OUTLYING * deviation:
-                yield replace(border, rank=(border.sure - usual) / deviation, stated=usual)
 
 
 class _Exchange(NamedTuple):
@@ -224,7 +247,7 @@ class _Picture(NamedTuple):
     regions: tuple[Doubt, ...]
     border: Doubt | None
     exchanges: tuple[_Exchange, ...]
-    moved: Doubt | None
+    moved: Doubt
 
 
 class _Asked(NamedTuple):
@@ -258,6 +281,14 @@ class _Asked(NamedTuple):
         box = (columns[0] * across, rows[0] * down, (columns[-1] + 1) * across, (rows[-1] + 1) * down)
         x0, y0, x1, y1 = (round(float(side)) for side in box)
         return Mask((height, width), compress(encode(whole)), (x0, y0, x1, y1), float(whole.mean()))
+
+
+def _usual(values: Sequence[float]) -> tuple[float, float]:
+    """Return the median and the robust deviation of what pictures have; infinity where they are too few."""
+    if len(values) < ENOUGH:
+        return math.inf, math.inf
+    usual = float(np.median(values))
+    return usual, 1.4826 * float(np.median(np.abs(np.array(values) - usual)))
 
 
 def _regions(asked: _Asked) -> tuple[tuple[Doubt, ...], Doubt | None]:
@@ -306,11 +337,11 @@ def _exchanges(asked: _Asked) -> tuple[_Exchange, ...]:
     return tuple(found)
 
 
-def _moved(asked: _Asked, probability: Numbers) -> Doubt | None:
-    """Return by how much the map should move to agree best with what is seen; None where it lies well.
+def _moved(asked: _Asked, probability: Numbers) -> Doubt:
+    """Return by how much the map should move to agree best with what is seen, ranked by what it gains.
 
-    How much of it agrees is the mean probability of the stated classes; of every move at once by the convolution
-    theorem, on a coarse grid.
+    Where it lies well, it gains 0.  How much of it agrees is the mean probability of the stated classes; of every move
+    at once by the convolution theorem, on a coarse grid.
     """
     step = max(1, max(asked.stated.shape) // COARSE)
     stated, seen = asked.stated[::step, ::step], probability[:, ::step, ::step]
@@ -324,11 +355,10 @@ def _moved(asked: _Asked, probability: Numbers) -> Doubt | None:
     at = np.unravel_index(share.argmax(), share.shape)
     down, right = int(rows[at[0]]), int(columns[at[1]])
     best, now = float(share[at]), float(share[most[0], most[1]])
-    if math.hypot(down, right) < STEPS or best - now < GAIN:
-        return None
+    gain = best - now if math.hypot(down, right) >= STEPS else 0.0
     scale = asked.size[0] / len(asked.stated) * step
     move = round(right * scale), round(down * scale)
-    return Doubt(asked.record, best - now, sure=best, stated=now, move=move)
+    return Doubt(asked.record, gain, sure=best, stated=now, move=move)
 
 
 def _correlated(seen: Numbers, stated: Flags, shape: tuple[int, ...]) -> NDArray[np.float64]:

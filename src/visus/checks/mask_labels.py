@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from visus.checks import Check, Finding, Item, Subject, are
-from visus.checks._mask_doubts import KINDS, Doubt, Doubts, Kind
+from visus.checks._mask_doubts import KINDS, LEARNED, Doubt, Doubts, Kind
 from visus.data.dataset import Dataset
 
 FEWEST = 20
@@ -27,6 +27,7 @@ class _Told:
 
 
 _FIX = "look at them, the worst first, and draw again what is wrong; check.json has each one's place and pixels"
+_LONGER = "longer training: --set epochs=100"
 _REGION, _PICTURE = ("region", "regions"), ("map", "maps")
 _TOLD: dict[Kind, _Told] = {
     "class": _Told(
@@ -81,17 +82,34 @@ def _limits(dataset: Dataset, known: int, found: Doubts) -> Iterator[Finding]:
     if not found.judged:
         yield _not_asked("masks were not examined", "all pictures belong to one group, and groups stay whole")
         return
+    if found.agreement < LEARNED:
+        yield _not_asked(
+            "masks were not examined: the segmenters did not learn from them",
+            f"beyond chance they agree with the labels by {found.agreement:.2f} (Cohen's kappa, 1 at best),"
+            f" and it takes {LEARNED}",
+            _LONGER,
+        )
+        return
     if left := known - len(found.judged):
         yield _not_asked(
             f"{left:,} {are(left, 'mask was', 'masks were')} not examined", "they cannot be read, or state nothing"
         )
     if unknown := np.flatnonzero(found.asked & np.isinf(found.thresholds)).tolist():
-        named = ", ".join(dataset.classes[k] for k in unknown[:5]) + " ..." * (len(unknown) > 5)
         yield _not_asked(
-            f"no region was taken for {named}: the segmenters did not learn to know it",
+            f"no region was taken for {_named(dataset, unknown)}: the segmenters did not learn to know it",
             "of what they call so, less than half is labelled so",
-            "more pictures of these classes, or longer training: --set epochs=100",
+            f"more pictures of these classes, or {_LONGER}",
         )
+    if overlooked := np.flatnonzero(found.asked & ~found.seen).tolist():
+        yield _not_asked(
+            f"no label {_named(dataset, overlooked)} was doubted: the segmenters overlook it too often",
+            "of what is labelled so, they call less than half so",
+            f"more pictures of these classes, or {_LONGER}",
+        )
+
+
+def _named(dataset: Dataset, classes: Sequence[int]) -> str:
+    return ", ".join(dataset.classes[k] for k in classes[:5]) + " ..." * (len(classes) > 5)
 
 
 def _finding(kind: Kind, dataset: Dataset, found: Doubts) -> Finding:
