@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.models import segmentation
 
-from visus.core.annotations import IGNORE
+from visus.core.pixels import IGNORE
 from visus.core.recipe import DataSettings
 from visus.core.scores import Score
 from visus.data.dataset import Dataset

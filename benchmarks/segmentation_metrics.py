@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from visus.core.annotations import IGNORE
+from visus.core.pixels import IGNORE
 from visus.core.task import Batch
 from visus.metrics.segmentation import Segmentation, confusion
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss
 
-from visus.core.annotations import IGNORE
+from visus.core.pixels import IGNORE
 from visus.losses import LOSSES, reads
 
 B, K, R = 9, 4, 6

@@ -25,7 +25,6 @@ from visus.core.annotations import (
     move_points,
     warp_polygon,
 )
-from visus.data import mask_door
 
 SIZE = (320, 400)
 """Of the new picture, (height, width)."""
@@ -283,10 +282,6 @@ def test_each_pixel_of_a_moved_class_map_is_the_old_one_in_which_its_centre_lies
 def test_a_stated_map_does_not_move():
     value = StatedMap(torch.zeros(3, 4, dtype=torch.uint8))
     assert value.warp(affine(1, 2, 0, 5, 5), SIZE) is value
-
-
-def test_what_is_ignored_is_the_same_number_for_readers_and_annotations():
-    assert ClassMap(torch.zeros(1, 1, dtype=torch.uint8)).ignore == mask_door.IGNORE
 
 
 def test_halving_a_class_map_takes_the_same_pixel_of_every_four():

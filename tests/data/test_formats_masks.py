@@ -16,11 +16,12 @@ from PIL import Image
 from tests.data.examples import masks, write_mask, write_picture, write_tree
 
 from visus.core.errors import BadDataLimit, DataError
+from visus.core.pixels import IGNORE
 from visus.core.recipe import DataSettings
 from visus.data.converting import convert, differences
 from visus.data.dataset import Dataset, FileImages, Strings
 from visus.data.formats import FORMATS
-from visus.data.mask_door import IGNORE, read_map
+from visus.data.mask_door import read_map
 from visus.data.objects import Mark, Objects
 from visus.data.reading import open_data
 

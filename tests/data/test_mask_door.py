@@ -17,10 +17,11 @@ from PIL import Image, ImageOps
 from tests.data.examples import EXAMPLES, write_mask
 
 from visus.core.errors import DataError
+from visus.core.pixels import IGNORE
 from visus.core.recipe import DataSettings
 from visus.data.dataset import Strings
 from visus.data.decode import Peek
-from visus.data.mask_door import IGNORE, fitted, read_map, read_stored, undecided, values_of
+from visus.data.mask_door import fitted, read_map, read_stored, undecided, values_of
 from visus.data.objects import ClassMaps
 from visus.data.reading import open_data
 

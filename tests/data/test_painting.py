@@ -10,11 +10,8 @@ import torch
 from tests.data.drawings import SIZE, drawing
 from tests.data.test_mapped import feed
 
-from visus.core.annotations import IGNORE as CORE_IGNORE
-from visus.core.annotations import MOST_SEVERAL as CORE_MOST
 from visus.core.errors import DataError
 from visus.core.run_lengths import compress, encode
-from visus.data import painting
 from visus.data.mapped import pixels
 from visus.data.objects import Mark, Original
 from visus.data.painting import paintable, painted
@@ -40,10 +37,6 @@ def run(pixels):
 
 def of(tmp_path, *marks, reads=("class_map",), **rest):
     return painted(drawing(tmp_path, "coco", [marks], **rest), reads)
-
-
-def test_constants_are_those_of_the_core():
-    assert (painting.IGNORE, painting.MOST_SEVERAL) == (CORE_IGNORE, CORE_MOST)
 
 
 @pytest.mark.parametrize("turn", [1, -1])

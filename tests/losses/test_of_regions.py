@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visus.core.annotations import IGNORE
 from visus.core.errors import UsageError
+from visus.core.pixels import IGNORE
 from visus.core.recipe import LossSettings
 from visus.losses import LOSSES, reads, settled
 from visus.losses.boundary import boundary

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import binary_dilation, distance_transform_edt, generate_binary_structure
 
-from visus.core.annotations import IGNORE
+from visus.core.pixels import IGNORE
 from visus.metrics.contours import TOLERANCE, contour_scores, contours
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from visus.report.check_page import Group, Page, Picture, outlined, render, tinted
+from visus.report.check_page import Group, Page, Picture, outlined, render
 
 HOSTILE = "<img src=http://example.invalid/x onerror=alert(1)>\"'"
 
@@ -111,10 +111,3 @@ def test_a_page_is_quiet_and_fits_the_screen(browser, tmp_path, width, scheme):
     assert shown.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
     assert not said and [url for url in asked if not url.startswith(("file:", "data:"))] == []
     shown.close()
-
-
-def test_classes_of_a_map_of_another_size_are_tinted_and_the_rest_is_left():
-    values = np.array([[0, 0, 9], [5, 5, 9]])
-    shown = tinted(np.full((40, 60, 3), 100, np.uint8), values, np.array([0, 5]))
-    assert len(np.unique(shown.reshape(-1, 3), axis=0)) == 3
-    assert (shown[:, 40:] == 100).all() and (shown[0, 0] != shown[39, 0]).any()

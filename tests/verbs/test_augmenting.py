@@ -93,6 +93,13 @@ def test_class_maps_are_proved_pixel_by_pixel_and_tinted(tmp_path):
     assert not np.array_equal(made.rows[0].images[0], plain.rows[0].images[0])
 
 
+def test_class_maps_are_tinted_in_the_colours_of_the_data_where_it_states_them(tmp_path):
+    recipe = Recipe(input=INPUT, segment={"palette": ("#ff0000", "#0000ff")})
+    image = sheet(mapped(tmp_path), recipe, np.arange(4)).rows[0].images[0].astype(int)
+    redder = image[..., 0] - image[..., 2]  # of grey pictures
+    assert {-140, 140} <= set(np.unique(redder).tolist()) <= {-141, -140, 0, 140, 141}
+
+
 def test_class_maps_that_stay_behind_are_told(tmp_path, monkeypatch):
     moved = ClassMap.warp
     monkeypatch.setattr(ClassMap, "warp", lambda self, matrix, size: moved(self, torch.eye(3), size))

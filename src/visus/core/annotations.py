@@ -16,14 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from visus.core.pixels import IGNORE, MOST_SEVERAL
+
 if TYPE_CHECKING:
     from visus.core.shapes import Shape
-
-IGNORE = 255
-"""What stands, in a map of classes, for a pixel of which nothing is said: from the reader to the loss to the metric."""
-
-MOST_SEVERAL = 63
-"""Classes of which a pixel may show several, at most: each is a bit."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from PIL import Image
 
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.files import new_folder
+from visus.core.pixels import IGNORE
 from visus.core.recipe import DataSettings
 from visus.core.run_lengths import area, box, compress, decode, decompress, encode
 from visus.data.dataset import SPLITS, Dataset, FileImages, Strings
@@ -23,7 +24,7 @@ from visus.data.decode import peek
 from visus.data.fetched import FetchedImages
 from visus.data.formats import FORMATS
 from visus.data.layers import Layers
-from visus.data.mask_door import IGNORE, read_map
+from visus.data.mask_door import read_map
 from visus.data.objects import Mark, Objects, Original
 from visus.data.painting import as_stuff, colours_of
 from visus.data.paths import check_free, inside, open_regular, shown

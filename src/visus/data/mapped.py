@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visus.core.annotations import IGNORE, Annotation, ClassMap, StatedMap
+from visus.core.annotations import Annotation, ClassMap, StatedMap
 from visus.core.errors import DataError
+from visus.core.pixels import IGNORE
 from visus.data.dataset import Dataset
 from visus.data.layers import Layers
 from visus.data.mask_door import read_map

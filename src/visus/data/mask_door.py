@@ -21,15 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visus.core.errors import DataError
+from visus.core.pixels import IGNORE
 from visus.data.decode import MAX_PIXELS, Opened, Peek, opened, peek, upright
 from visus.data.objects import ClassMaps
 from visus.data.paths import shown
 
 Values: TypeAlias = NDArray[np.uint8 | np.uint16]
 """(H, W) numbers as a file stores them."""
-
-IGNORE = 255
-"""What stands, in a dense map, for a pixel of which nothing is said: that of ``core/annotations.py``, without torch."""
 
 
 class Stored(NamedTuple):

@@ -18,15 +18,12 @@ from numpy.typing import NDArray
 
 from visus.core import run_lengths
 from visus.core.errors import DataError
+from visus.core.pixels import IGNORE, MOST_SEVERAL
 from visus.data.dataset import Dataset
 from visus.data.fitting import mask_sizes, misfit
 from visus.data.objects import Mark, Objects
 from visus.data.pixel_classes import MOST
 
-IGNORE = 255
-"""As in ``core/annotations.py``, without torch."""
-MOST_SEVERAL = 63
-"""As there: each class is a bit."""
 BACKGROUND = "background"
 
 

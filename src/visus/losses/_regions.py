@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
-from visus.core.annotations import IGNORE
+from visus.core.pixels import IGNORE
 
 SMOOTH = 1.0
 """Pixels added to both sides of an overlap's fraction, so that a tiny object's gradient stays within bounds."""

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt, UInt8
 from numpy import ndarray as Array
 
-from visus.core.annotations import IGNORE
+from visus.core.pixels import IGNORE
 from visus.metrics.bootstrap import ratio
 
 TOLERANCE = 0.0075

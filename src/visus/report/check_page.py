@@ -130,31 +130,6 @@ def outlined(pixels: NDArray[np.uint8], boxes: NDArray[np.float64]) -> NDArray[n
     return np.asarray(image)
 
 
-def tinted(pixels: NDArray[np.uint8], values: NDArray[Any], known: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return (H, W, 3) pixels half covered by the colours of the classes of a map of any size.
-
-    Args:
-        pixels: of the picture.
-        values: (h, w) as the map's file has them; what is in no class is left as it is.
-        known: (K,) the value of each class.
-    """
-    from visus.tasks._drawing import COLOURS
-
-    tints = np.array(COLOURS, np.float32)
-    here = fitted(values, pixels.shape)
-    drawn = pixels.astype(np.float32)
-    for k, value in enumerate(known.tolist()):
-        drawn[here == value] = (drawn[here == value] + tints[k % len(tints)]) / 2
-    return drawn.round().astype(np.uint8)
-
-
-def fitted(values: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
-    """Return a map (h, w) at another size, by nearest neighbour."""
-    rows = np.arange(shape[0]) * values.shape[0] // shape[0]
-    columns = np.arange(shape[1]) * values.shape[1] // shape[1]
-    return values[np.ix_(rows, columns)]
-
-
 def ringed(pixels: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return (H, W, 3) pixels in which a line runs around a part of them, with a dark edge outside it."""
     from scipy.ndimage import binary_dilation

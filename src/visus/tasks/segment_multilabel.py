@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visus.core.annotations import IGNORE, MOST_SEVERAL, StatedMap
+from visus.core.annotations import StatedMap
 from visus.core.deployment import Deployed
 from visus.core.errors import UsageError
+from visus.core.pixels import IGNORE, MOST_SEVERAL
 from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample
 from visus.core.task import Batch, Prediction, Raw, Target, Term

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visus.core.annotations import IGNORE, Annotation, Boxes, ClassMap
+from visus.core.annotations import Annotation, Boxes, ClassMap
+from visus.core.pixels import IGNORE
 from visus.core.recipe import AugmentSettings, InputSettings, Recipe
 from visus.core.sample import Samples
 from visus.core.seeds import Draws
@@ -22,6 +23,8 @@ from visus.data.mapped import with_maps
 from visus.data.marked import columns as marked
 from visus.data.pixels import frames, pictures
 from visus.tasks._drawing import Drawn, colour_of, drawn
+from visus.tasks.segment.colours import palette_of
+from visus.tasks.segment.drawing import tinted
 from visus.transforms.copy_paste import shape
 from visus.transforms.pipeline import build
 
@@ -89,7 +92,7 @@ def sheet(dataset: Dataset, recipe: Recipe, readable: NDArray[np.int64]) -> Shee
     samples = _samples(dataset, chosen, recipe.input.channels)
     shown = list(_variants(samples, samples, recipe, build(recipe.input), build(recipe.input, recipe.augment)))
     rows = [
-        Variants(dataset.ids[i], _label(dataset, i), [_picture(one, row, recipe.input, dataset) for one in shown])
+        Variants(dataset.ids[i], _label(dataset, i), [_picture(one, row, recipe, dataset) for one in shown])
         for row, i in enumerate(samples.indices.tolist())
     ]
     return Sheet(rows, _proof(samples, shown, recipe))
@@ -238,19 +241,20 @@ def _beside(image: Tensor, box: Tensor) -> float:
     return float((box - tight).abs().max())
 
 
-def _picture(samples: Samples, row: int, input: InputSettings, dataset: Dataset) -> NDArray[np.uint8]:
+def _picture(samples: Samples, row: int, recipe: Recipe, dataset: Dataset) -> NDArray[np.uint8]:
     """Return a picture as the network reads it as (H, W, 3) uint8, with what is marked on it."""
     image = samples.images[row]
     shape = (-1, 1, 1)
-    levels = image * torch.tensor(input.std).view(shape) + torch.tensor(input.mean).view(shape)
+    std, mean = (torch.tensor(each).view(shape) for each in (recipe.input.std, recipe.input.mean))
+    levels = image * std + mean
     seen = levels[:3] if len(levels) >= 3 else levels[:1].expand(3, -1, -1)
     pixels: NDArray[np.uint8] = (255 * seen).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
     held = {name: samples.columns[name][row] for name in ("boxes", "class_map") if name in samples.columns}
     if isinstance(moved := held.get("class_map"), ClassMap):
-        from visus.report.check_page import tinted
-
         classes = moved.classes.numpy()
-        return tinted(pixels, classes, np.arange(int(classes[classes != IGNORE].max(initial=0)) + 1))
+        alone = dataset.column() == "class_map"  # combinations of classes have no colours of their own
+        count = len(dataset.classes) if alone else int(classes[classes != IGNORE].max(initial=0)) + 1
+        return tinted(pixels, classes, palette_of(recipe.segment.palette if alone else (), count))
     boxes = held.get("boxes")
     if not isinstance(boxes, Boxes):
         return pixels

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from visus.checks import Finding, Item, Status, Subject
     from visus.data.dataset import Dataset
     from visus.report.check_page import Picture
+    from visus.tasks._drawing import Colour
     from visus.verbs.assembly import Tell
 
 SHOWN = 24
@@ -415,8 +416,9 @@ def _beside_label(subject: Subject, item: Item) -> list[NDArray[np.uint8]]:
     from visus.core.run_lengths import decode, decompress
     from visus.data.mask_door import read_map
     from visus.data.pixels import pictures
-    from visus.report.check_page import SIDE, fitted, ringed, tinted
+    from visus.report.check_page import SIDE, ringed
     from visus.tasks._captions import rgb
+    from visus.tasks.segment.drawing import fitted, tinted
 
     maps, i = subject.dataset.maps, item.index
     known = int(subject.seen.channels[i])
@@ -424,7 +426,7 @@ def _beside_label(subject: Subject, item: Item) -> list[NDArray[np.uint8]]:
     if taken.bad or maps is None:
         return []
     pixels = rgb(taken.images[0])
-    label = tinted(pixels, read_map(maps, i), np.arange(len(maps.values)))
+    label = tinted(pixels, fitted(read_map(maps, i), pixels.shape), _colours(subject))
     part = np.s_[:, :]
     if item.more["kind"] in ("class", "missing", "extra"):
         x0, y0, x1, y1 = item.more["box"]
@@ -437,14 +439,24 @@ def _beside_label(subject: Subject, item: Item) -> list[NDArray[np.uint8]]:
     return [ringed(drawn[part], where[part]) for drawn in (pixels, label)]
 
 
+def _colours(subject: Subject) -> tuple[Colour, ...]:
+    """Return the colour of each class of pixels: that of the data's own masks, where they have one each."""
+    from visus.tasks.segment.colours import palette_of
+
+    stated = subject.recipe.segment.palette if subject.recipe is not None else ()
+    return palette_of(stated, len(subject.dataset.classes))
+
+
 def _drawn(subject: Subject, i: int) -> NDArray[np.uint8] | None:
     """Return a picture as (H, W, 3) uint8, small, with its boxes or classes drawn; None where it is gone by now."""
     import numpy as np
 
+    from visus.core.pixels import IGNORE
     from visus.data.mask_door import values_of
     from visus.data.pixels import pictures
-    from visus.report.check_page import outlined, tinted
+    from visus.report.check_page import outlined
     from visus.tasks._captions import rgb
+    from visus.tasks.segment.drawing import fitted, tinted
 
     dataset = subject.dataset
     known = int(subject.seen.channels[i])
@@ -455,9 +467,13 @@ def _drawn(subject: Subject, i: int) -> NDArray[np.uint8] | None:
     pixels = rgb(taken.images[0])
     if dataset.maps is not None and dataset.maps.paths[i]:
         try:
-            pixels = tinted(pixels, values_of(dataset.maps, i), dataset.maps.values)
+            values = fitted(values_of(dataset.maps, i), pixels.shape)
         except DataError:
             return pixels  # what is wrong with its mask is a finding of its own
+        classes = np.full(values.shape, IGNORE, np.uint8)  # what stands for no class is left as it is, and seen so
+        for k, value in enumerate(dataset.maps.values.tolist()):
+            classes[values == value] = k
+        pixels = tinted(pixels, classes, _colours(subject))
     if dataset.objects is None:
         return pixels
     boxes = dataset.objects.boxes[dataset.objects.starts[i] : dataset.objects.starts[i + 1]]

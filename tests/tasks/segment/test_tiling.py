@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from visus.core.annotations import IGNORE, ClassMap, StatedMap
+from visus.core.annotations import ClassMap, StatedMap
 from visus.core.errors import UsageError
+from visus.core.pixels import IGNORE
 from visus.core.recipe import Choice, Draft, Facts
 from visus.core.sample import Samples
 from visus.core.seeds import Draws

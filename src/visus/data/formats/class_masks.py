@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from visus.core.errors import DataError
+from visus.core.pixels import MOST_SEVERAL
 from visus.data.dataset import Dataset, FileImages, Strings
 from visus.data.formats import Evidence, Format
 from visus.data.formats.masks import check_bad
@@ -25,7 +26,6 @@ from visus.data.listing import list_pictures
 from visus.data.mask_door import read_stored
 from visus.data.mask_pairs import Place, find_places, stem_of
 from visus.data.objects import Remark
-from visus.data.painting import MOST_SEVERAL
 from visus.data.paths import shown
 from visus.data.splitting import SPLIT_WORDS, TRAIN
 

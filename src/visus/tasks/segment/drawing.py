@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visus.core.annotations import IGNORE
+from visus.core.pixels import IGNORE
 from visus.tasks._captions import WRONG, font, rgb
 from visus.tasks._drawing import LONGEST, SHORTEST, Colour
 from visus.tasks.segment.regions import Regions
@@ -17,6 +18,8 @@ PANEL = 400
 """Pixels of the longer side of each of the four pictures where the truth is known."""
 TINT = 0.55
 """Share of a class's colour in what covers the picture."""
+
+Value = TypeVar("Value", bound=np.generic)
 
 _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 _LETTER, _ROW, _SWATCH, _GAP = 18, 26, 16, 7  # of four pictures side by side, which a page shows at half their size
@@ -35,11 +38,11 @@ def painted(image: Tensor, said: Regions, truth: Tensor | None = None) -> NDArra
         truth: (h, w) uint8 class of each pixel, 255 where none is stated.
     """
     pixels = _brought(rgb(image), truth is not None)
-    answer = _fitted(said.class_map.numpy(), pixels.shape)
+    answer = fitted(said.class_map.numpy(), pixels.shape)
     whole = tinted(pixels, answer, said.palette)
     shown = np.unique(said.class_map.numpy())
     if truth is not None:
-        stated = _fitted(truth.cpu().numpy(), pixels.shape)
+        stated = fitted(truth.cpu().numpy(), pixels.shape)
         grey = np.repeat(pixels.mean(2, keepdims=True), 3, 2) / 2 + 110
         grey[(answer != stated) & (stated != IGNORE)] = WRONG
         panels = [pixels, whole, tinted(pixels, stated, said.palette), grey.clip(0, 255).astype(np.uint8)]
@@ -52,13 +55,26 @@ def painted(image: Tensor, said: Regions, truth: Tensor | None = None) -> NDArra
 
 
 def tinted(pixels: NDArray[np.uint8], classes: NDArray[np.uint8], palette: Sequence[Colour]) -> NDArray[np.uint8]:
-    """Return (H, W, 3) pixels under the colours of the classes of a map of their size; 255 is left as it is."""
+    """Return (H, W, 3) pixels under the colours of the classes of a map of their size.
+
+    Args:
+        pixels: of the picture.
+        classes: (H, W); of a number that stands for no class, such as 255, the picture is left as it is.
+        palette: (R, G, B) of each class.
+    """
     colours = np.zeros((256, 3), np.float32)
     colours[: len(palette)] = palette
     share = np.zeros((256, 1), np.float32)
     share[: len(palette)] = TINT
     mixed = pixels * (1 - share[classes]) + colours[classes] * share[classes]
     return np.asarray(mixed.round().astype(np.uint8))
+
+
+def fitted(classes: NDArray[Value], shape: Sequence[int]) -> NDArray[Value]:
+    """Return a map (h, w) at another size, by nearest neighbour."""
+    rows = (2 * np.arange(shape[0]) + 1) * classes.shape[0] // (2 * shape[0])
+    columns = (2 * np.arange(shape[1]) + 1) * classes.shape[1] // (2 * shape[1])
+    return classes[np.ix_(rows, columns)]
 
 
 def _titled(pixels: NDArray[np.uint8], words: str) -> NDArray[np.uint8]:
@@ -83,13 +99,6 @@ def _brought(pixels: NDArray[np.uint8], judged: bool) -> NDArray[np.uint8]:
     height, width = (max(1, round(part * side / longer)) for part in pixels.shape[:2])
     how = Image.Resampling.NEAREST if side >= 3 * longer else Image.Resampling.LANCZOS
     return np.asarray(Image.fromarray(pixels).resize((width, height), how))
-
-
-def _fitted(classes: NDArray[np.uint8], shape: Sequence[int]) -> NDArray[np.uint8]:
-    """Return a map at another size, by nearest neighbour."""
-    rows = (2 * np.arange(shape[0]) + 1) * classes.shape[0] // (2 * shape[0])
-    columns = (2 * np.arange(shape[1]) + 1) * classes.shape[1] // (2 * shape[1])
-    return classes[np.ix_(rows, columns)]
 
 
 def _legend(entries: Sequence[tuple[str, Colour]], width: int) -> NDArray[np.uint8]:

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from visus.core.annotations import IGNORE
 from visus.core.home import at_home
+from visus.core.pixels import IGNORE
 
 LINES = 2**22
 """Scores that are brought home at once: as many lines of the original as they are enough for."""

@@ -10,8 +10,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from visus.core.annotations import IGNORE, ClassMap
+from visus.core.annotations import ClassMap
 from visus.core.home import at_home
+from visus.core.pixels import IGNORE
 from visus.tasks._drawing import Colour
 from visus.tasks.segment.regions import LINES, Regions
 

@@ -14,9 +14,10 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from visus.core.annotations import IGNORE, Annotation, ClassMap, StatedMap
+from visus.core.annotations import Annotation, ClassMap, StatedMap
 from visus.core.deployment import Deployed
 from visus.core.errors import UsageError, did_you_mean
+from visus.core.pixels import IGNORE
 from visus.core.recipe import Choice, Facts, LossSettings, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
