@@ -9,8 +9,8 @@ from torchmetrics.classification import MulticlassF1Score, MulticlassJaccardInde
 from torchmetrics.functional.classification import multiclass_calibration_error
 from torchmetrics.segmentation import DiceScore
 
-from visus.core.annotations import IGNORE
 from visus.core.figures import Curve, Matrix, Table
+from visus.core.pixels import IGNORE
 from visus.core.task import Batch
 from visus.metrics.segmentation import SCORES, Segmentation, confusion
 
@@ -285,3 +285,11 @@ def test_the_names_of_scores_are_those_that_are_computed():
     metric.update(*batch(2 * F.one_hot(said.long(), 6).movedim(-1, 1).float(), list(truth)))
     assert set(metric.compute()) == set(Segmentation.scores_of(names(6)))
     assert {name.partition("/")[0] for name in metric.compute()} == set(SCORES)
+
+
+def test_confusions_and_reliability_count_pixels():
+    truth, said = pictures()
+    metric = Segmentation(names(6), resamples=20)
+    metric.update(*batch(2 * F.one_hot(said.long(), 6).movedim(-1, 1).float(), list(truth)))
+    counted = {figure.title: figure.counted for figure in metric.figures() if not isinstance(figure, Table)}
+    assert counted == {"Confusion of pixels": "pixel", "Reliability": "pixel"}

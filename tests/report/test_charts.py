@@ -101,6 +101,11 @@ def test_a_mark_stands_on_its_step():
     assert at and float(at[1]) == pytest.approx(max(x for x, _ in _points(svg, "line s0")), abs=0.1)
 
 
+def test_bars_say_what_they_count():
+    svg = chart(_curve(Line("", [0.1, 0.2], [1, 2]), bars=[1, 40], counted="pixel"))
+    assert "bars: pixels behind each point" in svg and "<title>1 pixel</title>" in svg
+
+
 def test_bars_are_as_high_as_their_counts():
     svg = chart(_curve(Line("", [0.1, 0.2, 0.3], [1, 2, 3]), bars=[10, 0, 40]))
     found = re.search(r'class="count" d="([^"]*)"', svg)

@@ -155,6 +155,14 @@ def test_probabilities_that_do_not_hold_are_said(low, said):
     assert bool(rules.overconfident(Story("t", scores={"calibration_error": Score(0.06, low, 0.07, 500)}))) is said
 
 
+def test_a_larger_validation_part_is_advised_only_where_a_temperature_is_fitted(digits):
+    off = {"calibration_error": Score(0.06, 0.05, 0.07, 500)}
+    finding = rules.overconfident(replace(digits, scores=off))
+    assert finding and "fits the temperature better" in finding.fix
+    finding = rules.overconfident(replace(digits, scores=off, card=digits.card.model_copy(update={"calibration": {}})))
+    assert finding and not finding.fix and finding.text.endswith("Trust their order, not their size.")
+
+
 def test_waiting_is_counted_beside_training_or_inside_it():
     assert waited({"training": 60.0, "waiting for data": 40.0}) == (40.0, 100.0)
     assert waited({"training/forward": 60.0, "training/waiting for data": 40.0}) == (40.0, 100.0)

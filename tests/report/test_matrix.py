@@ -75,3 +75,9 @@ def test_what_was_found_where_nothing_is_has_no_share():
     found, missed = confused(matrix)
     assert (found.truth, found.count) == ("background", 4) and np.isnan(found.share)
     assert (missed.said, missed.share) == ("background", 0.25)
+
+
+def test_what_is_counted_stands_over_the_sums():
+    names = ("a", "b")
+    assert "<span>items</span>" in heat(Matrix("m", names, names, np.eye(2, dtype=np.int64)))
+    assert "<span>pixels</span>" in heat(Matrix("m", names, names, np.eye(2, dtype=np.int64), counted="pixel"))

@@ -25,6 +25,7 @@ class Matrix:
     """Counts by row and column, such as truth against prediction: (R, C).
 
     ``background``: the last row and the last column are no class, but where nothing is, and where nothing was found.
+    ``counted``: what is counted, one of it.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Matrix:
     column_axis: str = "prediction"
     note: str = ""
     background: bool = False
+    counted: str = "item"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Line:
 class Curve:
     """Lines over one axis; ``diagonal`` adds the line of a perfect answer, ``bars`` the items behind each x.
 
-    ``unit``: both axes are shown from 0 to 1.
+    ``unit``: both axes are shown from 0 to 1.  ``counted``: what the bars count, one of it.
     """
 
     title: str
@@ -64,6 +66,7 @@ class Curve:
     points: bool = False
     bars: Sequence[float] = ()
     note: str = ""
+    counted: str = "item"
 
 
 Figure: TypeAlias = Table | Matrix | Curve

@@ -43,11 +43,25 @@ def reliability(
 
 
 def reliability_curve(
-    name: str, confidence: Numbers, right: Numbers, low: Numbers, high: Numbers, items: Numbers, said: str
+    name: str,
+    confidence: Numbers,
+    right: Numbers,
+    low: Numbers,
+    high: Numbers,
+    items: Numbers,
+    said: str,
+    counted: str = "item",
 ) -> Curve:
-    """Return how often answers of some confidences are right: (bins,) of each, its interval and the items behind it."""
+    """Return how often answers of some confidences are right: (bins,) of each, its interval and the items behind it.
+
+    Args:
+        name, confidence, right, low, high, items: of the line, and of each bin.
+        said: what the confidence is.
+        counted: what the items are, one of them.
+    """
     line = Line(name, confidence.tolist(), right.tolist(), low.tolist(), high.tolist())
-    return Curve("Reliability", said, "share that is right", [line], diagonal=True, points=True, bars=items.tolist())
+    return Curve("Reliability", said, "share that is right", [line], diagonal=True, points=True, bars=items.tolist(),
+                 counted=counted)  # fmt: skip
 
 
 def roc_curves(classes: Sequence[str], ranking: Callable[[int], Ranking], areas: Numbers) -> Curve:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from visus.core.annotations import IGNORE
 from visus.core.figures import Curve, Figure, Matrix, Table
 from visus.core.home import at_home, classes_at_home
+from visus.core.pixels import IGNORE
 from visus.core.scores import Score
 from visus.core.task import Batch, Raw
 from visus.metrics.bootstrap import FEWEST, Measures, Numbers, Sums, Weights, mean_of_defined, measured, ratio, scored
@@ -181,7 +181,9 @@ class Segmentation(RowMetric["JudgedPixels"]):
         figures: list[Figure] = [self._class_table(items)]
         counts = items.confusion()
         if len(self.classes) <= MOST_CLASSES_OF_A_MATRIX:
-            figures.append(Matrix("Confusion of pixels", self.classes, self.classes, counts[:, :-1]))
+            figures.append(Matrix(
+                "Confusion of pixels", self.classes, self.classes, counts[:, :-1], counted="pixel"
+            ))  # fmt: skip
         figures.append(self._mistakes(counts))
         if items.bins["pixels"].any():
             figures.append(self._reliability(items))
@@ -257,8 +259,9 @@ class Segmentation(RowMetric["JudgedPixels"]):
         middle = items.bins["confidence"].sum(0)[held] / pixels[held]
         right, low, high = (np.asarray(part)[held] for part in items.measures["reliability"])
         return reliability_curve(
-            "as the network says", middle, right, low, high, pixels[held], "probability of the predicted class"
-        )
+            "as the network says", middle, right, low, high, pixels[held], "probability of the predicted class",
+            counted="pixel",
+        )  # fmt: skip
 
 
 class JudgedPixels:

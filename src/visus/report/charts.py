@@ -104,7 +104,7 @@ def chart(curve: Curve, marks: Sequence[Mark] = (), *, log: bool = False) -> Mar
     for place, line in sorted(enumerate(lines), key=lambda entry: -entry[0]):
         parts += line.draw(f"s{place}" if place < COLOURS else "many", x_axis, y_axis, points=curve.points)
     if len(curve.bars):
-        parts.append(_strip(curve.bars, lines[0].x, x_axis, tall))
+        parts.append(_strip(curve, lines[0].x, x_axis, tall))
     return Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         wide, tall, described(curve), Markup("").join(parts)
     )
@@ -232,9 +232,9 @@ def _frame(curve: Curve, x_axis: Axis, y_axis: Axis, y_ticks: Sequence[float]) -
     return Markup("").join(parts)
 
 
-def _strip(bars: Sequence[float], x: Values, x_axis: Axis, tall: float) -> Markup:
+def _strip(curve: Curve, x: Values, x_axis: Axis, tall: float) -> Markup:
     """Return the bars below a chart that say how many items stand behind each x."""
-    counts = np.nan_to_num(np.asarray(bars, np.float64))
+    counts = np.nan_to_num(np.asarray(curve.bars, np.float64))
     left, right, floor, high = x_axis.start, x_axis.stop, tall - 20, _STRIP - 28
     if counts.size == x.size:
         centres = x_axis(x)
@@ -251,9 +251,9 @@ def _strip(bars: Sequence[float], x: Values, x_axis: Axis, tall: float) -> Marku
         tips.append(
             Markup(
                 '<rect class="tip" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{}"><title>{}</title></rect>'
-            ).format(start, floor - high, stop - start, high, plural(int(count), "item"))
+            ).format(start, floor - high, stop - start, high, plural(int(count), curve.counted))
         )
-    told = f"bars: items behind each point, up to {number(int(counts.max()))}"
+    told = f"bars: {curve.counted}s behind each point, up to {number(int(counts.max()))}"
     drawn = Markup('<path class="count" d="{}"/>').format(path) + _text(left, tall - 5, told, "start")
     return drawn + Markup("").join(tips if counts.size <= _MOST_TIPS else [])
 

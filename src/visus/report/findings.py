@@ -304,6 +304,8 @@ def overconfident(story: Story) -> Finding | None:
     if error is None or not error.low > 0.03:
         return None
     text = f"Stated probability and observed share differ by {value_of(error, share=True)} on average."
+    if story.card is None or "temperature" not in story.card.calibration:  # such a task fits none, or none was fitted
+        return Finding("note", f"{text} Trust their order, not their size.")
     return Finding("note", text, f"a larger validation part fits the temperature better: {_more_of(story, 'val')}")
 
 

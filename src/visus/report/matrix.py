@@ -92,9 +92,9 @@ def _table(matrix: Matrix) -> Markup:
     corner = Markup("<span>{} ↓</span> <span>{} →</span>").format(matrix.row_axis, matrix.column_axis)
     return Markup(
         '<div class="scroll"><table class="{}"><caption class="unseen">{}</caption><thead><tr>'
-        '<td class="corner">{}</td>{}<th scope="col" class="sum"><span>items</span></th></tr></thead>'
+        '<td class="corner">{}</td>{}<th scope="col" class="sum"><span>{}s</span></th></tr></thead>'
         "<tbody>{}</tbody></table></div>"
-    ).format(style, told, corner, head, Markup("").join(rows))
+    ).format(style, told, corner, head, matrix.counted, Markup("").join(rows))
 
 
 def _cell(matrix: Matrix, r: int, c: int, count: int, items: int, square: bool) -> Markup:
