@@ -52,7 +52,7 @@ class Explanation:
     map: NDArray[np.float32]
     layer: str = ""
     box: tuple[float, float, float, float] | None = None
-    region: NDArray[np.bool_] | None = None
+    region: NDArray[np.bool] | None = None
     faithfulness: Faithfulness | None = None
 
     @property
