@@ -9,7 +9,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from visus.core.errors import UsageError
@@ -51,6 +51,7 @@ def run(
     limits: Limits,
     watch: float,
     tell: Callable[[str], None],
+    ready: Sequence[str],
 ) -> None:
     """Serve until SIGTERM or SIGINT; what was accepted by then is answered.
 
@@ -59,6 +60,7 @@ def run(
     Args:
         watch: seconds between looks at the models' files; 0 for none.
         tell: told what happens.
+        ready: what is told first, once every signal is understood.
     """
     import uvicorn
 
@@ -84,6 +86,8 @@ def run(
             signal.signal(number, server.handle_exit)
         if sys.platform != "win32":
             loop.add_signal_handler(signal.SIGHUP, wanted.set)
+        for line in ready:
+            tell(line)
         watching = asyncio.create_task(_watch(served, wanted, watch, tell))
         try:
             await server.serve([held])

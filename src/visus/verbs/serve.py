@@ -121,9 +121,8 @@ def serve(
         app = Guard(pages, _hosts(host, allow_host), token, COUNTED, metrics)
         place = f"[{host}]" if ":" in host else host
         address = f"http://{place}:{held.getsockname()[1]}/"
-        tell(f"serving   {', '.join(served)}")
-        tell(f"page      {address}{f'#token={token}' if made else ''}")
-        run(app, held, served, limits, watch, tell)
+        ready = [f"serving   {', '.join(served)}", f"page      {address}{f'#token={token}' if made else ''}"]
+        run(app, held, served, limits, watch, tell, ready)
     finally:
         preparers.close()
         held.close()
