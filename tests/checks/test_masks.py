@@ -9,6 +9,7 @@ from tests.checks.examples import codes, dataset, only, subject
 
 from visus.checks.masks import look
 from visus.data.dataset import Strings
+from visus.data.layers import Layers
 from visus.data.objects import ClassMaps
 
 GOOD = np.array([[0, 1], [255, 1]], np.uint8)
@@ -65,6 +66,26 @@ def test_masks_are_an_error_where_training_stops_at_them_and_a_warning_where_it_
 def test_masks_without_any_class_and_missing_ones_label_nothing(found):
     said = found(GOOD, np.full((2, 2), 255, np.uint8), None)
     assert codes(said) == ["CHECK-026"] and [item.file for item in said[0].items] == ["1.png", "2.png"]
+
+
+def test_masks_of_a_file_a_class_are_looked_at_too(tmp_path):
+    masks = [(GOOD % 2, GOOD % 2), (GOOD, None), (np.zeros((2, 2), np.uint8), None), (None, None), (GOOD + 6, None),
+             (None, np.zeros((3, 5), np.uint8))]  # fmt: skip
+    pictures, paths = [], []
+    for i, record in enumerate(masks):
+        pictures.append(f"{i}.png")
+        Image.new("RGB", (2, 2)).save(tmp_path / pictures[-1])
+        for k, mask in enumerate(record):
+            paths.append(f"{i}.{k}.png" if mask is not None else "")
+            if mask is not None:
+                Image.fromarray(mask).save(tmp_path / paths[-1])
+    layers = Layers(tmp_path, Strings(paths), Strings(pictures), np.array([1, 1]))
+    said = list(look(subject(dataset(count=6, drawn=layers, classes=()))))
+    told = {finding.code: [(item.file, item.why) for item in finding.items] for finding in said}
+    assert told["CHECK-026"] == [("3.png", "no pixel of any class")]  # of the third it is said that no class is there
+    (stray, size) = told["CHECK-019"]
+    assert stray[0] == "4.png" and stray[1].startswith("4.0.png: the value") and "stands for nothing" in stray[1]
+    assert size[0] == "5.png" and size[1].startswith("5.1.png: the mask has 5 x 3 pixels")
 
 
 @pytest.fixture

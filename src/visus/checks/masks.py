@@ -15,6 +15,8 @@ from visus.checks.broken import beyond_limit
 from visus.checks.classes import balance
 from visus.core.errors import DataError
 from visus.data.dataset import SPLITS
+from visus.data.decode import peek
+from visus.data.layers import Layers
 from visus.data.mask_door import values_of
 from visus.data.objects import ClassMaps
 from visus.data.paths import shown
@@ -23,11 +25,15 @@ from visus.data.workers import cores
 
 @dataclass(frozen=True)
 class _Looked:
-    """What one map says: why it cannot be read, values in it that stand for no class, the dense classes in it."""
+    """What one map says: why it cannot be read, values in it that stand for no class, the dense classes in it.
+
+    ``stated`` tells whether it says anything of any pixel, and be it that no class is there.
+    """
 
     reason: str = ""
     strays: tuple[int, ...] = ()
     shown: tuple[int, ...] = ()
+    stated: bool = False
 
 
 class _Fate(NamedTuple):
@@ -46,10 +52,12 @@ _LEAVES_OUT = _Fate("warning", "training leaves their pictures out and says so",
 def look(subject: Subject) -> Iterator[Finding]:
     """Yield what is wrong with the class maps of the data set; nothing for data without them."""
     dataset = subject.dataset
-    if dataset.maps is None:
+    maps = dataset.of_pixels
+    if not isinstance(maps, ClassMaps | Layers):
         return
+    one = partial(_look, maps) if isinstance(maps, ClassMaps) else partial(_look_at_layers, maps)
     with ThreadPoolExecutor(cores()) as pool:
-        looked = list(pool.map(partial(_look, dataset.maps), range(len(dataset.maps))))
+        looked = list(pool.map(one, range(len(maps))))
     total = len(looked)
     unread = [(i, map.reason, -i) for i, map in enumerate(looked) if map.reason]
     strays = [(i, _told(map.strays), -i) for i, map in enumerate(looked) if map.strays]
@@ -92,7 +100,21 @@ def _look(maps: ClassMaps, i: int) -> _Looked:
         return _Looked(error.what.removeprefix(f"{shown(maps.root / maps.paths[i])}: "))
     held = np.flatnonzero(np.bincount(values.reshape(-1)))
     strays = held[~np.isin(held, maps.values) & ~np.isin(held, maps.ignore)]
-    return _Looked("", tuple(strays.tolist()), tuple(np.flatnonzero(np.isin(maps.values, held)).tolist()))
+    classes = tuple(np.flatnonzero(np.isin(maps.values, held)).tolist())
+    return _Looked("", tuple(strays.tolist()), classes, bool(classes))
+
+
+def _look_at_layers(layers: Layers, i: int) -> _Looked:
+    if not any(layers.files(i)):
+        return _Looked()
+    try:
+        picture = peek(layers.root / layers.pictures[i], max_pixels=layers.max_pixels)
+        bits = layers.read(i, (picture.height, picture.width))
+    except DataError as error:
+        return _Looked(error.what.removeprefix(f"{shown(layers.root)}/"))
+    known = bits[bits >= 0]
+    classes = tuple(k for k in range(len(layers.values)) if (known >> k & 1).any())
+    return _Looked("", (), classes, bool(len(known)))
 
 
 def _told(strays: tuple[int, ...]) -> str:
