@@ -15,6 +15,7 @@ from tests.verbs.examples import digits
 
 import visus
 from visus.core.errors import DataError, ResourceError, UsageError
+from visus.verbs.predict import file_words
 
 
 @pytest.fixture(scope="module")
@@ -201,3 +202,7 @@ def test_pictures_as_large_as_were_trained_on_are_answered(run, photos):
     small.recipe = small.recipe.model_copy(update={"data": data})
     found = visus.predict(small, photos / "test" / "two")
     assert "are more than the 255 that are decoded" in found.problems[0][1]
+
+
+def test_masks_of_classes_whose_names_look_alike_in_a_file_system_are_files_of_their_own():
+    assert file_words(["left arm", "left/arm", "left_arm", "犬"]) == ["left_arm", "left_arm_", "left_arm__", "犬"]

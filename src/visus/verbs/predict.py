@@ -7,7 +7,7 @@ import glob
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -376,6 +376,17 @@ def _shown_from(model: Model, least: float | None) -> Iterator[None]:
         model.task.calibrate(model.card.calibration)
 
 
+def file_words(labels: Iterable[str]) -> list[str]:
+    """Return a word for each label that can stand in the name of a file; no two are the same."""
+    words: list[str] = []
+    for label in labels:
+        word = re.sub(r"[^\w-]", "_", label)[:60]
+        while word in words:
+            word += "_"
+        words.append(word)
+    return words
+
+
 def make_folder(out: Path) -> None:
     """Make a folder to write to, where it is not there.
 
@@ -427,9 +438,8 @@ class _Drawing:
             self.maps.append(str(place.with_suffix(".classes.png")))
             write_bytes(Path(self.maps[-1]), palette_png(said.class_map.numpy(), said.palette))
         elif isinstance(said, Layered):
-            for label, layer in said.layers.items():
-                plain = re.sub(r"[^\w-]", "_", label)[:60]
-                self.maps.append(str(place.with_suffix(f".{plain}.png")))
+            for word, layer in zip(file_words(said.layers), said.layers.values(), strict=True):
+                self.maps.append(str(place.with_suffix(f".{word}.png")))
                 write_bytes(Path(self.maps[-1]), palette_png(layer.numpy().astype(np.uint8), _INSIDE))
 
     def finished(self, result: Predictions) -> Predictions:
