@@ -99,7 +99,8 @@ def test_a_card_of_a_segmenter_says_to_which_size_its_network_fills_pictures_up(
         input = digits.card.input.model_copy(update={"size": size})
         return dict(dict(model_card(digits.card.model_copy(update={"task": task, "input": input})))["What it reads"])
 
-    assert reads("segment", 360, 480)["filled up"] == "to 480 × 384 inside the network, and cut again"
+    for task in ("segment", "segment_multilabel"):
+        assert reads(task, 360, 480)["filled up"] == "to 480 × 384 inside the network, and cut again"
     assert extended((360, 480)) == (384, 480)
     assert "filled up" not in reads("segment", 352, 480) and "filled up" not in reads("classify", 360, 480)
 

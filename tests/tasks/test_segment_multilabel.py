@@ -47,6 +47,14 @@ def test_it_counts_pixels_of_which_something_is_stated_also_that_they_show_nothi
     assert {unit: int(count) for unit, count in counts.items()} == {"pixel": 3, "image": 1}
 
 
+def test_beyond_a_smaller_picture_of_a_batch_nothing_is_stated():
+    maps = [ClassMap(torch.ones(size, dtype=torch.int64), -1) for size in ((2, 3), (4, 5))]
+    images = [torch.zeros(3, *each.classes.shape) for each in maps]
+    samples = Samples(("a", "b"), torch.arange(2), images, {"class_map": maps}, torch.eye(3).repeat(2, 1, 1))
+    (small, large) = task().collate(samples).targets["classes"]
+    assert (small == -1).sum() == 20 - 6 and bool((small[:2, :3] == 1).all()) and bool((large == 1).all())
+
+
 def test_the_loss_is_torchs_mean_over_the_classes_of_each_known_pixel():
     of, model, bits = task(), nn.Conv2d(3, 3, 1), random_bits()
     given = batch(of, bits)
@@ -115,8 +123,8 @@ def test_what_overlaps_is_drawn_in_the_mean_of_its_colours_and_beside_the_truth(
     truth = torch.ones(40, 400, dtype=torch.int64)
     truth[:, 300:] = -1
     judged = of.draw(Sample("a", image, {"stated_map": StatedMap(truth)}), said)
-    assert judged[60, 50].tolist() == [140, 0, 0] and judged[60, 350].tolist() == [0, 0, 0]
-    assert judged[60, 650].tolist() == [200, 40, 50] and judged[60, 450].tolist() == [110, 110, 110]
+    assert judged[75, 50].tolist() == [140, 0, 0] and judged[75, 350].tolist() == [0, 0, 0]  # below the titles
+    assert judged[75, 650].tolist() == [200, 40, 50] and judged[75, 450].tolist() == [110, 110, 110]
 
 
 def test_more_combinations_than_can_be_drawn_are_left_as_they_are():

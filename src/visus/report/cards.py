@@ -75,7 +75,7 @@ def _input(card: Card) -> Rows:
     kept = f", {read.margin:.3g} of the shorter side kept" if read.fit == "crop" and read.margin < 1 else ""
     across = card.recipe.get("input.tiles")
     filled = tuple(-(-side // STRIDE) * STRIDE for side in read.size)
-    fills = card.task == "segment" and filled != read.size
+    fills = card.task.startswith("segment") and filled != read.size
     fit = f"tiles {across:,} pixels wide, scaled" if across else f"{_FITS[read.fit]}{kept}"
     ways = looked_at(card.recipe)
     return [

@@ -14,7 +14,7 @@ from visus.core.annotations import ClassMap
 from visus.core.home import at_home
 from visus.core.pixels import IGNORE
 from visus.tasks._drawing import Colour
-from visus.tasks.segment.regions import LINES, Regions
+from visus.tasks.segment.regions import LINES, Regions, home_size
 
 NONE = "none of them"
 _GREY = (128, 128, 128)
@@ -49,10 +49,7 @@ class ClassSets:
         """Return the classes of each original pixel: scores are read bilinearly there, some lines at a time."""
         if self.logits is None:
             return self
-        size = self.size
-        if not min(size):
-            height, width = self.logits.shape[1:]
-            size = max(1, round(height * float(frame[1, 1]))), max(1, round(width * float(frame[0, 0])))
+        size = home_size((self.logits.shape[1], self.logits.shape[2]), frame, self.size)
         lines = max(1, LINES // (len(self.logits) * size[1]))
         parts = [
             _said(at_home(self.logits, frame, size, slice(first, first + lines))) for first in range(0, size[0], lines)

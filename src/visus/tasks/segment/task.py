@@ -111,16 +111,16 @@ class Segment:
         """
         images = samples.images if isinstance(samples.images, Tensor) else framed(samples.images)
         targets: dict[str, Any] = {}
-        for column, target in (("class_map", "classes"), ("stated_map", "stated")):
-            if column in samples.columns:
-                held = [each for each in samples.columns[column] if isinstance(each, ClassMap | StatedMap)]
-                targets[target] = [each.classes for each in held]
-        if "classes" in targets:
-            height, width = images.shape[2:]
+        height, width = images.shape[2:]
+        if "class_map" in samples.columns:
+            maps = [each for each in samples.columns["class_map"] if isinstance(each, ClassMap)]
             targets["classes"] = torch.stack([
-                F.pad(each, (0, width - each.shape[1], 0, height - each.shape[0]), value=IGNORE)
-                for each in targets["classes"]
+                F.pad(each.classes, (0, width - each.classes.shape[1], 0, height - each.classes.shape[0]),
+                      value=each.ignore)
+                for each in maps
             ])  # fmt: skip
+        if "stated_map" in samples.columns:
+            targets["stated"] = [each.classes for each in samples.columns["stated_map"] if isinstance(each, StatedMap)]
         return Batch((images,), targets, samples.ids, samples.indices, samples.frames, originals=samples.originals)
 
     def counts(self, batch: Batch) -> dict[str, Tensor]:
