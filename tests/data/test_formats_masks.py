@@ -18,11 +18,12 @@ from tests.data.examples import masks, write_mask, write_picture, write_tree
 from visus.core.errors import BadDataLimit, DataError
 from visus.core.pixels import IGNORE
 from visus.core.recipe import DataSettings
+from visus.core.run_lengths import compress, encode
 from visus.data.converting import convert, differences
 from visus.data.dataset import Dataset, FileImages, Strings
 from visus.data.formats import FORMATS
 from visus.data.mask_door import read_map
-from visus.data.objects import Mark, Objects
+from visus.data.objects import Mark, Objects, Original
 from visus.data.reading import open_data
 
 SETTINGS = DataSettings()
@@ -160,6 +161,19 @@ def test_a_damaged_mask_is_bad_and_the_only_one_an_error(tmp_path: Path):
     (tmp_path / "masks/0.png").unlink()
     with pytest.raises(DataError, match=r"masks/1\.png"):
         read(tmp_path)
+
+
+def test_a_mask_of_another_size_is_bad_among_the_first_as_among_the_last_and_the_only_one_an_error(tmp_path: Path):
+    lay(tmp_path, of(0, 1), of(0, 1), classes="sky\nroad\n")
+    write_picture(tmp_path / "images/0.png", 0, (9, 7))
+    dataset = read(tmp_path)
+    assert list(dataset.ids) == ["1.png"] and [name for name, _ in dataset.bad] == ["masks/0.png"]
+    assert "its picture 7 x 9" in dataset.bad[0][1]
+    (tmp_path / "images/1.png").unlink()
+    (tmp_path / "masks/1.png").unlink()
+    with pytest.raises(DataError, match="its picture 7 x 9") as caught:
+        read(tmp_path)
+    assert caught.value.code == "DATA-272"
 
 
 def test_a_damaged_picture_is_left_for_whoever_decodes_it_to_name(tmp_path: Path):
@@ -328,6 +342,12 @@ def painted(tmp_path: Path, dataset: Dataset) -> tuple[Dataset, np.ndarray]:
     convert(dataset, "masks", tmp_path / "painted", lossy=True)
     copy = open_data(tmp_path / "painted", SETTINGS, carve=False)
     return copy, read_map(copy.maps, 0)
+
+
+def test_masks_that_were_drawn_on_another_size_are_refused_with_the_picture_they_belong_to(tmp_path: Path):
+    data = marked(tmp_path / "a", Mark((0.0, 0.0, 1.0, 1.0), 1, mask=compress(encode(np.ones((40, 30), np.bool_)))))
+    with pytest.raises(DataError, match=r"\.png: its masks were drawn on 30 x 40 pixels, the picture has 40 x 30"):
+        painted(tmp_path, data.with_(original=Original(np.array([[40, 30]]))))
 
 
 def test_outlines_are_painted_with_smaller_objects_over_larger_ones_and_crowds_ignored(tmp_path: Path):

@@ -72,8 +72,8 @@ def sniff(path: Path) -> Evidence | None:
 def read(path: Path, settings: DataSettings) -> Dataset:
     """Return pictures with the places of their masks; up to 16 masks of each split are looked at.
 
-    A picture without a mask is kept, with a remark; a mask without a picture and one that cannot be decoded are listed
-    in ``bad``, up to the share ``settings.max_bad``.
+    A picture without a mask is kept, with a remark; a mask without a picture, and of those looked at one that cannot be
+    decoded or does not fit its picture, are listed in ``bad``, up to the share ``settings.max_bad``.
 
     Raises:
         DataError: DATA-270 to 273 by ``mask_door``, for the masks looked at; DATA-274 a list of classes that is none;
@@ -165,7 +165,7 @@ class _Look:
     Attributes:
         counts: pixels of each value, over all masks looked at; ``first``: a mask that shows it.
         shown: (path, values) of each mask.
-        broken: index of a pair -> why its mask cannot be decoded.
+        broken: index of a pair -> why its mask cannot be decoded, or does not fit.
         palette: (256, 3) uint8 colours of values, where a mask has a palette.
         remarks: on single masks.
     """
@@ -201,19 +201,19 @@ def _look(path: Path, pairs: Sequence[Pair], settings: DataSettings) -> _Look:
 
 
 def _look_at(path: Path, i: int, pair: Pair, settings: DataSettings, looked: _Look) -> None:
+    picture = _peeked(path / pair.picture, settings)
     try:
         stored = read_stored(path / pair.mask, max_pixels=settings.max_pixels)
+        if picture is not None:
+            fitted(stored.values, picture, path / pair.mask)
     except DataError as error:
         if error.code in {"DATA-270", "DATA-271"}:
             raise
         looked.broken[i] = error
         return
-    picture = _peeked(path / pair.picture, settings)
-    if picture is not None:
-        fitted(stored.values, picture, path / pair.mask)
-        if undecided(picture):
-            why = "the picture's EXIF turn leaves open in which frame the mask was drawn; it is taken as upright"
-            looked.remarks.append(Remark(pair.mask, "warned", "DATA-284", why))
+    if picture is not None and undecided(picture):
+        why = "the picture's EXIF turn leaves open in which frame the mask was drawn; it is taken as upright"
+        looked.remarks.append(Remark(pair.mask, "warned", "DATA-284", why))
     counts = np.zeros(1 << 16, np.int64)
     for rows in _bands(stored.values):
         counts += np.bincount(rows.ravel(), minlength=len(counts))
@@ -372,7 +372,10 @@ def _write_painted(dataset: Dataset, folder: Path) -> None:
 
     def values(i: int) -> Values:
         place = FORMAT.place(SPLITS[int(dataset.split[i])], dataset.ids[i])
-        return drawn.read(i, peek(folder / place)[:2]).astype(np.uint8)
+        try:
+            return drawn.read(i, peek(folder / place)[:2]).astype(np.uint8)
+        except DataError as error:
+            raise DataError(error.code, f"{shown(dataset.ids[i])}: {error.what}", fix=error.fix) from error
 
     _write_each(dataset, folder, values, palette)
 
