@@ -103,6 +103,17 @@ def test_a_map_beside_its_picture_is_told_by_how_much_it_should_move():
     assert len(found.of["moved"]) == 1 and not found.of["border"]
 
 
+def test_a_map_is_not_moved_to_push_what_is_seen_otherwise_off_the_picture():
+    evidence = Evidence(3)
+    for i in range(COUNT):
+        stated, there = scene(i), scene(i)
+        if i == 8:
+            stated[:], there[:] = 0, 0
+            stated[:, 56:] = 1
+        evidence.add(i, stated, said(there), (SIDE, SIDE))
+    assert not evidence.doubts().of["moved"]
+
+
 def test_a_contour_of_which_much_more_looks_otherwise_than_usual_is_sloppy():
     sloppy = scene(9)
     sloppy[11:34, 5:28], sloppy[33:60, 33:60] = 1, 2

@@ -341,27 +341,29 @@ def _moved(asked: _Asked, probability: Numbers) -> Doubt:
     """Return by how much the map should move to agree best with what is seen, ranked by what it gains.
 
     Where it lies well, it gains 0.  How much of it agrees is the mean probability of the stated classes; of every move
-    at once by the convolution theorem, on a coarse grid.
+    at once by the convolution theorem, on a coarse grid.  Pixels that would leave the picture gain nothing and
+    lose nothing.
     """
     step = max(1, max(asked.stated.shape) // COARSE)
     stated, seen = asked.stated[::step, ::step], probability[:, ::step, ::step]
     most = [min(FURTHEST, side // 4) for side in stated.shape]
     shape = tuple(fft.next_fast_len(side + far, real=True) for side, far in zip(stated.shape, most, strict=True))
     shown = np.flatnonzero(np.bincount(stated.ravel(), minlength=asked.k + 1)[: asked.k])
-    agreed = sum(_correlated(seen[k], stated == k, shape) for k in shown)
-    there = _correlated(np.ones(stated.shape), stated < asked.k, shape)
+    agreed = sum((_correlated(seen[k], stated == k, shape) for k in shown), np.zeros(shape))
+    own = asked.own[::step, ::step]
+    kept = _correlated(np.ones(stated.shape), own, shape)
+    pixels = max(1, int((stated < asked.k).sum()))
     rows, columns = (np.arange(-far, far + 1) for far in most)
-    share = (agreed / np.maximum(there, 1) * (there >= there[0, 0] / 2))[np.ix_(rows, columns)]
-    at = np.unravel_index(share.argmax(), share.shape)
-    down, right = int(rows[at[0]]), int(columns[at[1]])
-    best, now = float(share[at]), float(share[most[0], most[1]])
-    gain = best - now if math.hypot(down, right) >= STEPS else 0.0
+    gains = ((agreed - kept) / pixels)[np.ix_(rows, columns)]
+    at = np.unravel_index(gains.argmax(), gains.shape)
+    down, right, now = int(rows[at[0]]), int(columns[at[1]]), float(own.sum()) / pixels
+    gain = float(gains[at]) if math.hypot(down, right) >= STEPS else 0.0
     scale = asked.size[0] / len(asked.stated) * step
     move = round(right * scale), round(down * scale)
-    return Doubt(asked.record, gain, sure=best, stated=now, move=move)
+    return Doubt(asked.record, gain, sure=now + gain, stated=now, move=move)
 
 
-def _correlated(seen: Numbers, stated: Flags, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _correlated(seen: Numbers, stated: Numbers | Flags, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Return the sum over pixels of what is seen where each one of a map comes to lie, by its move down and right."""
     product = fft.rfft2(seen.astype(np.float64), shape) * np.conj(fft.rfft2(stated.astype(np.float64), shape))
     moved: NDArray[np.float64] = fft.irfft2(product, shape)
