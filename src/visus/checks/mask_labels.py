@@ -43,7 +43,8 @@ _TOLD: dict[Kind, _Told] = {
         "a label where nothing is teaches to see something; some of it may be there, but hard to see",
     ),
     "moved": _Told(
-        "CHECK-068", _PICTURE, "not to lie on their pictures", "every contour is learned, and judged, beside its place",
+        "CHECK-068", _PICTURE, "to be moved against the picture",
+        "every contour is learned, and judged, beside its place",
     ),
     "border": _Told(
         "CHECK-069", _PICTURE, "to have sloppy contours",
