@@ -54,7 +54,7 @@ def shaped(said):
         (["evaluate", "nothing.safetensors", "PHOTOS"], "there is no such model file"),
         (["evaluate", "PHOTOS", "PHOTOS"], "there is no such model file"),
         (["predict", "nothing.safetensors", "PHOTOS"], "there is no such model file"),
-        (["predict", "nothing.safetensors", "PHOTOS", "--tiles", "auto"], "visus predict --help"),
+        (["predict", "nothing.safetensors", "PHOTOS", "--epochs", "2"], "visus predict --help"),
         (["info", "nothing"], "there is no such folder or file"),
         (["info", "PHOTOS", "--replay"], "only a bundle can be replayed"),
         (["evaluate", "PHOTOS", "PHOTOS", "--batch", "x"], "--batch takes a whole number"),

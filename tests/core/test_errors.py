@@ -54,8 +54,8 @@ def test_an_interruption_ends_with_128_plus_its_signal_and_survives_pickling(sig
 
 def test_every_kind_of_error_has_the_documented_exit_code():
     documented = {
-        "VisusError": 2, "UsageError": 2, "DataError": 2, "BadDataLimit": 3, "ResourceError": 4, "LockedError": 5,
-        "IntegrityError": 6, "DivergedError": 7,
+        "VisusError": 2, "MissedError": 1, "UsageError": 2, "DataError": 2, "BadDataLimit": 3, "ResourceError": 4,
+        "LockedError": 5, "IntegrityError": 6, "DivergedError": 7,
     }  # fmt: skip
     assert {kind.__name__: kind.exit for kind in KINDS if kind is not Interrupted} == documented
 

@@ -8,7 +8,7 @@ import visus
 from visus.core.errors import UsageError
 from visus.core.recipe import Recipe
 
-KINDS = ["formats", "losses", "models", "optimisers", "schedules", "settings", "suppressions", "tasks"]
+KINDS = ["explainers", "formats", "losses", "models", "optimisers", "schedules", "settings", "suppressions", "tasks"]
 
 
 def test_without_a_word_the_lists_are_listed():

@@ -65,7 +65,9 @@ class Classification(RowMetric["JudgedClasses"]):
         self.classes, self.temperature = tuple(classes), temperature
         none = torch.zeros(0, dtype=torch.int64)
         empty = {"logits": torch.zeros(0, len(classes)), "label": none, "index": none}
-        super().__init__(empty, ("accuracy", "top5_accuracy", "f1_macro", "log_loss", score), resamples)
+        there = self.scores_of(len(classes))
+        quick = [name for name in ("accuracy", "top5_accuracy", "f1_macro", "log_loss") if name in there]
+        super().__init__(empty, (*quick, score), resamples)
 
     def update(self, raw: Raw, batch: Batch) -> None:
         """Remember the logits of the labelled pictures of a batch."""

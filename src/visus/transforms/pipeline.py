@@ -123,7 +123,8 @@ class Pipeline:
         assert self.augment is not None
         placed = [name for name, column in samples.columns.items() if not isinstance(column, Tensor)]
         mapped = self._mixes and not (self.augment.mixup or self._tiles or self._pastes)  # CutMix alone
-        unmixed = [name for name in placed if name not in ("boxes", "stated", *(["class_map"] if mapped else []))]
+        mixing = ("boxes", "stated", *(("class_map", "stated_map") if mapped else ()))
+        unmixed = [name for name in placed if name not in mixing]
         if unmixed or (boxed and self._mixes and self.augment.cutmix):
             asked = ["CutMix"] if not unmixed else ["MixUp", "CutMix", "mosaics", "copy-paste"]
             raise UsageError(
