@@ -84,7 +84,6 @@ def test_the_regions_of_a_segmenter_say_their_class_where_the_pointer_is(opened,
     assert page.inner_text("#hovered") in ("ground", "red", "blue")
 
 
-@pytest.mark.parametrize(("model", "data"), [("digits", "photos"), ("squares", "squares"), ("scenes", "scenes")])
 def test_the_masks_of_objects_are_read_as_pycocotools_wrote_them(opened):
     mask = pytest.importorskip("pycocotools.mask")
     draw = np.random.default_rng(0)
@@ -97,6 +96,7 @@ def test_the_masks_of_objects_are_read_as_pycocotools_wrote_them(opened):
         assert np.array_equal(np.array(said).reshape(pixels.shape), pixels)
 
 
+@pytest.mark.parametrize(("model", "data"), [("digits", "photos"), ("squares", "squares"), ("scenes", "scenes")])
 def test_an_explanation_is_laid_over_the_picture_as_strongly_as_asked(opened, request, model, data):
     page = opened(model)
     answered(page, first(request.getfixturevalue(data)))
