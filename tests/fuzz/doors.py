@@ -60,7 +60,7 @@ def write_seeds(target: str, root: Path) -> list[str]:
     if target != PICTURES:
         EXAMPLES[target](root)
         files = [path for path in sorted(root.rglob("*")) if path.is_file()]
-        said = [path for path in files if path.suffix not in {".png", ".jpg"} or target == "masks"]
+        said = [path for path in files if path.suffix not in {".png", ".jpg"} or target in {"masks", "class_masks"}]
         return [path.relative_to(root).as_posix() for path in said]
     rough = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
     colour = Image.fromarray(rough)
