@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision import ops
 
 from visus.core.catalog import UnknownName
 from visus.core.errors import did_you_mean
@@ -226,6 +225,8 @@ def kept(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, overlap: f
         classes: how many there are.
         overlap: intersection over union above which two boxes of a class are the same object.
     """
+    from torchvision import ops
+
     found = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
     for row, (mine, sure, kinds) in enumerate(zip(boxes, scores, labels, strict=True)):
         real = (sure >= 0).nonzero()[:, 0]
@@ -258,12 +259,16 @@ def _ranked(scores: Tensor, rows: Tensor, most: int | None) -> Tensor:
 
 
 def _nms_rows(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float) -> Tensor:
+    from torchvision import ops
+
     start = boxes.min() if len(boxes) else 0  # it takes boxes from 0 upward
     rows: Tensor = ops.batched_nms(boxes.double() - start, scores.double(), labels, overlap)
     return rows
 
 
 def _agnostic_rows(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float) -> Tensor:
+    from torchvision import ops
+
     rows: Tensor = ops.nms(boxes.double(), scores.double(), overlap)
     return rows
 
