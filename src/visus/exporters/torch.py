@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
+import torchvision  # noqa: F401  # makes torch.ops.torchvision, such as roi_align, which a program may hold
 from torch import Tensor
 
 from visus.core import suppression  # noqa: F401  # makes torch.ops.visus.kept
