@@ -121,6 +121,7 @@ def main() -> None:
         pictures = torch.cat([F.interpolate(test[i][0][None], size) for i in range(min(len(test), 64))])
     else:
         options = {key: int(value) for key, _, value in (word.partition("=") for word in given.set)}
+        options = {"scale": "nano", **options}
         task, learned = ours_random(given.classes, options)
         learned = learned.eval().to(memory_format=torch.channels_last)
         mine = folded(learned, torch.zeros(1, 3, SIDE, SIDE))

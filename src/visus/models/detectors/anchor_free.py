@@ -21,12 +21,12 @@ from visus.models.pyramid import Pyramid
 from visus.models.trunks import STRIDES, Trunk, extended
 
 SIZES = {
-    "nano": (0.5, 1.0, 64, 1),
-    "small": (0.75, 1.0, 96, 1),
-    "medium": (1.0, 1.5, 128, 2),
-    "large": (1.5, 2.0, 192, 3),
+    "nano": (0.5, 0.5, 32, 1, 1),
+    "small": (0.5, 1.0, 64, 1, 2),
+    "medium": (1.0, 1.5, 128, 2, 2),
+    "large": (1.5, 2.0, 192, 3, 2),
 }
-"""Factors of width and depth of the backbone ``csp``, channels of pyramid and head, blocks in the pyramid."""
+"""Factors of width and depth of ``csp``, channels of pyramid and head, blocks in the pyramid, layers of the head."""
 
 PRIOR = 0.01
 """Probability of an object at a place before anything was learned (Lin et al., ICCV 2017, section 4.1)."""
@@ -43,9 +43,9 @@ def build(
     size: tuple[int, int],
     backbone: str,
     *,
-    scale: Literal["nano", "small", "medium", "large"] = "nano",
+    scale: Literal["nano", "small", "medium", "large"] = "small",
     width: Annotated[int, Field(ge=0)] = 0,
-    layers: Annotated[int, Field(ge=0, le=4)] = 2,
+    layers: Annotated[int, Field(ge=0, le=4)] = 0,
     normalisation: Normalisation = "batch",
     activation: Activation = "relu",
 ) -> AnchorFree:
@@ -58,7 +58,7 @@ def build(
         backbone: ``csp``, ``efficientnet_lite0`` or any network, ours or timm's, that has maps of strides 8, 16, 32.
         scale: of pyramid and head, and of the backbone ``csp``.
         width: channels of pyramid and head; 0 for those of the scale.
-        layers: 3 x 3 convolutions of each branch of the head.
+        layers: 3 x 3 convolutions of each branch of the head; 0 for those of the scale.
         normalisation: of pyramid, head and ``csp``: ``batch``, ``group``, ``layer`` or ``none``.
         activation: of pyramid, head and ``csp``.
 
@@ -68,10 +68,10 @@ def build(
     Source:
         Tian et al., FCOS, ICCV 2019 (sides from places); Ge et al., YOLOX, 2021, section 2.1 (decoupled head).
     """
-    wide, deep, usual, blocks = SIZES[scale]
+    wide, deep, usual, blocks, refining = SIZES[scale]
     own = {"width": wide, "depth": deep, "normalisation": normalisation, "activation": activation}
     trunk = Trunk(backbone, channels, size, own if backbone == "csp" else {})
-    return AnchorFree(trunk, outputs, width or usual, blocks, layers, normalisation, activation)
+    return AnchorFree(trunk, outputs, width or usual, blocks, layers or refining, normalisation, activation)
 
 
 class AnchorFree(nn.Module):
