@@ -21,6 +21,12 @@ PICTURES = "pictures"
 KEY = "visus"
 """Under which a file's metadata hold its contract."""
 
+SCOPES = "pkg.torch.onnx.name_scopes"
+"""Under which a node of an ONNX file holds the names of the modules it was made in, the outermost first."""
+
+NETWORK = "network"
+"""Name of the network among the modules of ``Deployed``: what stands before and behind it bears another."""
+
 
 class Deployed(nn.Module):
     """Pictures (B, H, W, C) as they were decoded -> the tensors of ``outputs``, in that order.

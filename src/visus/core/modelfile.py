@@ -58,6 +58,7 @@ class Card(BaseModel):
         data: name, fingerprint and counts of the data set.
         trace: hashes of some training pictures, by which an evaluation recognises them.
         step: optimiser steps behind these weights.
+        compressed: how it was made smaller than the model that was trained, and what was measured; empty of that one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,6 +77,7 @@ class Card(BaseModel):
     data: dict[str, Any] = {}
     trace: tuple[str, ...] = ()
     step: int = 0
+    compressed: dict[str, Any] = {}
 
 
 def write_model(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:

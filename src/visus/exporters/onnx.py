@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visus.core.deployment import KEY, PICTURES, Contract, Deployed
+from visus.core.deployment import KEY, PICTURES, SCOPES, Contract, Deployed
 from visus.core.errors import DataError, IntegrityError, first_line, needs
 from visus.core.files import write_bytes
 from visus.exporters import Exporter
@@ -22,8 +22,6 @@ OPSET = 20
 """Of the standard operators: 2023's, which onnxruntime from 1.17 on runs."""
 
 _INT64, _BOOL = 7, 9  # of onnx.TensorProto
-
-_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def export(module: Deployed, example: Tensor, contract: Contract, path: Path) -> Contract:
@@ -47,7 +45,7 @@ def export(module: Deployed, example: Tensor, contract: Contract, path: Path) ->
     assert written is not None
     model = written.model_proto
     for node in model.graph.node:
-        kept = [entry for entry in node.metadata_props if entry.key == _SCOPES]
+        kept = [entry for entry in node.metadata_props if entry.key == SCOPES]
         del node.metadata_props[:]  # where the user's code lies on this machine is nobody's business
         node.metadata_props.extend(kept)
     contract = contract.model_copy(update={"format": f"ONNX opset {OPSET}, IR {model.ir_version}"})
@@ -77,7 +75,7 @@ def layers(path: Path, pictures: Tensor) -> Mapping[str, Tensor]:
     known = {output.name for output in model.graph.output}
     last: dict[str, str] = {}
     for node in model.graph.node:
-        scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
+        scopes = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "[]")
         for name in scopes.strip("[]").replace("'", "").split(", ")[:-1]:
             if name:
                 last[name] = node.output[0]

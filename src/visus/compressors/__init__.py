@@ -1,0 +1,120 @@
+"""How a trained model is made smaller or faster, one method a file: ``int8.py`` is "int8".  It loads no torch.
+
+A method proposes candidates, those that save most first, and is told what became of each; so it knows when to stop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from visus.core.catalog import Catalog
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from visus.core.modelfile import Architecture, Card
+    from visus.core.recipe import Recipe
+    from visus.core.task import Batch, Task
+
+
+class Fit(Protocol):
+    """Fine-tunes a network on the training part by the engine's own loop."""
+
+    def __call__(self, network: nn.Module, task: Task | None = None, *, rate: float = 0.1, share: float = 1.0) -> None:
+        """Leave in ``network`` the weights that are best on the validation part, in eval mode.
+
+        Args:
+            network: asked as the task asks its own.
+            task: whose losses are learned; the subject's own by default.
+            rate: learning rate, as a share of the one the model was trained with.
+            share: of the minutes or steps that the method may use.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained model, and all that a method may use to make it smaller.
+
+    Attributes:
+        network: images (B, C, h, w) -> tensors; in float32 and eval mode, on the processor.  Methods change a copy.
+        task, recipe, card: that it was trained for, with and as.
+        batches: training pictures as the network reads them when it judges, a few hundred at most, the same each time.
+        pictures: the same ones as they were decoded, (1, H, W, C) each.
+        exported: network -> an .onnx file of it, from decoded pictures to what is said, in float32.
+        fit: fine-tunes; only for methods that say they train.
+        folder: for files of the method's own; it is removed in the end.
+    """
+
+    network: nn.Module
+    task: Task
+    recipe: Recipe
+    card: Card
+    batches: Callable[[], Iterator[Batch]]
+    pictures: Callable[[], Iterator[Tensor]]
+    exported: Callable[[nn.Module], Path]
+    fit: Fit
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a method proposes: a finished .onnx file, or a network.
+
+    Attributes:
+        settings: that made it, by name, as the user reads them.
+        file: an .onnx file that reads and says what ``Subject.exported`` does.
+        network: in float32 and eval mode, where there is no file; it is kept as .safetensors.
+        architecture: of the network, by which it is built again.
+    """
+
+    settings: Mapping[str, Any]
+    file: Path | None = None
+    network: nn.Module | None = None
+    architecture: Architecture | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was measured of a candidate, compared with the float32 model.
+
+    Attributes:
+        keeps: the drop is shown to be no larger than what was promised.
+        drop: how far the score fell, in points; ``most``: the upper end of its 95 % interval, NaN where there is none.
+        latency, size: as shares of those of the float32 model.
+    """
+
+    keeps: bool
+    drop: float
+    most: float
+    latency: float
+    size: float
+
+
+Proposals: TypeAlias = Generator[Candidate, Verdict, None]
+
+
+@dataclass(frozen=True)
+class Compressor:
+    """What a file of this folder offers as ``COMPRESSOR``.
+
+    Attributes:
+        propose: yields candidates and receives the verdict on each; it ends when further ones would save no more, as a
+            rule with the first that keeps the promise.
+        suffix: of what is kept: ``.onnx`` or ``.safetensors``.
+        trains: it calls ``Subject.fit``, so it needs a budget and the training part.
+        summary: one line for a listing.
+        source: where it was published.
+    """
+
+    propose: Callable[[Subject], Proposals]
+    suffix: str
+    trains: bool
+    summary: str
+    source: str
+
+
+COMPRESSORS: Catalog[Compressor] = Catalog("visus.compressors", "COMPRESSOR")
