@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
@@ -23,6 +23,19 @@ FORMAT = 1
 _LONGEST_HEADER = 100_000_000
 
 
+class Factors(BaseModel):
+    """Two thin layers in place of one.
+
+    Attributes:
+        kind: ``channel`` or ``spatial``, see ``models/slimming.py``.
+        rank: channels between the two.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["channel", "spatial"]
+    rank: Annotated[int, Field(gt=0, le=1 << 16)]
+
+
 class Architecture(BaseModel):
     """Which network the weights belong to.
 
@@ -32,6 +45,9 @@ class Architecture(BaseModel):
         outputs: length of its last axis.
         source: for a network of the user's own code, its import path; ``source_sha256`` of that file.
             Stored source is never executed: ``load`` asks for ``--model FILE.py:Class`` again.
+        factored: layers that two take the place of, by name.
+        narrowed: shapes of tensors that have fewer channels than name and options build, by name, of factored layers
+            too; 0 for an axis that is as built.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +56,8 @@ class Architecture(BaseModel):
     outputs: int
     source: str = ""
     source_sha256: str = ""
+    factored: dict[str, Factors] = {}
+    narrowed: dict[str, tuple[Annotated[int, Field(ge=0)], ...]] = {}
 
 
 class Card(BaseModel):

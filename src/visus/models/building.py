@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visus.core.errors import UsageError, VisusError, users_line
-from visus.core.modelfile import Architecture
+from visus.core.errors import DataError, UsageError, VisusError, users_line
+from visus.core.modelfile import Architecture, read_card
 from visus.core.recipe import ModelSettings
 from visus.core.seeds import derive
 from visus.models.fitting import fit
 from visus.models.origins import origin_of, own, standing, user_code
 from visus.models.reading import read_tensors
+from visus.models.slimming import slimmed
 from visus.models.weights import card_of, check_licence
 
 
@@ -59,6 +60,7 @@ def build(
         )
     with seeded(seed):
         model = origin.network(settings.name, outputs, channels, size, settings.options)
+        slimmed(model, _described(settings))
         if origin not in (own, standing):
             check_outputs(model, outputs, channels, size, settings.name)
     if tensors:
@@ -68,7 +70,11 @@ def build(
 
 
 def architecture_of(settings: ModelSettings, outputs: int) -> Architecture:
-    """Return what a model file says of the network; of the user's own code, its place and the hash of its source."""
+    """Return what a model file says of the network; of the user's own code, its place and the hash of its source.
+
+    One that starts from the weights of a network made smaller is as small.
+    """
+    start = _described(settings)
     source, digest = user_code.source_of(settings.name) if user_code.is_code(settings.name) else ("", "")
     return Architecture(
         name=source or settings.name,
@@ -76,6 +82,8 @@ def architecture_of(settings: ModelSettings, outputs: int) -> Architecture:
         outputs=outputs,
         source=source,
         source_sha256=digest,
+        factored=start.factored if start is not None else {},
+        narrowed=start.narrowed if start is not None else {},
     )
 
 
@@ -104,6 +112,7 @@ def rebuild(architecture: Architecture, channels: int, size: tuple[int, int], co
     check_options(name, architecture.options)
     with seeded(0):
         model = origin_of(name).network(name, architecture.outputs, channels, size, architecture.options)
+        slimmed(model, architecture)
         if user_code.is_code(name):
             check_outputs(model, architecture.outputs, channels, size, name)
     return model
@@ -162,6 +171,17 @@ def seeded(seed: int) -> Iterator[None]:
         yield
     finally:
         torch.default_generator.set_state(state)
+
+
+def _described(settings: ModelSettings) -> Architecture | None:
+    """Return what the model file that the weights come from says of its network; None for weights of other files."""
+    file = Path(settings.weights)
+    if settings.weights in ("none", "default") or file.suffix != ".safetensors" or not file.is_file():
+        return None
+    try:
+        return read_card(file).architecture
+    except DataError:  # safetensors without a card of ours
+        return None
 
 
 def _dry_run(model: nn.Module, images: Tensor, name: str) -> object:

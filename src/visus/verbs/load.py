@@ -250,13 +250,15 @@ def network_of(card: Card, model: str | nn.Module | None) -> nn.Module:
 
     Raises:
         UsageError: the network is the user's own and was not given.
+        IntegrityError: the card describes a smaller form that the network cannot take.
     """
     from visus.models.building import rebuild
     from visus.models.origins.user_code import GIVEN
+    from visus.models.slimming import slimmed
 
     name = card.architecture.name
     if model is not None and not isinstance(model, str):
-        return model
+        return slimmed(model, card.architecture)
     if name.startswith(GIVEN):
         raise UsageError(
             "USE-009", f"the network is a module of your own ({name.removeprefix(GIVEN)})",

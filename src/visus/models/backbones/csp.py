@@ -71,7 +71,7 @@ class PartialBlock(nn.Module):
 
     Args:
         inputs, width: channels.
-        blocks: residual blocks of two 3 x 3 convolutions.
+        blocks: residual blocks of two 3 x 3 convolutions, one at least.
         norm, act: by name.
         residual: each block adds to what it was given.
     """
@@ -81,7 +81,7 @@ class PartialBlock(nn.Module):
     ) -> None:
         super().__init__()
         half = width // 2
-        self.passing, self.residual = half, residual
+        self.residual = residual
         self.split = Unit(inputs, 2 * half, 1, 1, norm, act)
         self.blocks = nn.ModuleList(
             nn.Sequential(Unit(half, half, 3, 1, norm, act), Unit(half, half, 3, 1, norm, act)) for _ in range(blocks)
@@ -90,7 +90,9 @@ class PartialBlock(nn.Module):
 
     def forward(self, features: Float[Tensor, "B D h w"]) -> Float[Tensor, "B E h w"]:
         """Return the refined map."""
-        round_, through = self.split(features).split(self.passing, 1)
+        both = self.split(features)
+        width: int = self.blocks[0][0][0].in_channels  # type: ignore[index]
+        round_, through = both.split((both.shape[1] - width, width), 1)
         for block in self.blocks:
             through = through + block(through) if self.residual else block(through)
         joined: Tensor = self.join(torch.cat([through, round_], 1))
