@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from visus.verbs.adopt import adopt
     from visus.verbs.check import check
     from visus.verbs.compare import compare
+    from visus.verbs.compress import compress
     from visus.verbs.convert import convert
     from visus.verbs.demo import demo
     from visus.verbs.evaluate import evaluate
@@ -38,6 +39,7 @@ __all__ = [
     "adopt",
     "check",
     "compare",
+    "compress",
     "convert",
     "demo",
     "evaluate",

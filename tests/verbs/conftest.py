@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.verbs.examples import train, train_detector, write_boxes, write_splits
+from tests.verbs.examples import coloured, train, train_detector, write_boxes, write_classes, write_splits
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +28,19 @@ def squares(tmp_path_factory):
 def detector(squares, tmp_path_factory):
     """Return a finished run of a detector on the squares; nothing may write into its folder."""
     return train_detector(squares, tmp_path_factory.mktemp("runs") / "detector", steps=60)
+
+
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory):
+    """Return class folders of coloured pictures; nothing may write into them."""
+    root = tmp_path_factory.mktemp("data") / "colours"
+    for split, first, each in (("train", 0, 40), ("val", 40, 14), ("test", 54, 10)):
+        write_classes(root / split, each, first=first, mode=coloured)
+    return root
+
+
+@pytest.fixture(scope="session")
+def painter(colours, tmp_path_factory):
+    """Return a run on them, whose network reads another shape; nothing may write into its folder."""
+    shape = {"input.size": [24, 20], "input.fit": "pad", "flips": True}
+    return train(colours, tmp_path_factory.mktemp("runs") / "painter", settings=shape)

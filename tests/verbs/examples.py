@@ -50,6 +50,11 @@ def write_classes(root, each=40, names=NAMES, first=0, mode=lambda pixels: Image
     return Path(root)
 
 
+def coloured(pixels):
+    """Return a digit in colours, wider than high."""
+    return Image.fromarray(np.stack([pixels, 255 - pixels, pixels // 2 + 40], -1)).resize((23, 17))
+
+
 def write_splits(root, **pictures):
     """Write ``train``, ``val`` and ``test`` with other pictures in each; ``pictures``: how many of a class."""
     first = 0

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import helper
 from PIL import Image
-from tests.verbs.examples import train, write_classes, write_splits
+from tests.verbs.examples import train, write_splits
 from tests.verbs.segmenting import TINY as SCENES
 from tests.verbs.segmenting import write_scenes
 
@@ -20,27 +20,6 @@ import visus
 from visus.cli.app import run as command
 from visus.core.errors import DataError, IntegrityError, MissedError, UsageError
 from visus.exporters import EXPORTERS
-
-
-def coloured(pixels):
-    """Return a digit in colours, wider than high."""
-    return Image.fromarray(np.stack([pixels, 255 - pixels, pixels // 2 + 40], -1)).resize((23, 17))
-
-
-@pytest.fixture(scope="session")
-def colours(tmp_path_factory):
-    """Return class folders of coloured pictures; nothing may write into them."""
-    root = tmp_path_factory.mktemp("data") / "colours"
-    for split, first, each in (("train", 0, 40), ("val", 40, 14), ("test", 54, 10)):
-        write_classes(root / split, each, first=first, mode=coloured)
-    return root
-
-
-@pytest.fixture(scope="session")
-def painter(colours, tmp_path_factory):
-    """Return a run on them, whose network reads another shape; nothing may write into its folder."""
-    shape = {"input.size": [24, 20], "input.fit": "pad", "flips": True}
-    return train(colours, tmp_path_factory.mktemp("runs") / "painter", settings=shape)
 
 
 @pytest.fixture(scope="session")

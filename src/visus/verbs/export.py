@@ -108,7 +108,7 @@ def export(
     loaded = model if isinstance(model, Model) else load(model, model=network, precision="float32")
     path = Path(out) if out is not None else loaded.path.with_suffix(exporter.suffix)
     dataset, indices, notes = _pictures(loaded, data, max(pictures, 1))
-    indices, shown, depth, sizes = _readable(loaded, dataset, indices, notes)
+    indices, shown, depth, sizes = readable(loaded, dataset, indices, notes)
     sides = _sides(size) if size is not None else None
     if sides is None and exporter.one_picture:
         sides = sizes[0] if len(sizes) == 1 else loaded.card.input.size
@@ -120,7 +120,7 @@ def export(
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="visus-export-") as folder:
         draft = Path(folder, path.name)
-        contract = exporter.export(module, _example(contract), contract, draft)
+        contract = exporter.export(module, example_of(contract), contract, draft)
         parity = _compared(loaded, opened(draft), module, dataset, indices)
         if not parity.holds:
             layer = first_layer(exporter, draft, module, shown, contract)
@@ -165,7 +165,7 @@ def _pictures(model: Model, data: str | Path | None, count: int) -> tuple[Datase
     from visus.exporters._parity import LEAST
 
     if data is None:
-        dataset, notes = _trained_on(model), list[str]()
+        dataset, notes = trained_on(model, "visus export MODEL --to ... --data DATA"), list[str]()
     else:
         dataset, notes = _given(model, data)
     chosen = dataset.indices("val")
@@ -179,12 +179,21 @@ def _pictures(model: Model, data: str | Path | None, count: int) -> tuple[Datase
     return dataset, chosen, notes
 
 
-def _trained_on(model: Model) -> Dataset:
-    """Return the data a model was trained on, if its run knows where it lies and it is the same still."""
+def trained_on(model: Model, fix: str) -> Dataset:
+    """Return the data a model was trained on, if its run knows where it lies and it is the same still.
+
+    Args:
+        model: whose data is wanted.
+        fix: the command that names other data.
+
+    Raises:
+        UsageError: EXP-011, it is not at hand.
+    """
+    from visus.data.painting import painted
     from visus.data.reading import open_data
     from visus.verbs.runs import read_document
 
-    place, fix = model.path.parent / "data.json", "visus export MODEL --to ... --data DATA"
+    place = model.path.parent / "data.json"
     if not place.is_file():
         raise UsageError("EXP-011", f"{model.path}: where its training data lies is not known",
                          where=f"no {place.name} lies beside it", done="nothing was written", fix=fix)  # fmt: skip
@@ -194,6 +203,7 @@ def _trained_on(model: Model) -> Dataset:
     except DataError as error:
         raise UsageError("EXP-011", f"the training data cannot be read: {error.what}", where=str(source["data"]),
                          done="nothing was written", fix=fix) from error  # fmt: skip
+    dataset = painted(dataset, model.task.reads)
     if dataset.fingerprint() != model.card.data.get("fingerprint"):
         raise UsageError("EXP-011", f"{source['data']}: the training data has changed since",
                          where="its fingerprint is not the one in the model file", done="nothing was written",
@@ -212,7 +222,7 @@ def _given(model: Model, data: str | Path) -> tuple[Dataset, list[str]]:
     return part.dataset, list(part.notes)
 
 
-def _readable(
+def readable(
     model: Model, dataset: Dataset, indices: NDArray[np.int64], notes: list[str]
 ) -> tuple[NDArray[np.int64], Tensor, Any, list[tuple[int, int]]]:
     """Return which pictures can be compared, the first one as a batch, their depth, and which sizes they have.
@@ -226,21 +236,23 @@ def _readable(
     from visus.data.pixels import pictures
 
     source = pictures(dataset.images, model.card.input.channels)
-    taken = {int(i): source.take(np.array([i]), lambda index: None).images for i in indices}
-    kinds = {i: images[0] for i, images in taken.items() if len(images)}
-    depths = Counter(str(image.dtype).removeprefix("torch.") for image in kinds.values())
+    kinds: dict[int, tuple[torch.dtype, tuple[int, int]]] = {}
+    for i in indices:
+        for image in source.take(np.array([i]), lambda index: None).images:
+            kinds[int(i)] = image.dtype, (int(image.shape[-2]), int(image.shape[-1]))
+    depths = Counter(str(dtype).removeprefix("torch.") for dtype, _ in kinds.values())
     depth = max((name for name in depths if name in ("uint8", "uint16")), key=lambda name: depths[name], default="")
     if not depth:
         raise DataError("EXP-012", f"{dataset.name}: not one picture of 8 or 16 bits can be read, to compare on",
                         done="nothing was written", fix="--data DATA with such pictures")  # fmt: skip
-    kept = [i for i, image in kinds.items() if image.dtype == getattr(torch, depth)]
+    kept = [i for i, (dtype, _) in kinds.items() if dtype == getattr(torch, depth)]
     if len(kept) < len(indices):
         notes.append(f"{len(indices) - len(kept):,} pictures were passed over: not readable, or not {depth}")
-    sizes = {(int(kinds[i].shape[-2]), int(kinds[i].shape[-1])) for i in kept}
-    return np.array(kept, np.int64), kinds[kept[0]].movedim(0, -1)[None], depth, sorted(sizes)
+    (first,) = source.take(np.array(kept[:1]), lambda index: None).images
+    return np.array(kept, np.int64), first.movedim(0, -1)[None], depth, sorted({kinds[i][1] for i in kept})
 
 
-def _example(contract: Contract) -> Tensor:
+def example_of(contract: Contract) -> Tensor:
     """Return pictures to trace with, of two different sides where these are open."""
     import torch
 
@@ -266,8 +278,8 @@ def _compared(model: Model, file: Model, module: Deployed, dataset: Dataset, ind
     def compare(part: Batch, raw: Raw) -> None:
         measured.add(file.task.raw(eager, part), raw)
 
-    one, right = _asked(model, dataset, indices)
-    other, said = _asked(file, dataset, indices, compare)
+    one, right = asked(model, dataset, indices)
+    other, said = asked(file, dataset, indices, compare)
     changed, of, unit = changes(right, said)
     scores, scores_of_file = one.compute(), other.compute()
     name = model.task.score if model.task.score in scores and model.task.score in scores_of_file else ""
@@ -277,7 +289,7 @@ def _compared(model: Model, file: Model, module: Deployed, dataset: Dataset, ind
     )  # fmt: skip
 
 
-def _asked(
+def asked(
     model: Model,
     dataset: Dataset,
     indices: NDArray[np.int64],

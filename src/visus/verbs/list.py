@@ -12,8 +12,8 @@ def list(what: str = "", pattern: str = "") -> Table:
     """Return a table of what there is.
 
     Args:
-        what: ``explainers``, ``formats``, ``losses``, ``models``, ``optimisers``, ``schedules``, ``settings``,
-            ``suppressions`` or ``tasks``; empty for this list.
+        what: ``compressors``, ``explainers``, ``formats``, ``losses``, ``models``, ``optimisers``, ``schedules``,
+            ``settings``, ``suppressions`` or ``tasks``; empty for this list.
         pattern: part of a name; for models and optimisers ``*`` also lists those of timm and torchvision.
 
     Raises:
@@ -110,7 +110,16 @@ def _explainers(pattern: str) -> Table:
     )
 
 
+def _compressors(pattern: str) -> Table:
+    from visus.compressors import COMPRESSORS
+
+    found = [(name, COMPRESSORS[name]) for name in COMPRESSORS if pattern in name]
+    rows = [(name, c.suffix, "yes" if c.trains else "", c.summary, c.source) for name, c in found]
+    return Table("compressors", ("name", "writes", "trains", "what", "source"), rows)
+
+
 _LISTS = {
+    "compressors": (_compressors, "visus compress --method NAME"),
     "explainers": (_explainers, "visus explain --method NAME"),
     "formats": (_formats, "how data may lie on disk; which one it is, is recognised"),
     "losses": (_losses, "--set loss=NAME"),

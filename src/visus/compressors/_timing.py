@@ -1,0 +1,69 @@
+"""How fast two files answer on the same machine: they take turns, so that what else runs there slows both."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+SECONDS, FEWEST, MOST = 3.0, 15, 101
+"""About how long a comparison takes, and how many rounds it has at least and at most."""
+
+Runtime = Callable[[Tensor], Any]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What two files took, picture by picture.
+
+    Attributes:
+        one, other: median seconds a picture of each.
+        ratio: median of other / one over rounds; low, high: the ends of its 95 % interval.
+        rounds: how many there were.
+    """
+
+    one: float
+    other: float
+    ratio: float
+    low: float
+    high: float
+    rounds: int
+
+
+def in_turns(one: Runtime, other: Runtime, pictures: Sequence[Tensor], seconds: float = SECONDS) -> Turns:
+    """Time two files on the same pictures, one at a time: each round asks both, the first of them changing.
+
+    Args:
+        one, other: pictures (1, H, W, C) -> anything.
+        pictures: one or more, of which each round takes the next.
+        seconds: about how long it may take.
+
+    Source:
+        The interval of a median by order statistics: David and Nagaraja, Order statistics, 2003, section 7.1.
+    """
+    began = time.perf_counter()
+    for picture in pictures:  # a file's first answers are slow
+        one(picture), other(picture)
+    began, warm = time.perf_counter(), time.perf_counter() - began
+    taken: list[tuple[float, float]] = []
+    while len(taken) < FEWEST or (time.perf_counter() - began + warm < seconds and len(taken) < MOST):
+        picture, turn = pictures[len(taken) % len(pictures)], len(taken) % 2
+        first, second = (other, one) if turn else (one, other)
+        times = _seconds(first, picture), _seconds(second, picture)
+        taken.append((times[1], times[0]) if turn else times)
+    found = np.array(taken)
+    ratios = np.sort(found[:, 1] / found[:, 0])
+    rank = max(0, round(len(ratios) / 2 - 0.98 * np.sqrt(len(ratios))) - 1)
+    middle = np.median(found, 0)
+    return Turns(float(middle[0]), float(middle[1]), float(np.median(ratios)), float(ratios[rank]),
+                 float(ratios[-1 - rank]), len(ratios))  # fmt: skip
+
+
+def _seconds(runtime: Runtime, picture: Tensor) -> float:
+    began = time.perf_counter()
+    runtime(picture)
+    return time.perf_counter() - began

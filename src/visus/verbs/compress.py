@@ -1,0 +1,360 @@
+"""``visus compress``: a smaller or faster model that is measured to say nearly the same, or word that there is none."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from visus.core.errors import UsageError, did_you_mean
+from visus.core.figures import Table
+from visus.core.scores import Score
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from visus.metrics.compare import Difference
+    from visus.verbs.load import Model
+
+MOST_PICTURES = 2000
+"""Validation pictures that are judged, where no number is asked for."""
+
+TARGETS = ("latency", "size")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate, or the float32 model itself, and what was measured of it as an .onnx file in onnxruntime.
+
+    Attributes:
+        method: that proposed it; ``settings``: that made it, by name.
+        score: on the validation pictures.
+        bytes: of the file on disk.
+        seconds: a picture, median.
+        memory: most bytes in memory of a process that runs it and nothing else; None where the system does not tell.
+        change: of the score, candidate minus float32 model, with its paired interval; None of the float32 model itself.
+        latency: seconds as a share of the float32 model's, both taking turns; ``fastest``, ``slowest``: its 95 %
+            interval.
+        keeps: the promise is kept: the upper end of the interval of the drop is no larger than what was allowed.
+    """
+
+    method: str
+    settings: Mapping[str, Any]
+    score: Score
+    bytes: int
+    seconds: float
+    memory: int | None
+    change: Difference | None = None
+    latency: float = 1.0
+    fastest: float = 1.0
+    slowest: float = 1.0
+    keeps: bool = True
+
+    @property
+    def name(self) -> str:
+        """The method with its settings: ``int8 (calibration minmax)``."""
+        told = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        return f"{self.method} ({told})" if told else self.method
+
+    @property
+    def drop(self) -> tuple[float, float, float]:
+        """How far the score fell, in points, and the ends of its 95 % interval; below zero where it rose."""
+        return drop_of(self.change) if self.change is not None else (0.0, 0.0, 0.0)
+
+    def json(self) -> dict[str, Any]:
+        """Return plain values."""
+        drop, low, high = self.drop
+        told = {name: getattr(self, name) for name in ("method", "bytes", "seconds", "memory", "latency", "keeps")}
+        return {**told, "settings": dict(self.settings), "score": self.score.json(),
+                "latency_interval": [self.fastest, self.slowest],
+                "drop": {"value": drop, "low": low, "high": high}}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What a search came to.
+
+    Attributes:
+        path: of the model that is kept; None where no candidate kept the promise and was smaller or faster.
+        page: what was measured, to be read in a browser.
+        model, data: what was made smaller, judged on the validation part of which data.
+        score: name of the score.
+        max_drop: points it may fall; ``target``: what is to become less, ``latency`` or ``size``.
+        whole: the float32 model; ``tried``: every candidate, in the order they were made.
+        kept: the one that is kept; where none is, None, and ``best`` is the one nearest to it.
+        notes: a sentence each.
+    """
+
+    path: Path | None
+    page: Path
+    model: str
+    data: str
+    score: str
+    max_drop: float
+    target: str
+    whole: Tried
+    tried: tuple[Tried, ...]
+    kept: Tried | None
+    best: Tried
+    notes: tuple[str, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "kept": str(self.path) if self.path is not None else None, "page": str(self.page), "model": self.model,
+            "data": self.data, "score": self.score, "max_drop": self.max_drop, "target": self.target,
+            "verdict": self.verdict, "float32": self.whole.json(), "candidates": [one.json() for one in self.tried],
+            "best": self.tried.index(self.best), "notes": list(self.notes),
+        }  # fmt: skip
+
+    @property
+    def unit(self) -> str:
+        """What a drop is counted in: points are hundredths of scores that are shares."""
+        from visus.core.scores import is_share
+
+        return "points" if is_share(self.score) else self.score
+
+    @property
+    def verdict(self) -> str:
+        """Whether the promise is kept, in a sentence."""
+        best, (drop, low, high) = self.best, self.best.drop
+        told = f"{self.score} falls by {drop:+.2f} {self.unit} (95 % interval {low:+.2f} to {high:+.2f})"
+        if self.kept is not None:
+            return f"{best.name}: {told}, within {self.max_drop:g}; {_gains(best, self.whole)}"
+        if not best.keeps:
+            return f"nothing is shown to lose at most {self.max_drop:g} {self.unit}; nearest is {best.name}: {told}"
+        what = "faster" if self.target == "latency" else "smaller"
+        return f"nothing that loses at most {self.max_drop:g} {self.unit} is {what}; best is {best.name}: {told}"
+
+    def table(self) -> Table:
+        """Return a line a candidate, below the float32 model."""
+        from visus.report.words import label
+
+        rows = [_row(one, self.whole, mark="kept" if one is self.kept else "yes" if one.keeps else "no")
+                for one in self.tried]  # fmt: skip
+        columns = ("model", label(self.score), f"drop in {self.unit}", "95 % interval", "size", "latency", "faster",
+                   "memory", "keeps")  # fmt: skip
+        n = self.whole.score.n
+        title = f"{self.model} on {n:,} validation pictures of {self.data}, one at a time in onnxruntime"
+        return Table(title, columns, [_row(self.whole, self.whole, mark=""), *rows])
+
+
+def compress(
+    model: str | Path | Model,
+    *,
+    method: str | None = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    max_drop: float = 0.5,
+    target: Literal["latency", "size"] = "latency",
+    minutes: float | None = None,
+    steps: int | None = None,
+    network: str | nn.Module | None = None,
+    pictures: int = MOST_PICTURES,
+    watch: Callable[[Mapping[str, Any]], None] | None = None,
+) -> Compressed:
+    """Look for the smallest or fastest form of a model whose score is shown to fall no further than allowed.
+
+    Every candidate is measured as an .onnx file in onnxruntime against the same model in float32: on the same
+    validation pictures, by a paired bootstrap; its latency in turns with it.  A candidate keeps the promise if the
+    upper end of the 95 % interval of its drop is at most ``max_drop``.  The test part is never looked at.
+
+    Args:
+        model: a model file, a run folder, or a loaded model.
+        method: one of ``visus list compressors``; by default all, but those that train only with a budget.
+        data: pictures as for ``train``, whose validation part is judged and from whose training part methods learn.
+            By default the data the model was trained on, where the run still knows its place and it has not changed.
+        out: the file; by default the model's own name with that of the method.  Its page lies beside it.
+        max_drop: points, which are hundredths of scores that are shares; of others, in their own unit.
+        target: what is to become less: ``latency`` or ``size``.
+        minutes: for all methods that train together; or ``steps`` of the optimiser, for each of them.
+        network: ``FILE.py:Class`` or a module, when the network is the user's own.
+        pictures: validation pictures that are judged at most, spread over all of them.
+        watch: told what happens.
+
+    Raises:
+        UsageError: bad arguments, a missing library, a network that cannot be exported, no data, or no such method.
+        DataError: the data cannot be read, or has too few pictures.
+    """
+    from visus.compressors import COMPRESSORS
+    from visus.verbs.compressing import Bench
+    from visus.verbs.load import Model, load
+
+    tell = watch or (lambda row: None)
+    loaded = model if isinstance(model, Model) else load(model, model=network, precision="float32")
+    _check(loaded, max_drop, target, minutes, steps)
+    names = _methods(method, out, minutes is not None or steps is not None)
+    places = {name: Path(out) if out else loaded.path.with_name(f"{loaded.path.stem}.{name}{COMPRESSORS[name].suffix}")
+              for name in names}  # fmt: skip
+    for place in {*places.values()}:
+        _check_free(place)
+    with tempfile.TemporaryDirectory(prefix="visus-compress-") as folder:
+        bench = Bench.begin(loaded, data, Path(folder), pictures, tell)
+        training = sum(COMPRESSORS[name].trains for name in names)
+        bench.minutes, bench.steps = minutes / training if minutes and training else None, steps
+        files: list[Path] = []
+        tried: list[Tried] = []
+        for name in names:
+            for one, file in _candidates(bench, name, max_drop, tell):
+                tried.append(one)
+                files.append(file)
+        kept = _best([one for one in tried if one.keeps and _less(one, bench.whole, target)], target)
+        best = kept or _nearest(tried, target)
+        path = places[best.method]
+        result = Compressed(path if kept else None, path.with_suffix(".html"), "/".join(loaded.path.parts[-2:]),
+                            bench.name, loaded.task.score, max_drop, target, bench.whole, tuple(tried), kept, best,
+                            tuple(bench.notes))  # fmt: skip
+        if kept is not None:
+            bench.finish(files[tried.index(kept)], path, kept, result.verdict)
+    _write_page(result)
+    return result
+
+
+def drop_of(change: Difference) -> tuple[float, float, float]:
+    """Return how far a score fell from A to B in its unit, and the ends of its 95 % interval."""
+    from visus.metrics import SMALLER_IS_BETTER
+
+    sign = change.unit * (1 if change.score.partition("/")[0] in SMALLER_IS_BETTER else -1)
+    low, high = sorted((sign * change.low, sign * change.high))
+    return sign * change.value + 0.0, low + 0.0, high + 0.0  # there is no zero below zero
+
+
+def _candidates(bench: Any, name: str, max_drop: float, tell: Callable[[Mapping[str, Any]], None]) -> Any:
+    """Yield (what was measured, file) of each candidate of a method."""
+    from visus.compressors import COMPRESSORS, Verdict
+
+    proposals = COMPRESSORS[name].propose(bench.subject)
+    try:
+        candidate = next(proposals)
+        while True:
+            one, file = bench.measure(name, candidate)
+            most = one.drop[2]
+            one = replace(one, keeps=most <= max_drop)  # false for NaN
+            tell({"note": f"{one.name}: drop {one.drop[0]:+.2f}, up to {most:+.2f}; {_gains(one, bench.whole)}"})
+            yield one, file
+            verdict = Verdict(one.keeps, one.drop[0], most, one.latency, one.bytes / bench.whole.bytes)
+            candidate = proposals.send(verdict)
+    except StopIteration:
+        return
+    finally:
+        proposals.close()
+
+
+def _check(model: Model, max_drop: float, target: str, minutes: float | None, steps: int | None) -> None:
+    """Refuse what makes no sense before anything is read.
+
+    Raises:
+        UsageError: COMPRESS-001 to 003.
+    """
+    if model.contract is not None:
+        raise UsageError("COMPRESS-001", f"{model.path}: is an exported file, which is made smaller no more",
+                         done="nothing was written", fix="name the model file it was made of")  # fmt: skip
+    if not (max_drop >= 0 and math.isfinite(max_drop)):
+        raise UsageError("COMPRESS-002", f"--max-drop {max_drop}: points that a score may fall, 0 or more",
+                         done="nothing was written", fix="--max-drop 0.5")  # fmt: skip
+    if target not in TARGETS:
+        raise UsageError("COMPRESS-002", f"--target {target}: latency or size", done="nothing was written",
+                         fix=did_you_mean(target, TARGETS))  # fmt: skip
+    if any(bound is not None and not bound > 0 for bound in (minutes, steps)) or (minutes and steps):
+        raise UsageError("COMPRESS-003", "--minutes or --steps: one of them, above 0", done="nothing was written",
+                         fix="--minutes 10")  # fmt: skip
+
+
+def _methods(method: str | None, out: str | Path | None, budget: bool) -> list[str]:
+    """Return the names of the methods that are tried, those without training first.
+
+    Raises:
+        UsageError: there is no such method, it trains and has no budget, or writes no such file.
+    """
+    from visus.compressors import COMPRESSORS
+
+    suffix = Path(out).suffix if out is not None else ""
+    if method not in (None, "auto"):
+        assert method is not None
+        if COMPRESSORS[method].trains and not budget:
+            raise UsageError("COMPRESS-004", f"{method} trains, and has no budget", done="nothing was written",
+                             fix="--minutes 10")  # fmt: skip
+        if suffix not in ("", COMPRESSORS[method].suffix):
+            raise UsageError("COMPRESS-005", f"{out}: {method} writes {COMPRESSORS[method].suffix} files",
+                             done="nothing was written", fix=f"--out NAME{COMPRESSORS[method].suffix}")  # fmt: skip
+        return [method]
+    every = sorted(COMPRESSORS, key=lambda name: COMPRESSORS[name].trains)
+    names = [name for name in every if (budget or not COMPRESSORS[name].trains)
+             and suffix in ("", COMPRESSORS[name].suffix)]  # fmt: skip
+    if not names:
+        raise UsageError("COMPRESS-005", f"{out}: no method writes {suffix} files", done="nothing was written",
+                         fix="--out NAME.onnx; methods that write .safetensors train: --minutes 10")  # fmt: skip
+    return names
+
+
+def _check_free(place: Path) -> None:
+    """Refuse to write over a file.
+
+    Raises:
+        UsageError: COMPRESS-006.
+    """
+    for file in (place, place.with_suffix(".html")):
+        if file.exists():
+            raise UsageError("COMPRESS-006", f"{file}: is there already", done="nothing was written",
+                             fix="remove it, or --out FILE")  # fmt: skip
+    if not place.absolute().parent.is_dir():
+        raise UsageError("COMPRESS-006", f"{place.parent}: there is no such folder to write to",
+                         done="nothing was written", fix=f"mkdir {place.parent}")  # fmt: skip
+
+
+def _less(one: Tried, whole: Tried, target: str) -> bool:
+    """Tell whether a candidate is shown to be less than the float32 model in what was asked for."""
+    return one.slowest < 1 if target == "latency" else one.bytes < whole.bytes
+
+
+def _cost(one: Tried, target: str) -> float:
+    return one.latency if target == "latency" else one.bytes
+
+
+def _best(tried: Sequence[Tried], target: str) -> Tried | None:
+    return min(tried, key=lambda one: _cost(one, target), default=None)
+
+
+def _nearest(tried: Sequence[Tried], target: str) -> Tried:
+    """Return the best of what keeps the promise, or what comes nearest to it."""
+    best = _best([one for one in tried if one.keeps], target)
+    return best or min(tried, key=lambda one: (math.isnan(one.drop[2]), one.drop[2], one.drop[0]))
+
+
+def _gains(one: Tried, whole: Tried) -> str:
+    """Return how much faster and smaller: ``2.1x as fast (1.9 to 2.3), 0.26 of the size``."""
+    speeds = [1 / part for part in (one.latency, one.slowest, one.fastest)]
+    return (f"{speeds[0]:.2f}x as fast (95 % interval {speeds[1]:.2f} to {speeds[2]:.2f}), "
+            f"{one.bytes / whole.bytes:.2f} of the size")  # fmt: skip
+
+
+def _row(one: Tried, whole: Tried, mark: str) -> tuple[object, ...]:
+    from visus.report.words import value_of
+
+    drop, low, high = one.drop
+    compared = one is not whole
+    return (
+        one.name, value_of(one.score), f"{drop:+.2f}" if compared else "",
+        f"{low:+.2f} to {high:+.2f}" if compared else "", f"{one.bytes / 1e6:.2f} MB", f"{1000 * one.seconds:.2f} ms",
+        f"{1 / one.latency:.2f}x" if compared else "", f"{one.memory / 1e6:.0f} MB" if one.memory else "", mark,
+    )  # fmt: skip
+
+
+def _write_page(result: Compressed) -> None:
+    from visus.core.files import write_text
+    from visus.report.compress_page import Form, Page, render
+
+    forms = [
+        Form(one.method, (one.score.value, one.score.low, one.score.high), 1000 * one.seconds, one.bytes / 1e6)
+        for one in (result.whole, *result.tried)
+    ]
+    what = "fastest" if result.target == "latency" else "smallest"
+    promise = f"the {what} form that is shown to lose at most {result.max_drop:g} {result.unit} of {result.score}"
+    facts = [(str(name), str(value)) for name, value in result.best.settings.items()]
+    write_text(result.page, render(Page(
+        result.model, result.verdict, result.path.name if result.path is not None else "", promise, result.score,
+        result.table(), forms, facts, result.notes,
+    )))  # fmt: skip

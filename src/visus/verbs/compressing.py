@@ -1,0 +1,246 @@
+"""The bench on which candidates of a compression are made and measured, each against the float32 model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from visus import __version__
+from visus.compressors import Candidate, Subject
+from visus.compressors._peak import peak
+from visus.compressors._timing import in_turns
+from visus.core.deployment import Contract
+from visus.core.errors import DataError
+from visus.core.files import replacing
+from visus.core.modelfile import Card, read_model, write_model
+from visus.data.dataset import Dataset
+from visus.data.pixels import pictures as decoded
+from visus.engine.evaluate import judge
+from visus.exporters import EXPORTERS
+from visus.metrics.compare import paired
+from visus.models.folding import folded
+from visus.verbs.assembly import feed
+from visus.verbs.compress import Tried
+from visus.verbs.export import example_of, readable, trained_on
+from visus.verbs.fine_tuning import fine_tune
+from visus.verbs.load import Model, opened
+from visus.verbs.parts import part_for
+
+if TYPE_CHECKING:
+    from visus.core.task import Batch, Metric, Task
+
+CALIBRATING = 128
+"""Training pictures from which methods learn which numbers to expect."""
+
+FEWEST = 8
+"""Pictures below which there is nothing to learn from, and nothing to judge by."""
+
+TIMED = 8
+"""Pictures that are timed."""
+
+Tell = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass
+class Bench:
+    """Where candidates are made and measured.
+
+    Attributes:
+        model: to be made smaller.
+        dataset: with ``judged``: which validation pictures, and ``seen``: which training pictures methods learn from.
+        dtype: of the pictures as they are decoded.
+        folder: for drafts.
+        tell: told what happens.
+        notes: on the data, a sentence each.
+        minutes, steps: that a method which trains may use.
+        exports: how many files were exported.
+        whole: what was measured of the float32 model.
+    """
+
+    model: Model
+    dataset: Dataset
+    judged: NDArray[np.int64]
+    seen: NDArray[np.int64]
+    dtype: Any
+    folder: Path
+    tell: Tell
+    notes: list[str]
+    minutes: float | None = None
+    steps: int | None = None
+    exports: int = 0
+    _metric: Metric = field(init=False)
+    _file: Model = field(init=False)
+    whole: Tried = field(init=False)
+
+    @staticmethod
+    def begin(model: Model, data: str | Path | None, folder: Path, most: int, tell: Tell) -> Bench:
+        """Open the data and measure the float32 model.
+
+        Raises:
+            UsageError: no data, a missing library, or a network that cannot be exported.
+            DataError: COMPRESS-010 too few pictures to judge by or to learn from, COMPRESS-011 no score.
+        """
+        notes: list[str] = []
+        if data is None:
+            dataset = trained_on(model, "visus compress MODEL --data DATA")
+        else:
+            part = part_for(model, data, "val")
+            dataset = part.dataset
+            notes += part.notes
+        judged = _spread(dataset.indices("val"), most)
+        _check_enough(dataset, judged, "validation")
+        judged, _, dtype, _ = readable(model, dataset, judged, notes)
+        _check_enough(dataset, judged, "validation")
+        pool = _spread(dataset.indices("train"), CALIBRATING)
+        _check_enough(dataset, pool, "training")
+        seen, _, depth, _ = readable(model, dataset, pool, notes)
+        if depth != dtype:
+            what = f"{dataset.name}: training pictures are {depth}, validation pictures {dtype}"
+            raise DataError("COMPRESS-012", what,
+                            done="nothing was written", fix="--data DATA whose pictures are alike")  # fmt: skip
+        bench = Bench(model, dataset, judged, seen, dtype, folder, tell, notes)
+        network = model.network.float().cpu().to(memory_format=torch.contiguous_format).eval()
+        bench.model = Model(model.path, model.card, model.recipe, model.task, network)
+        bench._measure_whole()
+        return bench
+
+    @property
+    def name(self) -> str:
+        """Of the data."""
+        return self.dataset.name
+
+    @property
+    def subject(self) -> Subject:
+        """What methods are given."""
+        model = self.model
+        return Subject(model.network, model.task, model.recipe, model.card, self._batches, self._pictures,
+                       self.exported, self._fit, self.folder)  # fmt: skip
+
+    def exported(self, network: nn.Module) -> Path:
+        """Return an .onnx file of a network, batch normalisation folded: from decoded pictures to what is said."""
+        if network is self.model.network and self.exports:
+            return self.folder / "exported-0.onnx"  # the first: by this the whole model was measured
+        card, task = self.model.card, self.model.task
+        images = torch.zeros(1, card.input.channels, *card.input.size)
+        module = task.deployed(folded(network, images), deep=self.dtype == "uint16").eval()
+        contract = Contract(
+            visus=__version__, target="onnx", format="", dtype=self.dtype, channels=card.input.channels, size=None,
+            batch=None, outputs=dict(module.outputs), card=card,
+        )  # fmt: skip
+        place = self.folder / f"exported-{self.exports}.onnx"
+        EXPORTERS["onnx"].export(module, example_of(contract), contract, place)
+        self.exports += 1
+        return place
+
+    def measure(self, method: str, candidate: Candidate) -> tuple[Tried, Path]:
+        """Return what is measured of a candidate, and the file that would be kept."""
+        kept, file = self._written(candidate)
+        model = opened(file)
+        metric = self._judged(model)
+        turns = in_turns(self._runtime(self._file), self._runtime(model), self._timed())
+        score = self.model.task.score
+        return Tried(
+            method, candidate.settings, metric.compute()[score], kept.stat().st_size, turns.other, self._peak(file),
+            paired(self._metric, metric, score), turns.ratio, turns.low, turns.high,
+        ), kept  # fmt: skip
+
+    def finish(self, file: Path, path: Path, kept: Tried, verdict: str) -> None:
+        """Write a candidate to its place, with what was measured of it in its card."""
+        score = {self.model.task.score: kept.score.json()}
+        about = {"method": kept.method, "settings": dict(kept.settings), "data": self.name, "verdict": verdict,
+                 "scores_of_float32": {self.model.task.score: self.whole.score.json()}}  # fmt: skip
+        update = {"scores": score, "split": "val", "compressed": about}
+        if file.suffix == ".onnx":
+            contract = opened(file).contract
+            assert contract is not None
+            EXPORTERS["onnx"].stamp(file, contract.model_copy(update={"card": contract.card.model_copy(update=update)}))
+        else:
+            tensors, card = read_model(file)
+            write_model(file, tensors, card.model_copy(update=update))
+        with replacing(path, file.stat().st_size) as place:
+            place.write(file.read_bytes())
+
+    def _measure_whole(self) -> None:
+        score = self.model.task.score
+        file = self.exported(self.model.network)
+        self._file = opened(file)
+        self._metric = self._judged(self._file)
+        scores = self._metric.compute()
+        if score not in scores:
+            raise DataError("COMPRESS-011", f"{self.name}: its validation part defines no {score}, by which to judge",
+                            done="nothing was written", fix="--data DATA that shows what the model says")  # fmt: skip
+        runtime = self._runtime(self._file)
+        turns = in_turns(runtime, runtime, self._timed(), seconds=1.0)
+        self.whole = Tried("float32", {}, scores[score], file.stat().st_size, turns.one, self._peak(file))
+
+    def _written(self, candidate: Candidate) -> tuple[Path, Path]:
+        """Return the file of a candidate that would be kept, and the .onnx file by which it is measured."""
+        if candidate.file is not None:
+            contract = self._file.contract
+            assert contract is not None
+            EXPORTERS["onnx"].stamp(candidate.file, contract)
+            return candidate.file, candidate.file
+        assert candidate.network is not None
+        file = self.exported(candidate.network)
+        kept = file.with_suffix(".safetensors")
+        changes = {"architecture": candidate.architecture} if candidate.architecture is not None else {}
+        card: Card = self.model.card.model_copy(update=changes)
+        write_model(kept, candidate.network.state_dict(), card)
+        return kept, file
+
+    def _judged(self, model: Model) -> Metric:
+        device = model.device()
+        with feed(self.dataset, self.judged, model.task, model.recipe, device, train=False) as shown:
+            return judge(model.task, model.network, shown, device, micro=model.at_once)[0]
+
+    def _batches(self) -> Iterator[Batch]:
+        model = self.model
+        device = model.device()
+        with feed(self.dataset, self.seen, model.task, model.recipe, device, train=False) as shown:
+            yield from shown.sweep()
+
+    def _pictures(self) -> Iterator[Tensor]:
+        return self._of(self.seen)
+
+    def _of(self, indices: NDArray[np.int64]) -> Iterator[Tensor]:
+        source = decoded(self.dataset.images, self.model.card.input.channels)
+        for i in indices:
+            for image in source.take(np.array([i]), lambda index: None).images:
+                yield image.movedim(0, -1)[None].contiguous()
+
+    def _timed(self) -> list[Tensor]:
+        return list(self._of(self.judged[:TIMED]))
+
+    def _fit(self, network: nn.Module, task: Task | None = None, *, rate: float = 0.1, share: float = 1.0) -> None:
+        minutes = self.minutes * share if self.minutes is not None else None
+        steps = max(1, round(self.steps * share)) if self.steps is not None else None
+        fine_tune(self.model, self.dataset, network, task, rate=rate, minutes=minutes, steps=steps, watch=self.tell)
+
+    def _peak(self, file: Path) -> int | None:
+        return peak(file, next(self._of(self.judged)).shape, self.dtype, torch.get_num_threads())
+
+    @staticmethod
+    def _runtime(model: Model) -> Callable[[Tensor], Any]:
+        return model.network
+
+
+def _spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return at most so many indices, evenly spread over all."""
+    if len(indices) <= most:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
+
+
+def _check_enough(dataset: Dataset, indices: NDArray[np.int64], part: str) -> None:
+    if len(indices) < FEWEST:
+        raise DataError(
+            "COMPRESS-010", f"{dataset.name}: {len(indices):,} {part} pictures; at least {FEWEST} are needed",
+            done="nothing was written", fix="--data DATA with more of them",
+        )  # fmt: skip

@@ -1,0 +1,50 @@
+"""Which of two files is faster: what they take in turns, and how sure that is."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from visus.compressors import _timing
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Return a clock that moves only when it is told to."""
+
+    class Clock:
+        now = 0.0
+
+        def takes(self, *seconds):
+            turns = itertools.cycle(seconds)
+
+            def run(picture):
+                self.now += next(turns)
+
+            return run
+
+    clock = Clock()
+    monkeypatch.setattr(_timing.time, "perf_counter", lambda: clock.now)
+    return clock
+
+
+PICTURES = [torch.zeros(1, 4, 4, 3)]
+
+
+def test_the_ratio_is_that_of_the_medians_of_even_files(clock):
+    found = _timing.in_turns(clock.takes(0.04), clock.takes(0.01), PICTURES)
+    assert found.ratio == pytest.approx(0.25)
+    assert (found.one, found.other) == (pytest.approx(0.04), pytest.approx(0.01))
+    assert found.low == pytest.approx(found.high)
+
+
+def test_the_interval_holds_the_ratio_and_leaves_out_the_few_rounds_that_were_disturbed(clock):
+    found = _timing.in_turns(clock.takes(0.04), clock.takes(*[0.02] * 9, 0.5), PICTURES)
+    assert found.low == pytest.approx(0.5)
+    assert found.high < 1
+
+
+def test_there_are_enough_rounds_however_slow_the_files_are(clock):
+    assert _timing.in_turns(clock.takes(9.0), clock.takes(9.0), PICTURES).rounds == _timing.FEWEST
