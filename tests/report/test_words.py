@@ -141,3 +141,10 @@ def test_scores_of_single_classes_are_left_to_the_table_of_classes_unless_there_
     score = Score(0.5, 0.4, 0.6, 9)
     assert list(overall({"miou": score, "iou/road": score, "dice/road": score})) == ["miou"]
     assert list(overall({"iou/road": score})) == ["iou/road"]
+
+
+def test_a_score_of_generated_pictures_keeps_the_name_of_what_made_the_features():
+    assert label("fid (random convolutions, seed 0)") == "FID (random convolutions, seed 0)"
+    assert "smaller is better" in meaning("fid (random convolutions, seed 0)")
+    assert meaning("recall (x)") != meaning("recall")
+    assert label("recall (x)") == "recall (x)"

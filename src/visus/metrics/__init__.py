@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-SMALLER_IS_BETTER = frozenset(
-    {"log_loss", "brier", "calibration_error", "hamming_loss", "mae", "mse", "rmse", "median_absolute_error", "cost"}
-)
+SMALLER_IS_BETTER = frozenset({
+    "log_loss", "brier", "calibration_error", "hamming_loss", "mae", "mse", "rmse", "median_absolute_error", "cost",
+    "fid", "kid",
+})  # fmt: skip
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of a score: ``mae`` of ``mae/width``, ``fid`` of ``fid (random convolutions, seed 0)``."""
+    return name.partition("/")[0].partition(" (")[0]

@@ -10,7 +10,7 @@ import numpy as np
 
 from visus.core.errors import UsageError, did_you_mean
 from visus.core.scores import is_share
-from visus.metrics import SMALLER_IS_BETTER
+from visus.metrics import SMALLER_IS_BETTER, kind_of
 from visus.metrics.bootstrap import Numbers, Weights, interval, resampled
 from visus.metrics.rows import RowMetric
 
@@ -39,7 +39,7 @@ class Difference:
         """``A``, ``B``, or an empty string where the interval holds zero."""
         if self.low <= 0 <= self.high:
             return ""
-        return "B" if (self.value > 0) != (self._kind in SMALLER_IS_BETTER) else "A"
+        return "B" if (self.value > 0) != (kind_of(self.score) in SMALLER_IS_BETTER) else "A"
 
     @property
     def unit(self) -> int:
@@ -84,10 +84,6 @@ class Difference:
         digits = min(6, max(1, -math.floor(math.log10(smallest)))) if smallest > 0 else 1
         text = f"{self.unit * value:+.{digits}f}"
         return text if float(text) else f"+{text[1:]}"  # there is no zero below zero
-
-    @property
-    def _kind(self) -> str:
-        return self.score.partition("/")[0]
 
     def json(self) -> dict[str, Any]:
         """Return the numbers by name, and the verdict."""

@@ -61,7 +61,17 @@ _SCORES: Mapping[str, tuple[str, str]] = {
     "r2": ("R²", "share of the variance explained; 0 is no better than always saying the mean"),
     "mae": ("mean absolute error", f"in units of the target; {_SMALLER}"),
     "rmse": ("root mean squared error", f"in units of the target; {_SMALLER}"),
+    "class_accuracy": ("class accuracy", "share of generated pictures that show the class that was asked for"),
 }
+_GENERATED: Mapping[str, tuple[str, str]] = {
+    "fid": ("FID", f"Fréchet distance of real and generated pictures, by their features; {_SMALLER}"),
+    "kid": ("KID", f"squared distance of their distributions, 0 where they are the same; {_SMALLER}"),
+    "precision": ("precision", "share of the generated pictures that lie among real ones"),
+    "recall": ("recall", "share of the real pictures that lie among generated ones"),
+    "density": ("density", "how many real pictures a generated one is near to, of the usual number"),
+    "coverage": ("coverage", "share of the real pictures that a generated one is near to"),
+}
+"""Scores of features: ``fid (random convolutions, seed 0)`` bears the name of what made them."""
 _RECALL = re.compile(r"mar_(\d+)")
 SCARCE = 30
 """Items below which a bootstrap interval is not to be trusted."""
@@ -81,6 +91,9 @@ def label(name: str) -> str:
         return f"top-{top[1]} accuracy"
     if recall := _RECALL.fullmatch(name):
         return f"mean recall, {recall[1]} a class"
+    kind, by, maker = name.partition(" (")
+    if by and kind in _GENERATED:
+        return f"{_GENERATED[kind][0]} ({maker}"
     kind, of_one, which = name.partition("/")
     if of_one:
         return f"{label(kind)}, {which}"
@@ -97,6 +110,9 @@ def meaning(name: str) -> str:
         return f"share of objects found by the {recall[1]} surest boxes of a class, mean of classes and overlaps"
     if name.startswith(_OF_MASKS):
         return f"{meaning(name.removeprefix(_OF_MASKS))}, by the pixels they share"
+    kind, by, _ = name.partition(" (")
+    if by and kind in _GENERATED:
+        return _GENERATED[kind][1]
     kind = name.partition("/")[0]
     return _SCORES[kind][1] if kind in _SCORES else ""
 

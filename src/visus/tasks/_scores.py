@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from visus.core.errors import UsageError, did_you_mean
-from visus.metrics import SMALLER_IS_BETTER
+from visus.metrics import SMALLER_IS_BETTER, kind_of
 
 
 def chosen(wanted: str, usual: str, known: Sequence[str]) -> str:
@@ -16,7 +16,7 @@ def chosen(wanted: str, usual: str, known: Sequence[str]) -> str:
     """
     if not wanted:
         return usual
-    larger = [name for name in known if name.partition("/")[0] not in SMALLER_IS_BETTER]
+    larger = [name for name in known if kind_of(name) not in SMALLER_IS_BETTER]
     if wanted not in known:
         raise UsageError("TASK-001", f"there is no score named {wanted!r}", fix=did_you_mean(wanted, larger))
     if wanted not in larger:
