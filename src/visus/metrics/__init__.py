@@ -7,6 +7,9 @@ SMALLER_IS_BETTER = frozenset({
     "fid", "kid",
 })  # fmt: skip
 
+UNBOUNDED = SMALLER_IS_BETTER - {"brier", "calibration_error", "hamming_loss"}
+"""Scores that are no part of one: a hundredth of them means nothing."""
+
 
 def kind_of(name: str) -> str:
     """Return the kind of a score: ``mae`` of ``mae/width``, ``fid`` of ``fid (random convolutions, seed 0)``."""

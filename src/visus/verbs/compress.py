@@ -112,10 +112,8 @@ class Compressed:
 
     @property
     def unit(self) -> str:
-        """What a drop is counted in: points are hundredths of scores that are shares."""
-        from visus.core.scores import is_share
-
-        return "points" if is_share(self.score) else self.score
+        """What a drop is counted in: points are hundredths of scores of at most one."""
+        return "points" if _unit(self.score) == 100 else self.score
 
     @property
     def verdict(self) -> str:
@@ -168,7 +166,7 @@ def compress(
         data: pictures as for ``train``, whose validation part is judged and from whose training part methods learn.
             By default the data the model was trained on, where the run still knows its place and it has not changed.
         out: the file; by default the model's own name with that of the method.  Its page lies beside it.
-        max_drop: points, which are hundredths of scores that are shares; of others, in their own unit.
+        max_drop: points, which are hundredths of scores of at most one; of others, in their own unit.
         target: what is to become less: ``latency`` or ``size``.
         minutes: for all methods that train together; or ``steps`` of the optimiser, for each of them.
         network: ``FILE.py:Class`` or a module, when the network is the user's own.
@@ -215,11 +213,17 @@ def compress(
 
 def drop_of(change: Difference) -> tuple[float, float, float]:
     """Return how far a score fell from A to B in its unit, and the ends of its 95 % interval."""
-    from visus.metrics import SMALLER_IS_BETTER
+    from visus.metrics import SMALLER_IS_BETTER, kind_of
 
-    sign = change.unit * (1 if change.score.partition("/")[0] in SMALLER_IS_BETTER else -1)
+    sign = _unit(change.score) * (1 if kind_of(change.score) in SMALLER_IS_BETTER else -1)
     low, high = sorted((sign * change.low, sign * change.high))
     return sign * change.value + 0.0, low + 0.0, high + 0.0  # there is no zero below zero
+
+
+def _unit(score: str) -> int:
+    from visus.metrics import UNBOUNDED, kind_of
+
+    return 1 if kind_of(score) in UNBOUNDED else 100
 
 
 def _candidates(bench: Any, name: str, max_drop: float, tell: Callable[[Mapping[str, Any]], None]) -> Any:
