@@ -50,7 +50,7 @@ class Feed:
     judging, ``stated_map``.
 
     A picture that cannot be read, whose map of classes cannot be, or whose masks do not fit it, takes no row: it is
-    listed in ``Batch.bad`` and ``Feed.bad``, and the other rows keep their bits.  The steps after the one that was
+    listed in ``Batch.bad``, and the other rows keep their bits.  The steps after the one that was
     asked for are prepared meanwhile; asking for another costs only time.
 
     Args:
@@ -72,7 +72,6 @@ class Feed:
     Attributes:
         waiting: seconds that ``batch`` kept its caller waiting, altogether.
         cache: where it reads, if not from the data set's own pictures.
-        bad: reason by id of the pictures that could not be read so far.
         condemned: by index, pictures that end every process which reads them: from which step on they are left out.
     """
 
@@ -112,7 +111,6 @@ class Feed:
         self._pool: Pool[_Job, Batch] = Processes(work, workers) if workers else Threads(work, min(THREADS, cores()))
         self.condemned: dict[int, Condemned] = {}
         self.waiting = 0.0
-        self.bad: dict[str, str] = {}
 
     @property
     def size(self) -> int:
@@ -179,13 +177,10 @@ class Feed:
             for job in known:
                 self._pool.submit(job)
             try:
-                batch = self._pool.result(known[0])
+                return self._pool.result(known[0])
             except Lethal as error:
                 since, why = jobs[0].number if jobs[0].kind == "step" else 0, f"every process that read it {error.how}"
                 self.condemned[error.picture] = Condemned(since, self._ids[error.picture], why)
-                continue
-            self.bad.update(batch.bad)
-            return batch
 
     def _condemned_at(self, job: _Job) -> tuple[tuple[int, str], ...]:
         """Return the pictures that a job does without: a step before their time read them, and its bits stand."""

@@ -45,7 +45,8 @@ class Run:
         generations: the states on disk.
         micros: (step, rows) of decisions to look at fewer rows at once from a step on.
         bundles: folders of failed steps that can be seen again.
-        decided: what the journal holds already; ``bad``: why, by id, for pictures that could not be read.
+        decided: what the journal holds already.
+        bad: why pictures could not be read, by part and id: another part may have one of the same id.
         condemned: by part and index, pictures that are read no more.
         seconds: spent on steps, validation and saving by this process; ``spent``: of the budget by those before it.
         saved_at, told_at: ``time.perf_counter`` of the last save, and of the last row that ``watch`` was told.
@@ -79,7 +80,7 @@ class Run:
         changed = max((i for i, d in enumerate(decisions) if d["kind"] == "changed"), default=-1)
         decisions = decisions[changed + 1 :]  # what was said of files may not be so any more: they may be mended
         self.decided = {_identity(d["kind"], d["step"], d) for d in decisions}
-        self.bad = {str(d["id"]): str(d["why"]) for d in decisions if d["kind"] == "unreadable"}
+        self.bad = {(str(d["part"]), str(d["id"])): str(d["why"]) for d in decisions if d["kind"] == "unreadable"}
         self.condemned: dict[str, dict[int, Condemned]] = {"train": {}, "val": {}}
         for d in decisions:
             if d["kind"] == "condemned":
@@ -150,8 +151,8 @@ class Run:
     def note_bad(self, bad: Sequence[tuple[str, str]], step: int, part: str) -> None:
         """Write down, once, which pictures of a part of the data could not be read."""
         for name, why in bad:
-            if name not in self.bad:
-                self.bad[name] = why
+            if (part, name) not in self.bad:
+                self.bad[part, name] = why
                 self.event("unreadable", step, id=name, part=part, why=why)
 
     def note_condemned(self, found: Iterable[tuple[int, Condemned]], feed: Feed, part: str) -> None:
@@ -167,7 +168,7 @@ class Run:
         limit = self.recipe.data.most_bad(self.pictures)
         if len(self.bad) <= limit:
             return None
-        name, why = list(self.bad.items())[-1]
+        (_, name), why = list(self.bad.items())[-1]
         journal = self.folder.path / "decisions.jsonl"
         return BadDataLimit(
             "DATA-020", f"{len(self.bad):,} of {self.pictures:,} pictures cannot be read", where=f"{name}: {why}",
@@ -176,6 +177,6 @@ class Run:
         )  # fmt: skip
 
 
-def _identity(kind: str, step: int, values: Mapping[str, Any]) -> tuple[str, int, str]:
+def _identity(kind: str, step: int, values: Mapping[str, Any]) -> tuple[str, int, str, str]:
     """Return what makes a decision the same one when its step is done again."""
-    return kind, step, str(values.get("id", values.get("micro", "")))
+    return kind, step, str(values.get("part", "")), str(values.get("id", values.get("micro", "")))

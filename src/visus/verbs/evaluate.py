@@ -208,7 +208,7 @@ def _with_leaks(found: Evaluation, model: Model, part: Part) -> Evaluation:
     known = part.seen or dataset.fingerprint() == model.card.data.get("fingerprint")
     if not recipe.data.leaks or not known or found.split not in SPLITS[1:] or not len(dataset.indices("train")):
         return found
-    judged, others = leaking.records(dataset, found.split, {name for name, _ in found.bad})
+    judged, others = leaking.records(dataset, found.split, {(found.split, name) for name, _ in found.bad})
     expected = leaking.seconds_for(dataset, found.split, found.seconds / max(1, found.n))
     reading = Reading(dataset, recipe.input.channels, recipe.data.stored, workers=recipe.data.workers)
     limit = max(leaking.CHEAP, found.seconds)

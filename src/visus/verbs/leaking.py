@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,23 +26,26 @@ CHEAP = 10.0
 """Seconds that it may take after an evaluation, if not as long as that took."""
 
 
-def records(dataset: Dataset, split: str, unread: set[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def records(
+    dataset: Dataset, split: str, unread: Collection[tuple[str, str]]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the records of a part, and those of the parts that training learns or chooses from before it.
 
     Args:
         dataset: with its parts.
         split: that is judged: ``val`` or ``test``.
-        unread: names of those that cannot be read, which are in neither.
+        unread: part and name of those that cannot be read, which are in neither.
     """
-    parts = [dataset.indices(split), *(dataset.indices(before) for before in SPLITS[: SPLITS.index(split)])]
+    parts = {part: dataset.indices(part) for part in (split, *SPLITS[: SPLITS.index(split)])}
     if unread:
-        parts = [part[[name not in unread for name in dataset.ids.take(part)]] for part in parts]
-    return parts[0], np.concatenate([*parts[1:], np.zeros(0, np.int64)])
+        parts = {part: at[[(part, name) not in unread for name in dataset.ids.take(at)]] for part, at in parts.items()}
+    judged, *before = parts.values()
+    return judged, np.concatenate([*before, np.zeros(0, np.int64)])
 
 
 def seconds_for(dataset: Dataset, split: str, each: float) -> float:
     """Return about how long the search will take for a part, where reading a picture takes ``each`` seconds."""
-    judged, others = records(dataset, split, set())
+    judged, others = records(dataset, split, ())
     return seconds(len(judged), len(others), each)
 
 

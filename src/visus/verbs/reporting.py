@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
         legend=run.task.legend,
         recipe=run.recipe,
         card=card,
-        data=_data(dataset, result),
+        data=_data(dataset, result, run.bad.keys()),
         seconds=result.seconds,
         events=[{"step": row["step"], "kind": row["kind"], "what": sentence(row)} for row in run.folder.decisions()
                 if row["kind"] not in ROUTINE],
@@ -65,10 +66,10 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
     return replace(told, findings=findings(told))
 
 
-def _data(dataset: Dataset, result: Run) -> dict[str, Any]:
+def _data(dataset: Dataset, result: Run, unread: Collection[tuple[str, str]]) -> dict[str, Any]:
     counts: dict[str, dict[str, int]] = {}
-    unread = {name for name, _ in result.bad}
-    read = np.array([name not in unread for name in dataset.ids], np.bool_)
+    named = zip(dataset.split.tolist(), dataset.ids, strict=True)
+    read = np.array([(SPLITS[split], name) not in unread for split, name in named], np.bool_)
     parts = {split: (at := dataset.indices(split))[read[at]] for split in SPLITS}
     if dataset.column() in ("label", "objects"):
         shown = {split: shown_in(dataset, at) for split, at in parts.items()}

@@ -130,7 +130,7 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float], compar
     run.note_bad(bad, run.state.progress.step, split)
     scores = metric.compute()
     seconds[split] = time.perf_counter() - began
-    unusable = tuple({**dict(dataset.bad), **run.bad}.items())
+    unusable = (*dataset.bad, *((name, why) for (_, name), why in run.bad.items()))
     result = Run(run.folder.path, recipe, split, scores, run.state.progress.step, seconds, unusable)
     if run.folder.leader:
         began = time.perf_counter()
@@ -156,7 +156,7 @@ def _without_leaks(
 ) -> WithoutLeaks:
     """Return the scores without the pictures that other parts give away, where there is time to look for these."""
     recipe = run.recipe
-    judged, others = leaking.records(dataset, result.split, {name for name, _ in result.bad})
+    judged, others = leaking.records(dataset, result.split, run.bad.keys())
     if not recipe.data.leaks:
         return WithoutLeaks(run.task.score, len(judged), unknown="data.leaks = false")
     if isinstance(run.horizon, Minutes):
