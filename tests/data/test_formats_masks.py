@@ -228,6 +228,97 @@ def test_pictures_beside_coloured_masks_are_recognised_and_refused_with_what_to_
     assert caught.value.code == "DATA-270"
 
 
+COLOURS = ((128, 64, 0), (0, 0, 0), (0, 128, 64))
+
+
+def coloured(*classes: int, mode: str = "RGB") -> Image.Image:
+    """Return a mask of 8 x 8 in the colours of some classes."""
+    return Image.fromarray(np.array(COLOURS, np.uint8)[of(*classes)]).convert(mode)
+
+
+def lay_coloured(root: Path, classes: object = None, *masks: Image.Image) -> Path:
+    for i, mask in enumerate(masks or (coloured(0, 1, 2), coloured(2, 1))):
+        write_picture(root / f"images/{i}.png", i, (8, 8))
+        (root / "masks").mkdir(exist_ok=True)
+        mask.save(root / f"masks/{i}.png")
+    if classes is not None:
+        (root / "classes.json").write_text(json.dumps(classes))
+    return root
+
+
+def test_masks_of_colours_that_nothing_names_are_refused_with_a_list_that_reads_them(tmp_path: Path):
+    lay_coloured(tmp_path)
+    with pytest.raises(DataError, match="and 3 colours, of which nothing says what they mean") as caught:
+        read(tmp_path)
+    listed = caught.value.fix.removeprefix("name them in classes.json: ").partition("; where one")[0]
+    dataset = read(lay_coloured(tmp_path, json.loads(listed)))
+    assert dataset.classes == ("class 0", "class 1", "class 2")
+    assert dataset.maps.palette.tolist() == sorted(map(list, COLOURS))
+    assert np.array_equal(read_map(dataset.maps, 0), np.array([2, 0, 1], np.uint8)[of(0, 1, 2)])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_colours_are_read_as_the_classes_that_a_list_says_and_one_can_be_ignored(mode: str, tmp_path: Path):
+    listed = [{"name": name, "color": colour} for name, colour in zip(("road", "tree"), COLOURS[::2], strict=True)]
+    masks = coloured(0, 1, 2, mode=mode), coloured(2, 1, mode=mode)
+    dataset = read(lay_coloured(tmp_path, {"classes": listed, "ignore": [COLOURS[1]]}, *masks))
+    assert dataset.classes == ("road", "tree") and not dataset.remarks
+    for i, shown in enumerate((of(0, IGNORE, 1), of(1, IGNORE))):
+        assert np.array_equal(read_map(dataset.maps, i), shown)
+
+
+def test_a_list_gives_colours_the_numbers_that_it_states(tmp_path: Path):
+    listed = [{"name": str(k), "value": 7 * k, "color": colour} for k, colour in enumerate(COLOURS)]
+    dataset = read(lay_coloured(tmp_path, listed))
+    assert dataset.maps.values.tolist() == [0, 7, 14]
+    assert np.array_equal(read_map(dataset.maps, 1), of(2, 1))
+
+
+def test_a_colour_that_no_class_has_is_named(tmp_path: Path):
+    listed = [{"name": name, "color": colour} for name, colour in zip("ab", COLOURS[:2], strict=True)]
+    with pytest.raises(DataError, match=r"the colour \[0, 128, 64\] stands for no class") as caught:
+        read(lay_coloured(tmp_path, listed))
+    assert '"ignore": [[0, 128, 64]]' in caught.value.fix
+
+
+def test_masks_of_colours_written_again_hold_numbers_and_the_same_classes(tmp_path: Path):
+    listed = [{"name": name, "color": colour} for name, colour in zip("abc", COLOURS, strict=True)]
+    dataset = read(lay_coloured(tmp_path / "a", listed))
+    convert(dataset, "masks", tmp_path / "b")
+    again = read(tmp_path / "b")
+    assert (again.classes, again.maps.palette.tolist()) == (dataset.classes, dataset.maps.palette.tolist())
+    assert all(np.array_equal(read_map(dataset.maps, i), read_map(again.maps, i)) for i in range(2))
+
+
+@pytest.mark.parametrize("colour", ["red", [1, 2], [0, 0, 256]])
+def test_an_ignored_colour_that_is_none_is_refused(colour: object, tmp_path: Path):
+    listed = [{"name": name, "color": of_class} for name, of_class in zip("ab", COLOURS[:2], strict=True)]
+    with pytest.raises(DataError) as caught:
+        read(lay_coloured(tmp_path, {"classes": listed, "ignore": [colour]}))
+    assert caught.value.code == "DATA-274"
+
+
+def test_smoothed_masks_of_colours_are_told_by_how_many_they_have(tmp_path: Path):
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    with pytest.raises(DataError) as caught:
+        read(lay_coloured(tmp_path, None, Image.fromarray(noise)))
+    assert caught.value.code == "DATA-270" and "too many for classes" in caught.value.where
+
+
+def test_transparent_pixels_of_a_mask_of_colours_are_refused(tmp_path: Path):
+    mask = coloured(0, 1, mode="RGBA")
+    mask.putpixel((3, 3), (0, 0, 0, 0))
+    listed = [{"name": name, "color": colour} for name, colour in zip("ab", COLOURS[:2], strict=True)]
+    with pytest.raises(DataError, match="some of its pixels are transparent"):
+        read(lay_coloured(tmp_path, listed, mask))
+
+
+def test_masks_that_show_255_alone_have_no_class_and_it_is_said(tmp_path: Path):
+    dataset = read(lay(tmp_path, 255, 255))
+    assert not dataset.classes
+    assert dataset.notes == ("no file names the classes, and the masks looked at (2) show 255 alone: no class",)
+
+
 def test_folders_whose_names_have_nothing_in_common_are_no_masks(tmp_path: Path):
     write_picture(tmp_path / "images/a.png", 0)
     write_picture(tmp_path / "masks/b.png", 1)

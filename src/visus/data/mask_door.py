@@ -1,8 +1,8 @@
-"""The door through which class maps enter: one number a pixel as it is stored, never a colour, on the upright picture.
+"""The door through which class maps enter: one number a pixel, on the upright picture.
 
 Read are PNG, TIFF, BMP and GIF files of one channel: grey of 1 to 16 bits, or a palette, of which the numbers count and
-not the colours.  Files of several channels, of floats, of several pages, and those whose format changes pixels to save
-space (JPEG, WebP, AVIF) are refused.
+not the colours; and of three, where the data states which colour is which class.  Other files of several channels, of
+floats, of several pages, and those whose format changes pixels to save space (JPEG, WebP, AVIF) are refused.
 
 EXIF may say that a picture is to be shown turned, and tools differ in whether they draw masks on the turned picture or
 on the pixels as they are stored.  A mask's own EXIF turn is applied first.  A mask of the upright picture's size is
@@ -13,7 +13,7 @@ Half turns, mirrors and square pictures leave the question open (see ``undecided
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from visus.core.errors import DataError
 from visus.core.pixels import IGNORE
 from visus.data.decode import MAX_PIXELS, Opened, Peek, opened, peek, upright
+from visus.data.mask_colours import numbered, unstated
 from visus.data.objects import ClassMaps
 from visus.data.paths import shown
 
@@ -72,7 +73,7 @@ def values_of(maps: ClassMaps, i: int) -> Values:
             neither upright nor as stored.
     """
     path = maps.root / maps.paths[i]
-    values = read_stored(path, max_pixels=maps.max_pixels).values
+    values = read_stored(path, max_pixels=maps.max_pixels, code=maps.code).values
     return values if maps.pictures is None else fitted(values, _picture(maps, i), path)
 
 
@@ -102,16 +103,30 @@ def undecided(picture: Peek) -> bool:
     return picture.orientation in {2, 3, 4} or (picture.orientation > 4 and picture.height == picture.width)
 
 
-def read_stored(path: Path, *, max_pixels: int = MAX_PIXELS) -> Stored:
+def read_stored(path: Path, *, max_pixels: int = MAX_PIXELS, code: NDArray[np.int64] | None = None) -> Stored:
     """Return what a mask file holds.
 
+    Args:
+        path: of the mask.
+        max_pixels: largest one that is decoded.
+        code: (N, 4) red, green, blue and the number that stands for it, by which a mask of colours is read.
+
     Raises:
-        DataError: as ``decode`` for files that are no images, damaged or too large; DATA-270: it has several channels;
-            DATA-271: it holds what cannot be numbers of classes.
+        DataError: as ``decode`` for files that are no images, damaged or too large; DATA-270: it has several channels,
+            and no code says what they mean; DATA-271: it holds what cannot be numbers of classes; DATA-273: a colour
+            that the code does not hold.
     """
     with opened(path, max_pixels=max_pixels) as file:
-        _check_kind(path, file)
         image = file.image
+        coded = code is not None and image.mode in {"RGB", "RGBA"}
+        if len(image.getbands()) > 1 and not coded:
+            raise unstated(np.asarray(image.convert("RGB")), image.getbands(), path)
+        _check_kind(path, file, {"RGB", "RGBA"} if coded else _NUMBERS)
+        if code is not None and coded:
+            pixels = np.asarray(image)
+            if (pixels[..., 3:] != 255).any():
+                raise _unfit(path, "some of its pixels are transparent, and nothing says of which class those are")
+            return Stored(upright(numbered(pixels[..., :3], code, path), file.turn), None)
         packed = _PACKED.search(_raw_mode(image.tile[0].args)) if image.tile else None
         values = np.asarray(image)
         palette = image.getpalette("RGB") if image.mode == "P" else None
@@ -146,17 +161,10 @@ _PACKED = re.compile(r"^L;([24])")  # grey of 2 and 4 bits, which Pillow spreads
 _SPREAD = {"2": 85, "4": 17}
 
 
-def _check_kind(path: Path, file: Opened) -> None:
-    bands = file.image.getbands()
-    if len(bands) > 1:
-        raise DataError(
-            "DATA-270", f"{shown(path)}: a mask has one number a pixel; this file has {len(bands)} channels"
-            f" ({', '.join(bands)})", fix="write the number of its class for each colour, as grey or palette PNG; where"
-            " the channels are equal, keep one",
-        )  # fmt: skip
+def _check_kind(path: Path, file: Opened, modes: Set[str]) -> None:
     if file.format in _LOSSY:
         raise _unfit(path, f"{file.format.upper()} changes pixels to save space, and with them their classes")
-    if file.format == "ppm" or file.image.mode not in _NUMBERS:
+    if file.format == "ppm" or file.image.mode not in modes:
         raise _unfit(path, f"its pixels ({file.format}, {file.image.mode}) are no numbers of classes")
     if getattr(file.image, "is_animated", False):
         raise _unfit(path, "it holds several pages or frames, of which only one could be the mask")

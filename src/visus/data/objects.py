@@ -187,6 +187,7 @@ class ClassMaps:
         pictures: (N,) of the pictures below it, whose size and EXIF turn the maps must fit; None where they are taken
             as they are.
         max_pixels: largest map that is decoded.
+        code: (N, 4) int64 red, green and blue, and the value that stands for it, by which files of colours are read.
     """
 
     root: Path
@@ -196,13 +197,14 @@ class ClassMaps:
     palette: NDArray[np.uint8] | None = None
     pictures: Strings | None = None
     max_pixels: int = 100_000_000
+    code: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def content(self) -> Iterator[bytes]:
         """Yield everything it says, for a fingerprint; of a file, its name and size."""
-        yield self.values.tobytes() + str(self.ignore).encode()
+        yield self.values.tobytes() + str(self.ignore).encode() + (b"" if self.code is None else self.code.tobytes())
         for path in self.paths:
             size = (self.root / path).stat().st_size if path and (self.root / path).exists() else -1
             yield f"{path}\0{size}\0".encode("utf-8", "surrogateescape")

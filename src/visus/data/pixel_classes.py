@@ -5,7 +5,8 @@ classes.txt         a name a line, of the values 0, 1, ...; or a value and a nam
                     names.txt and codes.txt are read alike
 classes.json        a list of names; or a mapping of values to names, or of names to values; or a list of mappings with
                     ``name``, ``value`` and ``color``; each by itself, or as ``classes`` (``names``, ``labels``,
-                    ``categories``) beside ``ignore``, a value or a list.  classes.yaml and info.yaml are read alike
+                    ``categories``) beside ``ignore``, a value or a list of values and colours.  classes.yaml and
+                    info.yaml are read alike
 ==================  ===================================================================================================
 """
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 
 from visus.core.errors import DataError
 from visus.core.files import write_json, write_text
+from visus.core.pixels import IGNORE
 from visus.data.paths import read_regular, shown
 from visus.data.yaml_door import read_yaml
 
@@ -47,6 +49,7 @@ class PixelClasses:
         values: (K,) the value in the masks of each; None where the file states none, and they are 0, 1, ...
         ignore: values that say nothing of a pixel; None where the file does not say.
         palette: (K, 3) uint8 colours; None where it states none.
+        void: colours that say nothing of a pixel.
     """
 
     file: str
@@ -54,6 +57,16 @@ class PixelClasses:
     values: tuple[int, ...] | None = None
     ignore: tuple[int, ...] | None = None
     palette: NDArray[np.uint8] | None = None
+    void: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def code(self) -> NDArray[np.int64] | None:
+        """(N, 4) red, green and blue, and the value that stands for it; None where they do not tell classes apart."""
+        if self.palette is None or len(self.names) < 2:
+            return None
+        values = (*(self.values or range(len(self.names))), *[IGNORE] * len(self.void))
+        code = np.column_stack([np.array([*self.palette.tolist(), *self.void], np.int64), values])
+        return code if len(np.unique(code[:, :3], axis=0)) == len(code) else None
 
 
 def read_pixel_classes(folder: Path) -> PixelClasses | None:
@@ -160,12 +173,15 @@ def _of_tree(path: Path, tree: Any) -> PixelClasses | None:
     key, listed = _first(whole, _CLASSES)
     if not key:
         listed = tree
-    ignore = None
+    ignore: tuple[int, ...] | None = None
+    void: tuple[tuple[int, ...], ...] = ()
     if (said := _first(whole, _IGNORE))[0]:
         held = said[1] if isinstance(said[1], list) else [said[1]]
-        ignore = tuple(_number(path, said[0], value) for value in held)
+        void = tuple(tuple(_colour(path, said[0], colour)) for colour in held if isinstance(colour, list))
+        values = [_number(path, said[0], value) for value in held if not isinstance(value, list)]
+        ignore = tuple(dict.fromkeys([*values, *[IGNORE] * bool(void)]))
     if isinstance(listed, list) and listed and all(isinstance(entry, dict) for entry in listed):
-        return _of_entries(path, key, listed, ignore)
+        return replace(_of_entries(path, key, listed, ignore), void=void)
     if isinstance(listed, list) and listed:
         return _checked(path, listed, None, ignore)
     if isinstance(listed, dict) and listed and all(_is_number(value) for value in listed):

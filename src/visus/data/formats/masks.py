@@ -89,13 +89,15 @@ def read(path: Path, settings: DataSettings) -> Dataset:
             looked="images/ + masks/, train/ + trainannot/, JPEGImages/ + SegmentationClass/, cat.jpg + cat_mask.png",
             fix="give a mask the name of its picture: images/cat.jpg, masks/cat.png",
         )  # fmt: skip
-    looked = _look(path, found.pairs, settings)
+    stated = _stated(path, found)
+    code = None if stated is None else stated.code
+    looked = _look(path, found.pairs, settings, code)
     pairs = [pair for i, pair in enumerate(found.pairs) if i not in looked.broken]
     bad = (*found.alone, *((found.pairs[i].mask, str(error.what)) for i, error in looked.broken.items()))
     check_bad(path, bad, len(found.pairs) + len(found.alone), settings)
     if not any(pair.mask for pair in pairs):
         raise next(iter(looked.broken.values()))
-    settled = _settle(path, _stated(path, found), looked)
+    settled = _settle(path, stated, looked)
     pictures = Strings([pair.picture for pair in pairs])
     left = [name for name in folders_of(path) if has_picture(path / name) and not _used(name, places)]
     notes = [f"left out the folders without masks: {', '.join(map(shown, left[:5]))}"] if left else []
@@ -111,7 +113,7 @@ def read(path: Path, settings: DataSettings) -> Dataset:
         classes=settled.names,
         maps=ClassMaps(
             path, Strings([pair.mask for pair in pairs]), np.array(settled.values, np.int64), settled.ignore,
-            settled.palette, pictures, settings.max_pixels,
+            settled.palette, pictures, settings.max_pixels, code,
         ),
         notes=(*found.notes, *notes, *settled.notes),
         bad=bad,
@@ -190,24 +192,26 @@ class _Settled:
     remarks: tuple[Remark, ...] = ()
 
 
-def _look(path: Path, pairs: Sequence[Pair], settings: DataSettings) -> _Look:
+def _look(path: Path, pairs: Sequence[Pair], settings: DataSettings, code: NDArray[np.int64] | None) -> _Look:
     """Look at some masks of each split, evenly spread over it, and whether they fit their pictures."""
     looked = _Look()
     for split in range(len(SPLITS)):
         with_mask = [i for i, pair in enumerate(pairs) if pair.split == split and pair.mask]
         for at in np.unique(np.linspace(0, len(with_mask) - 1, min(LOOKED, len(with_mask))).round().astype(int)):
-            _look_at(path, with_mask[at], pairs[with_mask[at]], settings, looked)
+            _look_at(path, with_mask[at], pairs[with_mask[at]], settings, code, looked)
     return looked
 
 
-def _look_at(path: Path, i: int, pair: Pair, settings: DataSettings, looked: _Look) -> None:
+def _look_at(
+    path: Path, i: int, pair: Pair, settings: DataSettings, code: NDArray[np.int64] | None, looked: _Look
+) -> None:
     picture = _peeked(path / pair.picture, settings)
     try:
-        stored = read_stored(path / pair.mask, max_pixels=settings.max_pixels)
+        stored = read_stored(path / pair.mask, max_pixels=settings.max_pixels, code=code)
         if picture is not None:
             fitted(stored.values, picture, path / pair.mask)
     except DataError as error:
-        if error.code in {"DATA-270", "DATA-271"}:
+        if error.code in {"DATA-270", "DATA-271", "DATA-273"}:
             raise
         looked.broken[i] = error
         return
@@ -282,6 +286,9 @@ def _unstated(path: Path, looked: _Look) -> _Settled:
             f" {MOST} classes", where=f"{values[0]} to {values[-1]}, as in {shown(looked.first[values[0]])}",
             fix="depth and numbers of instances are no classes; name the classes in classes.txt",
         )  # fmt: skip
+    if not values:
+        note = f"no file names the classes, and the masks looked at ({len(looked.shown):,}) show 255 alone: no class"
+        return _Settled((), (), (255,), notes=(note,))
     total = sum(looked.counts.values())
     told = ", ".join(f"{value} ({looked.counts[value] / total:.1%})" for value in values[:12])
     note = (
