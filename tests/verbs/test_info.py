@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.verbs.examples import TINY, digits, write_classes, write_table
+from tests.verbs.segmenting import write_scenes
 
 import visus
 from visus.core.errors import DataError, IntegrityError, UsageError
+from visus.verbs import info as info_verb
 
 
 def facts(found):
@@ -44,6 +46,41 @@ def test_data_with_boxes_tells_its_objects_and_the_pictures_that_show_them(tmp_p
         Image.fromarray(np.full((16, 16), ord(name), np.uint8)).save(tmp_path / f"{name}.png")
     (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
     assert facts(visus.info(tmp_path))["objects"] == {"cat": "2 on 1 picture", "dog": "3 on 3 pictures"}
+
+
+def test_data_with_masks_tells_the_share_value_and_colour_of_its_classes(tmp_path):
+    data = write_scenes(tmp_path / "scenes", train=4, val=2, test=2)
+    told = facts(visus.info(data))
+    counts = np.zeros(256, np.int64)
+    for file in (data / "masks").rglob("*.png"):
+        counts += np.bincount(np.asarray(Image.open(file)).reshape(-1), minlength=256)
+    share = counts[:3] / counts[:3].sum()
+    assert told["classes of pixels"]["ground"] == f"{share[0]:.2%} of the pixels, on 8 pictures, value 0, #5a5a5a"
+    assert told["masks"] == {
+        "looked at": "all", "64 x 48 pixels": "8 masks", "ignored values": "255", "colours": "of the data",
+        "without a class": f"{counts[255] / counts.sum():.2%} of the pixels",
+    }  # fmt: skip
+
+
+def test_of_many_masks_some_are_read_and_broken_ones_are_named(tmp_path, monkeypatch):
+    data = write_scenes(tmp_path / "scenes", train=40)
+    (data / "masks" / "train" / "01.png").write_bytes(b"no picture")
+    found = facts(visus.info(data))
+    assert "01.png" in found["masks"]["unreadable"]
+    monkeypatch.setattr(info_verb, "MASKS", 5)
+    assert facts(visus.info(data))["masks"]["looked at"] == "5 of 40, evenly spread"
+
+
+def test_data_with_a_mask_a_class_tells_how_much_each_covers(tmp_path):
+    data, mask = tmp_path / "layers", np.zeros((8, 8), np.uint8)
+    mask[:4] = 255
+    for name, layer in (("red", mask), ("blue", 255 - mask), ("blue", np.full_like(mask, 255))):
+        for path in (data / "images", data / "masks" / name):
+            path.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(data / "images" / "0.png")
+        Image.fromarray(layer).save(data / "masks" / name / "0.png")
+    told = facts(visus.info(data))["classes of pixels"]
+    assert told == {"blue": "100.00% of the pixels, on 1 picture", "red": "50.00% of the pixels, on 1 picture"}
 
 
 def test_broken_files_of_data_are_named(photos, tmp_path):

@@ -23,6 +23,12 @@ Section = tuple[str, Rows]
 DECODED = 50_000_000
 """Bytes of picture files that are decoded to see whether they can be: a few seconds."""
 
+MASKS = 200
+"""Masks that are read to see what they show, evenly spread."""
+
+SIZES = 4
+"""Sizes of masks that are told, the most frequent first."""
+
 WARNINGS = 8
 """Kinds of odd pictures that are told, the most frequent first."""
 
@@ -218,11 +224,64 @@ def _data(path: str | Path) -> Info:
         marked = np.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
         drawn = zip(data.classes, marked, pictures.tolist(), strict=True)
         sections.append(("objects", tuple((n, f"{c:,} on {plural(shown, 'picture')}") for n, c, shown in drawn)))
+    elif data.of_pixels is not None:
+        sections += _of_pixels(data)
     elif "numbers" in data.columns:
         values = np.ma.masked_invalid(data.columns["numbers"].astype(np.float64))
         told = zip(data.numbers, values.min(0), values.mean(0), values.max(0), strict=True)
         sections.append(("numbers", tuple((n, f"{low:g} to {high:g}, mean {mean:g}") for n, low, mean, high in told)))
     return Info("data", str(path), tuple(sections))
+
+
+def _of_pixels(data: Dataset) -> list[Section]:
+    """Return the classes of pixels, each with its share of them, and what the masks are, by some evenly spread."""
+    import numpy as np
+    import torch
+
+    from visus.core.annotations import ClassMap
+    from visus.core.errors import DataError
+    from visus.core.pixels import IGNORE
+    from visus.data.mask_door import read_map
+    from visus.data.objects import ClassMaps
+    from visus.data.pixels import size_of
+    from visus.report.words import plural
+
+    maps, k = data.of_pixels, len(data.classes)
+    assert maps is not None
+    there = [i for i in range(len(data)) if not isinstance(maps, ClassMaps) or maps.paths[i]]
+    shown, known, every, sizes, bad = np.zeros(k, np.int64), 0, 0, Counter[tuple[int, int]](), list[tuple[str, str]]()
+    pictures = np.zeros(k, np.int64)
+    at = np.unique(np.linspace(0, len(there) - 1, min(MASKS, len(there))).astype(np.int64)).tolist()
+    for i in (there[place] for place in at):
+        try:
+            classes = read_map(maps, i) if isinstance(maps, ClassMaps) else maps.read(i, size_of(data.images, i))
+        except DataError as error:
+            bad.append(("unreadable", error.what))
+            continue
+        ignored = IGNORE if classes.dtype == np.uint8 else -1
+        counts = ClassMap(torch.from_numpy(classes), ignored).shown()
+        shown[list(counts)] += list(counts.values())
+        pictures[list(counts)] += 1
+        known, every = known + int((classes != ignored).sum()), every + classes.size
+        sizes[classes.shape[0], classes.shape[1]] += 1
+    files = maps if isinstance(maps, ClassMaps) else None
+    palette = files.palette if files is not None else None
+    rows = []
+    for c, name in enumerate(data.classes):
+        own = f"{shown[c] / max(1, known):.2%} of the pixels, on {plural(int(pictures[c]), 'picture')}"
+        own += f", value {files.values[c]}" if files is not None else ""
+        own += ", #{:02x}{:02x}{:02x}".format(*palette[c]) if palette is not None else ""
+        rows.append((name, own))
+    told = [("looked at", "all" if len(at) == len(there) else f"{len(at):,} of {len(there):,}, evenly spread"), *bad]
+    told += [(f"{width} x {height} pixels", plural(n, "mask")) for (height, width), n in sizes.most_common(SIZES)]
+    told += [("other sizes", plural(sum(sizes.values()) - sum(n for _, n in sizes.most_common(SIZES)), "mask"))] * (
+        len(sizes) > SIZES
+    )
+    told += [("without a class", f"{1 - known / max(1, every):.2%} of the pixels")]
+    if files is not None:
+        told += [("ignored values", ", ".join(map(str, files.ignore)) or "none")]
+        told += [("colours", "of the data" if palette is not None else "none are stated: visus chooses them")]
+    return [("classes of pixels", tuple(rows)), ("masks", tuple(told))]
 
 
 def _decoded(data: Dataset) -> list[tuple[str, str]]:
