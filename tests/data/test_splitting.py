@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from visus.core.errors import DataError
 from visus.data.dataset import ArrayImages, Dataset, Strings
-from visus.data.objects import Mark, Objects
+from visus.data.objects import ClassMaps, Mark, Objects
 from visus.data.splitting import carve_missing
 
 TRAIN, VAL, TEST = range(3)
@@ -141,6 +141,14 @@ def test_a_class_for_each_group_cannot_be_carved_and_it_is_said_why():
     with pytest.raises(DataError, match="no test part can be carved") as caught:
         carve(made([0] * 5 + [1] * 5, groups=[0] * 5 + [1] * 5))
     assert caught.value.code == "DATA-182" and "2 groups stay whole" in caught.value.where
+
+
+def test_of_one_picture_with_a_mask_nothing_can_be_carved_and_it_is_said_of_masks(tmp_path: Path):
+    maps = ClassMaps(tmp_path, Strings(["mask.png"]), np.arange(2))
+    with pytest.raises(DataError, match=r"from 1 training picture\n") as caught:
+        carve(made([0], classes=2).with_(columns={}, maps=maps))
+    assert caught.value.where == "training keeps one and validation another"
+    assert caught.value.fix == "put at least 3 pictures with their masks there, or give a test part"
 
 
 def test_of_one_picture_with_boxes_nothing_can_be_carved_and_it_is_said_in_the_singular():

@@ -183,13 +183,19 @@ def _nothing_to_carve(dataset: Dataset, part: int) -> DataError:
     name = {VAL: "validation", TEST: "test"}[part]
     train = len(dataset.indices("train"))
     what = f"{dataset.name}: no {name} part can be carved from {train:,} training picture{'s' * (train != 1)}"
+    by_class = dataset.column() in ("label", "labels", "objects")
+    masks = " with their masks" * (dataset.of_pixels is not None)
+    each = {"label": "in each class", "labels": "that show each class", "objects": "that show each class"}
     if dataset.groups is not None:
         groups = len(np.unique(dataset.groups[dataset.indices("train")]))
-        why = f"{groups:,} groups stay whole, and without any one of them a class could not be trained on"
-    else:
+        told = "and without any one of them a class could not be trained on" if by_class else "and training keeps one"
+        why = f"{groups:,} group{'s stay' if groups != 1 else ' stays'} whole, {told}"
+    elif by_class:
         why = f"a class keeps one picture for training, and each of the {len(dataset.classes):,} has too few beyond it"
-    each = "that show each class" if dataset.objects is not None else "in each class"
-    fix = f"put at least {3 if part == TEST else 2} pictures {each}, or give a {name} part"
+    else:
+        why = "training keeps one" + " and validation another" * (part == TEST)
+    pictures = f"{3 if part == TEST else 2} pictures{masks} {each.get(dataset.column(), 'there')}"
+    fix = f"put at least {pictures}, or give a {name} part"
     return DataError("DATA-182", what, where=why, fix=fix)
 
 
