@@ -29,6 +29,7 @@ from visus.data.mask_door import read_map
 from visus.data.reading import open_data
 from visus.tasks import TASKS
 from visus.tasks.segment.regions import Regions
+from visus.verbs import choosing
 from visus.verbs.predict import Told
 
 
@@ -273,6 +274,20 @@ def test_a_mask_that_cannot_be_read_leaves_its_picture_out_and_is_told(few, tmp_
     assert "19.png" in name and "the value 77 stands for no class" in why
 
 
+def test_two_pictures_of_one_name_in_two_parts_that_cannot_be_read_are_two(tmp_path):
+    data = write_scenes(tmp_path / "scenes", train=40, val=2, test=40)
+    for split in ("train", "test"):
+        (data / "images" / split / "05.png").write_bytes(b"")
+        (data / "images" / split / "38.png").write_bytes(b"" if split == "train" else b"none")
+    run = train(data, tmp_path / "run", steps=10, **{"data.max_bad": 0.1})
+    assert [name for name, _ in run.bad].count("05.png") == [name for name, _ in run.bad].count("38.png") == 2
+    told = [json.loads(line) for line in (run.folder / "decisions.jsonl").read_text().splitlines()]
+    assert sorted((row["part"], row["id"]) for row in told if row["kind"] == "unreadable") == [
+        ("test", "05.png"), ("test", "38.png"), ("train", "05.png"), ("train", "38.png")
+    ]  # fmt: skip
+    assert run.scores["miou"].n == 38
+
+
 def test_masks_that_say_nothing_of_any_training_pixel_are_refused_before_training(tmp_path):
     data = write_scenes(tmp_path / "scenes", train=3, val=2)
     for file in (data / "masks" / "train").iterdir():
@@ -282,12 +297,46 @@ def test_masks_that_say_nothing_of_any_training_pixel_are_refused_before_trainin
     assert "no pixel" in next(found.title for found in visus.check(data).findings if found.code == "CHECK-029")
 
 
+@pytest.mark.parametrize("rest", [0, 255])
+def test_masks_that_show_one_class_alone_are_refused_before_training(rest, tmp_path):
+    data = write_scenes(tmp_path / "scenes", train=4, val=2, test=2)
+    for file in (data / "masks" / "train").iterdir():
+        Image.new("L", (64, 48), rest).save(file)
+    mask = np.full((48, 64), rest, np.uint8)
+    mask[:20] = 0
+    Image.fromarray(mask).save(data / "masks" / "train" / "03.png")
+    with pytest.raises(
+        DataError, match="all pixels of its 4 training pictures that have a class show ground"
+    ) as caught:
+        train(data, tmp_path / "run")
+    assert caught.value.code == "DATA-181" and "class too, such as background" in caught.value.fix
+    assert "show ground" in next(found.title for found in visus.check(data).findings if found.code == "CHECK-029")
+
+
+def test_a_class_that_one_mask_of_hundreds_shows_is_found_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(choosing, "LOOKED_AT", 2)
+    data = write_scenes(tmp_path / "scenes", train=7, val=2, test=2)
+    for file in (data / "masks" / "train").iterdir():
+        Image.new("L", (64, 48), int(file.name == "04.png")).save(file)
+    assert train(data, tmp_path / "run", steps=1, batch=4).steps == 1
+
+
 def test_classes_are_weighed_by_their_pixels_where_that_is_asked_for(few, tmp_path):
     run = train(few, tmp_path / "run", steps=1, **{"loss.class_weights": "balanced"})
     counts = np.zeros(256, np.int64)
     for file in (few / "masks" / "train").iterdir():
         counts += np.bincount(np.asarray(Image.open(file)).reshape(-1), minlength=256)
     assert run.recipe.target.counts == tuple(counts[:3].tolist())
+
+
+def test_where_masks_are_too_many_to_count_it_is_said_on_how_many_weights_rest(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(choosing, "COUNTED", 1)
+    monkeypatch.setattr(choosing, "LOOKED_AT", 4)
+    run = train(few, tmp_path / "run", steps=1, **{"loss.class_weights": "balanced"})
+    names = sorted((few / "masks" / "train").iterdir())
+    assert run.recipe.origins["target.counts"].startswith(
+        f"pixels of each class on 4 of {len(names)} training pictures"
+    )
 
 
 def test_a_network_that_says_nothing_of_pixels_is_refused_before_training(few, tmp_path):

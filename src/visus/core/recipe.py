@@ -485,7 +485,8 @@ class Facts:
     Attributes:
         annotation: name of the data set's main column: ``label``, ``labels``, ``numbers``.
         classes: names, in dense order.
-        counts: training samples that show each class; of objects, how many there are.
+        counts: training samples that show each class; of objects, how many there are; of class maps, pixels.
+        counted: how many training samples ``counts`` is of.
         objects: (height, width) of up to 2,000 training objects, in pixels of their pictures.
         masks: polygons or masks of some objects are stated.
         means, deviations: of each number over the training part, standard deviations.
@@ -516,6 +517,7 @@ class Facts:
     objects: tuple[tuple[float, float], ...] = ()
     masks: bool = False
     palette: tuple[tuple[int, int, int], ...] = ()
+    counted: int = 0
     wanted: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -38,6 +38,8 @@ LENGTHS = ("minutes", "epochs", "steps")
 USUAL_EPOCHS = 10.0
 LOOKED_AT = 200
 """Pictures whose size is looked at before anything is chosen."""
+COUNTED = 300_000_000
+"""Pixels of class maps that are counted, where classes are weighed by them: a few seconds."""
 OBJECTS = 2000
 """Objects whose size is looked at."""
 
@@ -168,23 +170,18 @@ def task_for(dataset: Dataset, wanted: str) -> str:
 
 
 def check_marked(dataset: Dataset) -> None:
-    """Refuse training pictures on which no object of a known class is marked: a network would learn to find nothing.
-
-    So are those refused of which some masks were looked at, and no pixel in them has a class.
+    """Refuse training pictures on which nothing is marked that a network could learn to find, or to tell apart.
 
     Raises:
-        DataError: DATA-096.
+        DataError: DATA-096, no object of a known class, or no pixel, is marked; DATA-181, all pixels show one class.
     """
     train = dataset.indices("train")
-    maps = dataset.of_pixels
+    if not len(train):
+        return
+    if dataset.of_pixels is not None:
+        _check_maps(dataset, train)
     marked_on = dataset.drawn.objects if isinstance(dataset.drawn, Painted) else dataset.objects
-    if maps is not None and len(train) and not any(pixels(dataset, train[[i]]).any() for i in _spread(train)):
-        raise DataError(
-            "DATA-096", f"{dataset.name}: no pixel of its {len(train):,} training pictures has a class",
-            where=f"{len(_spread(train)):,} of them were looked at", done="nothing was trained",
-            fix="visus check DATA shows how their masks were read",
-        )  # fmt: skip
-    if marked_on is None or not len(train):
+    if marked_on is None:
         return
     marked = marked_on.take(train)
     if not ((marked.labels >= 0) & ~marked.crowd).any():
@@ -194,6 +191,33 @@ def check_marked(dataset: Dataset) -> None:
             done="nothing was trained",
             fix="mark them, or name the format in which they are marked: --set data.format=NAME",
         )  # fmt: skip
+
+
+def _check_maps(dataset: Dataset, train: NDArray[np.int64]) -> None:
+    """Refuse masks that show no class, or one alone where a pixel has one: as many are read as it takes to know.
+
+    Raises:
+        DataError: as ``check_marked``.
+    """
+    enough = 1 if "class_sets" in dataset.known() else 2
+    met = np.zeros(len(dataset.classes), np.bool_)
+    spread = _spread(train)
+    for i in (*spread, *np.setdiff1d(np.arange(len(train)), spread)):  # a rare class is soon met far apart
+        met |= pixels(dataset, train[[i]]) > 0
+        if met.sum() >= enough:
+            return
+    if not met.any():
+        raise DataError(
+            "DATA-096", f"{dataset.name}: no pixel of its {len(train):,} training pictures has a class",
+            done="nothing was trained",
+            fix="give pixels the numbers of classes in their masks; visus info DATA shows how these were read",
+        )  # fmt: skip
+    only = dataset.classes[int(met.argmax())]
+    raise DataError(
+        "DATA-181", f"{dataset.name}: all pixels of its {len(train):,} training pictures that have a class show {only}",
+        where="telling apart needs two; what is ignored teaches nothing", done="nothing was trained",
+        fix=f"give what is not {only} a class too, such as background; visus info DATA shows how masks were read",
+    )  # fmt: skip
 
 
 def facts(dataset: Dataset, settled: Recipe, wanted: Mapping[str, Any]) -> Facts:
@@ -207,13 +231,15 @@ def facts(dataset: Dataset, settled: Recipe, wanted: Mapping[str, Any]) -> Facts
     train = dataset.indices("train")
     sizes, channels, dtype = _seen(dataset, train)
     weighed = wanted.get("loss.class_weights") == "balanced" or bool(wanted.get("augment.rare"))
-    counts, means, deviations = _targets(dataset, train, weighed)
+    counted = train if dataset.of_pixels is None else train[_spread(train, _countable(sizes))]
+    counts, means, deviations = _targets(dataset, counted, weighed)
     objects = _objects(dataset, train)
     return Facts(
         annotation=dataset.column(), classes=dataset.classes or dataset.numbers, counts=counts, means=means,
         deviations=deviations, train=len(train), sizes=sizes, channels=channels, dtype=dtype, device=settled.device,
         cores=torch.get_num_threads(), fast_bfloat16=hardware.fast_bfloat16(settled.device), minutes=settled.minutes,
-        objects=objects, masks=_masked(dataset), palette=_palette(dataset), wanted=wanted,
+        objects=objects, masks=_masked(dataset), palette=_palette(dataset),
+        counted=len(counted), wanted=wanted,
     )  # fmt: skip
 
 
@@ -297,7 +323,7 @@ def _targets(
 ) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...]]:
     """Return how many training pictures show each class, and mean and deviation of each number over them.
 
-    Of class maps it is how many pixels of some do, and only where classes are ``weighed`` by it: masks are read for it.
+    Of class maps it is how many pixels do, and only where classes are ``weighed`` by it: masks are read for it.
     """
     column = dataset.column()
     if column == "label":
@@ -306,7 +332,7 @@ def _targets(
     if column == "labels":
         return tuple((dataset.columns["labels"][train] == 1).sum(0).tolist()), (), ()
     if dataset.of_pixels is not None and weighed:
-        return tuple(pixels(dataset, train[_spread(train)]).tolist()), (), ()
+        return tuple(pixels(dataset, train).tolist()), (), ()
     if dataset.objects is not None:
         shown = dataset.objects.take(train).labels
         return tuple(np.bincount(shown[shown >= 0], minlength=len(dataset.classes)).tolist()), (), ()
@@ -354,9 +380,14 @@ def _seen(dataset: Dataset, train: NDArray[np.int64]) -> tuple[tuple[tuple[int, 
     return tuple(sizes), 1 if kinds == {1} else many if many > 4 else 3, depth or "uint8"
 
 
-def _spread(train: NDArray[np.int64]) -> NDArray[np.int64]:
+def _spread(train: NDArray[np.int64], most: int = 0) -> NDArray[np.int64]:
     """Return which of the training pictures are looked at."""
-    return np.linspace(0, len(train) - 1, min(LOOKED_AT, len(train))).astype(np.int64)
+    return np.linspace(0, len(train) - 1, min(most or LOOKED_AT, len(train))).astype(np.int64)
+
+
+def _countable(sizes: Sequence[tuple[int, int]]) -> int:
+    """Return of how many pictures of such sizes the pixels are counted."""
+    return max(LOOKED_AT, int(COUNTED // max(1.0, median([high * wide for high, wide in sizes] or [1]))))
 
 
 def _look(images: Images, i: int) -> tuple[int, int, int]:

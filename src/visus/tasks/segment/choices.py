@@ -34,7 +34,8 @@ def choices(facts: Facts) -> Iterator[Choice]:
     yield Choice("input.fit", "pad", "nothing of a picture is cut away, and all in it keeps its shape")
     yield Choice("loss.name", "cross_entropy", "one class a pixel")
     if facts.counts:
-        yield Choice("target.counts", list(facts.counts), "pixels of each class, by which rare ones are known")
+        some = "" if facts.counted >= facts.train else f" on {facts.counted:,} of {facts.train:,} training pictures"
+        yield Choice("target.counts", list(facts.counts), f"pixels of each class{some}, by which rare ones are known")
     if len(set(facts.palette)) == len(facts.classes):
         yield Choice("segment.palette", written(facts.palette), "the colours of the data's own masks")
     name = str(facts.wanted.get("model.name", "")) or PRETRAINED
