@@ -7,9 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import f1_score, jaccard_score, multilabel_confusion_matrix
-from torchmetrics.classification import MultilabelAccuracy, MultilabelJaccardIndex
+from torchmetrics.classification import MulticlassCalibrationError, MultilabelAccuracy, MultilabelJaccardIndex
 
 from visus.core.task import Batch
+from visus.metrics.contours import contour_scores
 from visus.metrics.multilabel_segmentation import MultilabelSegmentation, counted
 
 K, SIZE = 5, (30, 41)
@@ -91,6 +92,46 @@ def test_a_class_that_is_neither_shown_nor_said_is_left_out_and_no_numbers_are_m
     assert broken["iou/class 0"].value == 0 and broken["pixel_accuracy"].value == pytest.approx(1 - 1 / K)
 
 
+def test_the_calibration_error_is_that_of_torchmetrics_over_all_yes_and_no():
+    logits, bits = pictures()
+    known = bits >= 0
+    yes = logits.movedim(1, -1)[known].double().sigmoid().flatten()
+    shown = torch.stack([bits >> k & 1 for k in range(K)], -1)[known].flatten()
+    oracle = MulticlassCalibrationError(2, n_bins=15, norm="l1")(torch.stack([1 - yes, yes], 1), shown)
+    assert judged(logits, bits).compute()["calibration_error"].value == pytest.approx(oracle.item(), abs=1e-6)
+
+
+def test_contours_are_judged_class_by_class_as_if_each_were_alone():
+    generator = torch.Generator().manual_seed(1)
+    bits = F.interpolate(torch.randint(0, 2**K, (3, 1, 5, 6), generator=generator).float(), SIZE)[:, 0].long()
+    bits[:, :4] = -1
+    logits = F.interpolate(torch.randn(3, K, 5, 6, generator=generator), SIZE, mode="bilinear")
+    of_pictures = []
+    for i in range(3):
+        said = logits[i] > 0
+        of_classes = []
+        for k in range(K):
+            truth = torch.where(bits[i] >= 0, bits[i] >> k & 1, 255).to(torch.uint8)
+            shown, scores = contour_scores(truth.numpy(), said[k].to(torch.uint8).numpy(), 2)
+            of_classes += scores[shown == 1].tolist()
+        of_pictures.append(np.mean(of_classes))
+    assert judged(logits, bits).compute()["boundary_f"].value == pytest.approx(np.mean(of_pictures))
+
+
+def test_a_perfect_answer_has_perfect_contours_and_no_doubt_unpunished():
+    _, bits = pictures(3)
+    logits = torch.stack([torch.where(bits >> k & 1 == 1, 20.0, -20.0) for k in range(K)], 1)
+    scores = judged(logits, bits).compute()
+    assert scores["boundary_f"].value == 1 and scores["calibration_error"].value < 1e-6
+
+
+def test_what_is_left_out_takes_its_contours_and_its_bins_along():
+    logits, bits = pictures()
+    scores, some = judged(logits, bits).without([0, 4]).compute(), [1, 3, 5, 6]
+    only = judged(logits[some], bits[some]).compute()
+    assert {name: score.value for name, score in scores.items()} == {name: score.value for name, score in only.items()}
+
+
 def test_the_worst_picture_is_the_one_of_the_lowest_mean_iou_and_the_worst_class_comes_first():
     logits, bits = pictures()
     logits[4] = torch.stack([(bits[4] >> k & 1) * 2.0 - 1 for k in range(K)])
@@ -98,5 +139,5 @@ def test_the_worst_picture_is_the_one_of_the_lowest_mean_iou_and_the_worst_class
     logits[4, 3] = (bits[4] >> 3 & 1) * 2.0 - 1
     metric = judged(logits, bits)
     assert metric.gallery(1)["best"] == [4] and 2 not in metric.gallery(9)["worst"]
-    (table,) = metric.figures()
+    table, _ = metric.figures()
     assert table.rows[0][0] == "class 3"

@@ -17,6 +17,7 @@ from visus.core.sample import Sample, Samples
 from visus.tasks.segment_multilabel import SegmentMultilabel
 
 CLASSES = ("cat", "dog", "tail")
+STAY = torch.eye(3, dtype=torch.float64)
 
 
 def task(classes=CLASSES, **wanted):
@@ -99,6 +100,37 @@ def test_an_answer_comes_home_by_interpolated_scores_and_says_each_class_by_itse
     assert set(home.layers) == set(CLASSES)
     for k, name in enumerate(CLASSES):
         assert (home.layers[name] == larger[k]).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("size", [(150, 200), (200, 150), (32, 64)])
+def test_a_network_that_looks_at_single_pixels_says_the_same_of_tiles_as_of_the_whole(size):
+    torch.manual_seed(0)
+    model = nn.Conv2d(3, 3, 1)
+    whole, tiled = task(), task(**{"input.size": [32, 64], "input.tiles": 64})
+    bits = torch.randint(0, 8, (2, *size), generator=torch.Generator().manual_seed(3))
+    given = batch(whole, bits)
+    raw = tiled.raw(model, given)
+    in_tiles, at_once = tiled.decode(raw), whole.decode(whole.raw(model, given))
+    for one, other in zip(in_tiles, at_once, strict=True):
+        assert one.home(STAY) is one and (one.bits == other.home(STAY).bits).float().mean() > 0.9999
+    metrics = tiled.metric(), whole.metric()
+    metrics[0].update(raw, given)
+    metrics[1].update(whole.raw(model, given), given)
+    scores, expected = (metric.compute() for metric in metrics)
+    assert expected.keys() - scores.keys() == {"calibration_error"}  # of which nothing is kept
+    for name, score in scores.items():
+        assert score.value == pytest.approx(expected[name].value, abs=1e-3)
+
+
+def test_where_the_network_says_no_numbers_no_class_and_no_absence_of_one_is_said():
+    logits = torch.full((1, 3, 4, 4), -1.0)
+    logits[0, 1] = 1
+    logits[0, 2, 0] = torch.nan
+    (said,) = task().decode({"logits": logits, "originals": torch.tensor([[4, 4]])})
+    assert (said.bits[0] == -1).all() and (said.bits[1:] == 2).all()
+    assert said.shares() == {"dog": 0.75}
+    drawn = task().draw(Sample("a", torch.full((3, 4, 4), 200, dtype=torch.uint8)), said)
+    assert drawn[0, 0].tolist() == [200, 200, 200]
 
 
 def test_areas_are_told_of_each_class_and_may_add_up_to_more_than_the_picture():

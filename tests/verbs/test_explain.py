@@ -209,6 +209,24 @@ def test_each_region_of_a_class_is_explained(tmp_path):
         assert one.region.mean() == pytest.approx(said.shares()[one.label], abs=0.05)
 
 
+def test_a_class_of_a_picture_read_in_tiles_is_explained_by_the_tile_that_shows_most_of_it(tmp_path):
+    data = segmenting.write_scenes(tmp_path / "data", size=(96, 160), train=12, val=6)
+    run = segmenting.train(data, tmp_path / "run", steps=30, **{"input.tiles": 64})
+    file = sorted((tmp_path / "data" / "images" / "train").glob("*.png"))[4]
+    ((_, said),) = visus.predict(run.best, file)
+    found = visus.explain(run.best, file, out=tmp_path / "why")
+    assert [one.label for one in found] == list(said.shares()) and len(found) > 1
+    for one in found:
+        class_map = said.class_map.numpy() == said.names.index(one.label)
+        rows, columns = np.nonzero(one.region)
+        assert one.region.shape == one.map.shape == (96, 160) and 0.9 < one.map.max() <= 1
+        assert np.ptp(rows) < 64 and np.ptp(columns) < 64
+        if said.shares()[one.label] > 0.05:  # a few pixels are of another class to a tile alone
+            assert (class_map & one.region).sum() > 0.5 * one.region.sum()
+        assert not one.map[:, : max(0, columns.max() - 65)].any() and not one.map[:, columns.min() + 66 :].any()
+    assert "explained by the one that shows most of it" in found.notes[0]
+
+
 def test_a_map_that_does_not_depend_on_the_model_is_called_that(model, photos):
     """An edge detector that poses as an explanation: Adebayo et al., NeurIPS 2018, section 5.1."""
 

@@ -8,6 +8,7 @@ import torch
 
 import visus
 from visus.core.errors import DataError, IntegrityError
+from visus.core.modelfile import read_model, write_model
 
 
 def test_a_model_file_needs_nothing_but_itself(run, tmp_path, monkeypatch):
@@ -49,6 +50,13 @@ def test_a_flipped_bit_is_found_wherever_it_is(run, tmp_path, at):
     with pytest.raises(IntegrityError) as caught:
         visus.load(tmp_path / "rotten.safetensors")
     assert caught.value.exit == 6
+
+
+def test_a_model_file_with_a_setting_of_another_visus_is_named_with_it(run, tmp_path):
+    tensors, card = read_model(run.best)
+    write_model(tmp_path / "old.safetensors", tensors, card.model_copy(update={"recipe": {"detect.tiles": 640}}))
+    with pytest.raises(IntegrityError, match=r"old\.safetensors: it was trained by another visus .*'detect\.tiles'"):
+        visus.load(tmp_path / "old.safetensors")
 
 
 def test_a_truncated_file_is_found(run, tmp_path):

@@ -18,6 +18,7 @@ from visus.data.formats.masks import LOOKED
 from visus.data.mask_door import read_map
 from visus.data.painting import painted
 from visus.data.reading import open_data
+from visus.verbs.predict import Told
 from visus.verbs.resume import resume
 
 SPLITS = {"train": range(16), "val": range(16, 20), "test": range(20, 28)}
@@ -141,6 +142,45 @@ def test_several_classes_a_pixel_are_predicted_as_a_png_a_class_which_can_be_rea
         shutil.copy(file, tmp_path / "new" / "images" / file.name)
     scores = visus.evaluate(of_layers.best, tmp_path / "new", split="all").scores
     assert scores["miou"].value == scores["pixel_accuracy"].value == 1
+
+
+def test_several_classes_a_pixel_are_learned_judged_predicted_and_explained_in_tiles(tmp_path):
+    data = tmp_path / "large"
+    for split, numbers in {"train": range(8), "val": range(8, 10), "test": range(10, 12)}.items():
+        for i in numbers:
+            for path in (data / "images" / split, *(data / "masks" / split / name for name in ("red", "blue"))):
+                path.mkdir(parents=True, exist_ok=True)
+            whole = Image.new("RGB", (128, 96), (110, 110, 110))
+            layers = [Image.new("L", (128, 96)) for _ in range(2)]
+            for corner in ((0, 0), (64, 0), (0, 48), (64, 48)):
+                number = 10 * i + sum(corner)
+                whole.paste(picture(number), corner)
+                for k, x, y, wide, high in objects(number):
+                    layers[k].paste(255, (corner[0] + x, corner[1] + y, corner[0] + x + wide, corner[1] + y + high))
+            whole.save(data / "images" / split / f"{i:02d}.png")
+            for name, layer in zip(("red", "blue"), layers, strict=True):
+                layer.save(data / "masks" / split / name / f"{i:02d}.png")
+    run = train(data, tmp_path / "run", steps=60, **{"input.tiles": 64})
+    assert run.scores["miou"].value > 0.5 and visus.evaluate(run.best, data).scores == run.scores
+    found = visus.explain(run.best, data / "images" / "test", check=False, nearest=0, most=2)
+    assert {one.label for one in found} == {"red", "blue"}
+    assert all(one.region.shape == (96, 128) and 0 < one.region.sum() <= 64 * 64 for one in found)
+
+
+def test_regions_of_several_classes_a_pixel_are_read_back_as_the_same_classes_of_each(of_layers, layers, tmp_path):
+    files = sorted((layers / "images" / "test").iterdir())
+    found = visus.predict(of_layers.best, files, out=tmp_path / "said", to="coco")
+    read = painted(open_data(found.data, DataSettings(), carve=False), ("class_sets",))
+    assert any((said.bits == 3).any() for said in found.predictions)  # where both overlap
+    for i, said in enumerate(found.predictions):
+        assert np.array_equal(read.drawn.read(i, SIZE), said.bits.numpy())
+
+
+def test_of_several_classes_a_pixel_only_what_tables_say_is_kept_where_that_is_asked_for(of_layers, layers):
+    found = visus.predict(of_layers.best, layers / "images" / "test", keep=False)
+    whole = visus.predict(of_layers.best, layers / "images" / "test")
+    assert all(isinstance(said, Told) for said in found.predictions)
+    assert found.json() == whole.json()
 
 
 def test_overlapping_outlines_can_be_learned_as_several_classes_a_pixel(of_layers, coco):

@@ -1,13 +1,17 @@
 """Contours of class maps: where they run, and how well those of an answer lie on those of the truth."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt, UInt8
 from numpy import ndarray as Array
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from visus.core.pixels import IGNORE
-from visus.metrics.bootstrap import ratio
+from visus.metrics.bootstrap import Numbers, Weights, ratio
 
 TOLERANCE = 0.0075
 """How near contours must lie to each other, in diagonals of the picture."""
@@ -43,6 +47,32 @@ def contour_scores(
     precision, recall = ratio(rightly, in_answer, 0.0), ratio(reached, in_truth, 0.0)
     shown = np.flatnonzero(in_truth + in_answer)
     return shown, ratio(2 * precision * recall, precision + recall, 0.0)[shown]
+
+
+class ContourScores:
+    """The scores of the contours of N pictures and K classes, as they were counted.
+
+    Args:
+        columns: ``contour_index``, the picture of each, ``contour_class`` and ``contour_f``.
+        indices: (N,) of the pictures, rising.
+        k: classes.
+    """
+
+    def __init__(self, columns: Mapping[str, NDArray[Any]], indices: NDArray[np.int64], k: int) -> None:
+        at, of = np.searchsorted(indices, columns["contour_index"]), columns["contour_class"]
+        self._scores = csr_array((columns["contour_f"], (of, at)), shape=(k, len(indices)))
+        self._drawn = csr_array((np.ones(len(of)), (of, at)), shape=(k, len(indices)))
+        number = np.asarray(self._drawn.sum(0))
+        self._of_pictures = ratio(np.asarray(self._scores.sum(0)), number, 0.0)
+        self._any = (number > 0).astype(np.float64)
+
+    def of_classes(self, weights: Weights) -> Numbers:
+        """Return (K, r) means over the pictures where a class has a contour, under weights (N, r)."""
+        return ratio(self._scores @ weights, self._drawn @ weights)
+
+    def mean(self, weights: Weights) -> Numbers:
+        """Return (r,) means of pictures, of each the mean of its classes; one without any contour is left out."""
+        return ratio(self._of_pictures @ weights, self._any @ weights)
 
 
 def contours(classes: UInt8[Array, "H W"]) -> Bool[Array, "H W"]:

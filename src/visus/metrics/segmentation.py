@@ -19,7 +19,7 @@ from visus.core.scores import Score
 from visus.core.task import Batch, Raw
 from visus.metrics.bootstrap import FEWEST, Measures, Numbers, Sums, Weights, mean_of_defined, measured, ratio, scored
 from visus.metrics.calibration import BINS, reliability_bins
-from visus.metrics.contours import contour_scores
+from visus.metrics.contours import ContourScores, contour_scores
 from visus.metrics.counts import Counts
 from visus.metrics.curves import reliability_curve
 from visus.metrics.rows import RowMetric
@@ -108,7 +108,7 @@ class Segmentation(RowMetric["JudgedPixels"]):
         for i, stated in enumerate(batch.targets["stated"]):
             if stated is not None:
                 height, width = stated.shape
-                grid = _grid(height, width)
+                grid = certainty_grid(height, width)
                 if "classes" in raw:  # decided at home already
                     said = raw["classes"][i, :height, :width].clamp(max=len(self.classes))
                     certain = raw["scores"][i, :height, :width][grid, grid].float()
@@ -186,7 +186,7 @@ class Segmentation(RowMetric["JudgedPixels"]):
             ))  # fmt: skip
         figures.append(self._mistakes(counts))
         if items.bins["pixels"].any():
-            figures.append(self._reliability(items))
+            figures.append(reliability(items.bins, items.measures["reliability"], "probability of the predicted class"))
         return figures
 
     def gallery(self, n: int) -> Mapping[str, Sequence[int]]:
@@ -253,16 +253,6 @@ class Segmentation(RowMetric["JudgedPixels"]):
             if amiss[true, said]:
                 yield true, said, int(amiss[true, said])
 
-    def _reliability(self, items: JudgedPixels) -> Curve:
-        pixels = items.bins["pixels"].sum(0)
-        held = pixels > 0
-        middle = items.bins["confidence"].sum(0)[held] / pixels[held]
-        right, low, high = (np.asarray(part)[held] for part in items.measures["reliability"])
-        return reliability_curve(
-            "as the network says", middle, right, low, high, pixels[held], "probability of the predicted class",
-            counted="pixel",
-        )  # fmt: skip
-
 
 class JudgedPixels:
     """What follows from the counts of N pictures and K classes.
@@ -284,9 +274,7 @@ class JudgedPixels:
         self._image = np.searchsorted(self.indices, columns["pair_index"])
         self._truth, self._said = np.divmod(columns["pair"], self.k + 1)
         self._pixels: NDArray[np.int64] = columns["pair_pixels"]
-        at, of = np.searchsorted(self.indices, columns["contour_index"]), columns["contour_class"]
-        self._contours = csr_array((columns["contour_f"], (of, at)), shape=(self.k, self.n))
-        self._contoured = csr_array((np.ones(len(of)), (of, at)), shape=(self.k, self.n))
+        self._contours = ContourScores(columns, self.indices, self.k)
         self.pictures: NDArray[np.int64] = np.diff(self._union.indptr)
 
     @cached_property
@@ -318,16 +306,14 @@ class JudgedPixels:
         counts = self.counts(weights)
         iou = ratio(counts.right, counts.named + counts.shown - counts.right)
         dice, accuracy = counts.f1(), counts.recall()
-        contours = ratio(self._contours @ weights, self._contoured @ weights)
         pixels, right, confidence = (self.bins[name].T @ weights for name in ("pixels", "right", "confidence"))
-        mean, drawn = self._own_contours
-        of_class = (iou, dice, accuracy, counts.precision(), contours)
+        of_class = (iou, dice, accuracy, counts.precision(), self._contours.of_classes(weights))
         return {
             "miou": mean_of_defined(iou),
             "dice": mean_of_defined(dice),
             "pixel_accuracy": ratio(counts.right.sum(0), counts.shown.sum(0)),
             "mean_accuracy": mean_of_defined(accuracy),
-            "boundary_f": ratio(mean @ weights, drawn @ weights),
+            "boundary_f": self._contours.mean(weights),
             "calibration_error": ratio(np.abs(right - confidence).sum(0), pixels.sum(0)),
             **{name: value.T for name, value in zip(_OF_A_CLASS, of_class, strict=True)},
             "reliability": ratio(right, pixels).T,
@@ -381,14 +367,23 @@ class JudgedPixels:
         pixels = self._pixels[which].astype(np.float64)
         return csr_array((pixels, (classes[which], self._image[which])), shape=(self.k, self.n))
 
-    @cached_property
-    def _own_contours(self) -> tuple[Numbers, Numbers]:
-        """(N,) mean score of each picture's contours, 0 where it has none, and whether it has any."""
-        number = np.asarray(self._contoured.sum(0))
-        return ratio(np.asarray(self._contours.sum(0)), number, 0.0), (number > 0).astype(np.float64)
+
+def reliability(bins: Mapping[str, Numbers], measured: Sequence[Numbers | float], said: str) -> Curve:
+    """Return how often what was said of pixels is right, by how sure it was.
+
+    Args:
+        bins: (N, 15) ``pixels`` of each picture and their summed ``confidence``.
+        measured: (15,) the share that is right, and the ends of its interval.
+        said: what the confidence is.
+    """
+    pixels = bins["pixels"].sum(0)
+    held = pixels > 0
+    middle = bins["confidence"].sum(0)[held] / pixels[held]
+    right, low, high = (np.asarray(part)[held] for part in measured)
+    return reliability_curve("as the network says", middle, right, low, high, pixels[held], said, counted="pixel")
 
 
-def _grid(height: int, width: int) -> slice:
+def certainty_grid(height: int, width: int) -> slice:
     """Return which rows and columns of a picture hold the pixels whose certainty is looked at."""
     step = max(1, math.isqrt(height * width // _SAMPLED))
     return slice(step // 2, None, step)
@@ -396,15 +391,25 @@ def _grid(height: int, width: int) -> slice:
 
 def _binned(truth: Tensor, said: Tensor, certain: Tensor | None) -> dict[str, Tensor]:
     """Return the sums of one picture by confidence, (1, 15) each; a pixel stands for all around it."""
-    grid = _grid(*truth.shape)
+    grid = certainty_grid(*truth.shape)
     true, called = truth[grid, grid], said[grid, grid]
     known = (true != IGNORE) & (torch.zeros_like(true) > 0 if certain is None else certain.isfinite())
     confidence = np.zeros(0) if certain is None else certain[known].double().numpy()
-    right = (true == called)[known].numpy()
+    return binned(confidence, (true == called)[known].numpy(), grid.step**2)
+
+
+def binned(confidence: Numbers, right: NDArray[np.bool_], each: int) -> dict[str, Tensor]:
+    """Return the sums of one picture by confidence, (1, 15) each.
+
+    Args:
+        confidence: (P,) of answers, in [0, 1].
+        right: (P,) whether they are.
+        each: pixels that one of them stands for.
+    """
     bins = reliability_bins(confidence)
     sums = {
         "bin_pixels": np.bincount(bins, minlength=BINS),
         "bin_right": np.bincount(bins[right], minlength=BINS),
         "bin_confidence": np.bincount(bins, confidence, BINS),
     }
-    return {name: torch.from_numpy(column * grid.step**2)[None] for name, column in sums.items()}
+    return {name: torch.from_numpy(column * each)[None] for name, column in sums.items()}

@@ -280,6 +280,7 @@ def one_confusion(story: Story) -> Finding | None:
             elif truth == nothing:
                 what, look = f"{_quoted(said)} found where none is stated", "or are some not stated"
             share, counted = percent(worst[0].count / wrong), f"{worst[0].count:,} of {wrong:,}"
+            counted += f" {matrix.counted}s" * (matrix.counted != "item")
             text = f"{share} of all mistakes are one: {what} ({counted})."
             return Finding("note", text, f"look at them: are labels wrong, {look}?")
     return None

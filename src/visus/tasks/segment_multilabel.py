@@ -20,7 +20,7 @@ from visus.core.task import Batch, Prediction, Raw, Target, Term
 from visus.losses import reads
 from visus.metrics.multilabel_segmentation import SCORES, MultilabelSegmentation
 from visus.tasks.segment.choices import choices
-from visus.tasks.segment.sets import ClassSets
+from visus.tasks.segment.sets import ClassSets, sets_brought_home
 from visus.tasks.segment.task import IMAGE, PIXEL, REGION, Segment
 
 
@@ -36,7 +36,7 @@ class SegmentMultilabel(Segment):
         classes: names, in the order of the outputs; at most 63.
 
     Raises:
-        UsageError: a score that this task does not have, too many classes, or tiles.
+        UsageError: a score that this task does not have, or too many classes.
     """
 
     name = "segment_multilabel"
@@ -44,15 +44,13 @@ class SegmentMultilabel(Segment):
     scores = SCORES
     judge = MultilabelSegmentation
     column = "labels"
+    tiled: Mapping[str, float] = {"bits": -1}
     legend: Mapping[str, str] = {"wrong": "wrong: pixels of which other classes were said"}
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
         if len(classes) > MOST_SEVERAL:
             raise UsageError("TASK-002", f"{len(classes):,} classes: a pixel can show {MOST_SEVERAL} at once",
                              fix="keep the classes that matter, or join some")  # fmt: skip
-        if recipe.input.tiles:
-            raise UsageError("TASK-006", "tiles are blended for one class a pixel, not for several",
-                             fix="--set input.tiles=0, and a larger --size")  # fmt: skip
         super().__init__(recipe, classes)
 
     @staticmethod
@@ -94,6 +92,11 @@ class SegmentMultilabel(Segment):
     def decode(self, raw: Raw) -> list[ClassSets]:  # type: ignore[override]  # both are predictions
         """Return the classes of each pixel of each picture."""
         sizes = [(int(height), int(width)) for height, width in raw["originals"].tolist()]
+        if "bits" in raw:
+            return [
+                ClassSets(bits[:height, :width], self.classes, self.palette)
+                for bits, (height, width) in zip(raw["bits"], sizes, strict=True)
+            ]
         return [
             ClassSets.of(logits, size, self.classes, self.palette)
             for logits, size in zip(raw["logits"], sizes, strict=True)
@@ -110,10 +113,18 @@ class SegmentMultilabel(Segment):
 
     def targets(self, raw: Raw, label: str = "") -> list[Target]:
         """Return the region of each class that is said, the largest first; or that of one class."""
-        said = raw["logits"][0] > 0
+        said = self._scores(raw)[0] > 0
         sizes = said.flatten(1).sum(1).tolist()
         shown = [k for k, size in enumerate(sizes) if size and label in ("", self.classes[k])]
         return [self._target(raw, said[k], k) for k in sorted(shown, key=lambda k: -sizes[k])]
+
+    def decided(self, logarithms: Tensor, frame: Tensor, size: tuple[int, int], rows: slice) -> tuple[Tensor, ...]:
+        """Return what the logarithms of probabilities say of some lines of the original picture: ``tiled``."""
+        return sets_brought_home(logarithms, frame, size, rows)
+
+    def logarithms(self, logits: Tensor) -> Tensor:
+        """Return the logarithm of the probability of each class at each pixel, whatever the others."""
+        return F.logsigmoid(logits)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Return the probability of each class at each pixel, whatever the others."""

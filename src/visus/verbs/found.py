@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.files import replacing
+from visus.core.pixels import IGNORE
 from visus.core.recipe import DataSettings
-from visus.core.task import Located, Mapped
+from visus.core.task import Layered, Located, Mapped
 from visus.data.dataset import Dataset, FileImages, Strings
 from visus.data.objects import Mark, Objects, Original
 from visus.data.paths import fault_of, shown
@@ -24,7 +25,7 @@ from visus.data.regions import regions_of
 if TYPE_CHECKING:
     from visus.core.task import Prediction
 
-FORMATS = {"objects": ("coco", "yolo", "voc", "csv"), "class_map": ("coco",)}
+FORMATS = {"objects": ("coco", "yolo", "voc", "csv"), "class_map": ("coco",), "class_sets": ("coco",)}
 """What is written of predictions, by what a task reads; COCO alone has outlines, and numbers as scores, not texts."""
 
 
@@ -97,7 +98,7 @@ def numbers_of(data: str | Path) -> Numbers:
 
 
 def marks_of(said: Prediction, classes: Sequence[str], to: str) -> list[Mark]:
-    """Return objects that were found, with their scores in what else is said; of a class map, its connected regions.
+    """Return objects that were found, with their scores in what else is said; of pixels, regions of each class.
 
     Args:
         said: of one picture.
@@ -106,6 +107,10 @@ def marks_of(said: Prediction, classes: Sequence[str], to: str) -> list[Mark]:
     """
     if isinstance(said, Mapped):
         return regions_of(said.class_map.numpy(), len(classes))
+    if isinstance(said, Layered):
+        layers = ((classes.index(name), layer.numpy()) for name, layer in said.layers.items())
+        alone = (np.where(layer, np.uint8(k), np.uint8(IGNORE)) for k, layer in layers)
+        return [mark for class_map in alone for mark in regions_of(class_map, len(classes))]
     assert isinstance(said, Located)
     return [
         Mark((box[0], box[1], box[2], box[3]), classes.index(label), mask=mask, more=_said(score, to))

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visus.core.errors import DataError, UsageError
+from visus.core.errors import DataError, IntegrityError, UsageError
 from visus.core.modelfile import Card, read_model
 from visus.core.recipe import Choice as Setting
 from visus.core.recipe import Draft, Recipe
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ASKED = ("flips", "input.tiles", "input.seam", "segment.scales")
 """Settings of how a trained network is asked."""
-TILED = frozenset({"objects", "class_map"})
+TILED = frozenset({"objects", "class_map", "class_sets"})
 """What is learned by tasks that can ask it tile by tile."""
 
 
@@ -203,7 +203,7 @@ def load(path: str | Path, *, model: str | nn.Module | None = None, precision: s
     if _is_exported(path):
         return opened(path)
     tensors, card = read_model(path)
-    recipe = _recipe(card, precision)
+    recipe = _recipe(path, card, precision)
     task = TASKS[card.task](recipe, card.classes)
     network = network_of(card, model)
     fit(network, tensors, str(path), whole=True)
@@ -225,7 +225,7 @@ def opened(path: Path) -> Model:
 
     runtime = EXPORTERS[_is_exported(path)].load(path)
     contract = runtime.contract
-    recipe = _recipe(contract.card, "float32").model_copy(update={"device": "cpu", "memory_format": "contiguous"})
+    recipe = _recipe(path, contract.card, "float32").model_copy(update={"device": "cpu", "memory_format": "contiguous"})
     task = TASKS[contract.card.task](recipe, contract.card.classes)
     task.calibrate(contract.card.calibration)
     asked: Any = Asked(task, contract)
@@ -267,18 +267,29 @@ def network_of(card: Card, model: str | nn.Module | None) -> nn.Module:
     return rebuild(card.architecture, card.input.channels, card.input.size, model or "")
 
 
-def _recipe(card: Card, precision: str | None) -> Recipe:
-    """Return the recipe of a card for this machine."""
+def _recipe(path: Path, card: Card, precision: str | None) -> Recipe:
+    """Return the recipe of a model file's card for this machine.
+
+    Raises:
+        IntegrityError: MODEL-027, it has settings that this visus has not.
+    """
     import torch
 
     from visus.engine import device as hardware
 
     known = {key: value for key, value in card.recipe.items() if value is not None}
+    sections = {f"input.{key}": value for key, value in card.input.model_dump(mode="json").items()}
+    of_file = [Setting(key, value, "the model file") for key, value in {"task": card.task, **known, **sections}.items()]
+    try:
+        Draft(of_file)
+    except UsageError as error:
+        raise IntegrityError(
+            "MODEL-027", f"{path}: it was trained by another visus ({card.visus}): {error.what}", where="in its card",
+            fix="open it with the visus that wrote it, or train it again with this one",
+        ) from error  # fmt: skip
     here: dict[str, Any] = {"device": hardware.best_device(), "threads": torch.get_num_threads(), "data.workers": 0}
     if precision is not None:
         here["precision"] = precision
     elif not hardware.fast_bfloat16(here["device"]):
         here["precision"] = "float32"
-    sections = {f"input.{key}": value for key, value in card.input.model_dump(mode="json").items()}
-    merged = {"task": card.task, **known, **sections, **here}
-    return Draft(Setting(key, value, "the model file") for key, value in merged.items()).finish()
+    return Draft([*of_file, *(Setting(key, value, "this machine") for key, value in here.items())]).finish()

@@ -151,7 +151,7 @@ def predict(
         UsageError: ``out`` cannot be a folder to write to, or holds such a data set already; the model finds nothing
             that such data consists of.  Nothing was asked then.
     """
-    from visus.core.task import Mapped
+    from visus.core.task import Layered, Mapped
     from visus.data.dataset import FileImages, Strings
     from visus.verbs.load import Model, load
 
@@ -172,7 +172,7 @@ def predict(
                 drawing.add(name, said)
             if data is not None:
                 data.add(name, said)
-            kept[name] = said if keep or not isinstance(said, Mapped) else Told(said.json(), said.rows())
+            kept[name] = said if keep or not isinstance(said, Mapped | Layered) else Told(said.json(), said.rows())
     problems = (*bad.items(), *missing)
     readable = len(problems) <= loaded.recipe.data.max_bad * (len(found) + len(missing))
     result = Predictions(tuple(found), tuple(kept.get(name) for name in found), problems, readable, tuple(notes))

@@ -25,7 +25,8 @@ class ClassSets:
     """The classes of each pixel of one picture.
 
     Attributes:
-        bits: (H, W) int64, bit k is 1 where class k is said, whose probability is above one half.
+        bits: (H, W) int64, bit k is 1 where class k is said, whose probability is above one half; -1 where the network
+            said no numbers.
         names: of the classes.
         palette: (R, G, B) of each class.
         logits: (K, h, w) from which they follow, in present pixels; None once they are at home.
@@ -50,11 +51,7 @@ class ClassSets:
         if self.logits is None:
             return self
         size = home_size((self.logits.shape[1], self.logits.shape[2]), frame, self.size)
-        lines = max(1, LINES // (len(self.logits) * size[1]))
-        parts = [
-            _said(at_home(self.logits, frame, size, slice(first, first + lines))) for first in range(0, size[0], lines)
-        ]
-        return replace(self, bits=torch.cat(parts), logits=None)
+        return replace(self, bits=_brought_home(self.logits, frame, size, slice(None)), logits=None)
 
     @property
     def layers(self) -> Mapping[str, Tensor]:
@@ -89,7 +86,9 @@ class ClassSets:
         Args:
             truth: (h, w) int64 bits, -1 where nothing is stated.
         """
-        met = torch.cat([self.bits.flatten(), *([] if truth is None else [truth[truth >= 0].flatten()])])
+        met = torch.cat(
+            [self.bits[self.bits >= 0].flatten(), *([] if truth is None else [truth[truth >= 0].flatten()])]
+        )
         combinations, counts = torch.unique(met, return_counts=True)
         combinations = combinations[counts.argsort(descending=True, stable=True)[: IGNORE - 1]].sort().values
         names, palette = [], []
@@ -105,6 +104,24 @@ class ClassSets:
         return regions, None if truth is None else _places(truth, combinations)
 
 
+def sets_brought_home(
+    logarithms: Float[Tensor, "K H W"], frame: Tensor, size: tuple[int, int], rows: slice
+) -> tuple[Int64[Tensor, "R C"]]:
+    """Return the bits of the classes of some lines of the original, by the logarithms of probabilities in (0, 1]."""
+    none = (-logarithms.clamp(max=-torch.finfo(logarithms.dtype).tiny).expm1()).log()  # of the class not being there
+    return (_brought_home(logarithms - none, frame, size, rows),)
+
+
+def _brought_home(
+    logits: Float[Tensor, "K H W"], frame: Tensor, size: tuple[int, int], rows: slice
+) -> Int64[Tensor, "R C"]:
+    """Return the bits of the classes of some original lines, not all scores of which are ever there at once."""
+    first, last, _ = rows.indices(size[0])
+    lines = max(1, LINES // (len(logits) * size[1]))
+    starts = range(first, last, lines)
+    return torch.cat([_said(at_home(logits, frame, size, slice(at, min(at + lines, last)))) for at in starts])
+
+
 def _places(bits: Tensor, combinations: Tensor) -> Tensor:
     """Return which of some combinations each pixel shows; 255 for none of these, and where nothing is stated."""
     at = torch.searchsorted(combinations, bits.contiguous()).clamp(max=len(combinations) - 1)
@@ -112,8 +129,8 @@ def _places(bits: Tensor, combinations: Tensor) -> Tensor:
 
 
 def _said(logits: Float[Tensor, "K H W"]) -> Int64[Tensor, "H W"]:
-    """Return the bits of the classes that are more probable than not."""
+    """Return the bits of the classes that are more probable than not; -1 where the network said no numbers."""
     bits = torch.zeros(logits.shape[1:], dtype=torch.int64)
     for k, scores in enumerate(logits):
         bits |= (scores > 0).cpu().long() << k
-    return bits
+    return bits.where(logits.isfinite().all(0).cpu(), -1)

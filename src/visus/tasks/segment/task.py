@@ -32,13 +32,13 @@ from visus.tasks._scores import chosen
 from visus.tasks._tiling import extents_of, framed, limits_of, tiling_of
 from visus.tasks.segment.choices import choices
 from visus.tasks.segment.colours import palette_of
-from visus.tasks.segment.regions import Regions, home_size
+from visus.tasks.segment.regions import Regions, brought_home, home_size
 from visus.tasks.segment.tiling import read_in_tiles
 from visus.transforms.tiles import Tiling
 
 PIXEL, IMAGE = "pixel", "image"
 OUTPUTS = {
-    "classes": "(B, H, W) uint8, places in the class names, at the size of the pictures",
+    "classes": "(B, H, W) uint8, places in the class names, 255 where scores were no numbers; of the pictures' size",
     "scores": "(B, H, W) the probability of that class, in [0, 1]",
 }
 """What the exported network gives."""
@@ -65,6 +65,8 @@ class Segment:
     judge: type[Segmentation | MultilabelSegmentation] = Segmentation
     column = "label"
     """What losses of single pixels learn from."""
+    tiled: Mapping[str, float] = {"classes": IGNORE, "scores": 0}
+    """What is said of original pixels where pictures are read in tiles, and what stands beyond a picture."""
     players: Mapping[str, str] = {"model": ""}
     group = 1
     legend: Mapping[str, str] = {"wrong": "wrong: pixels of another class than was said"}
@@ -151,8 +153,8 @@ class Segment:
         With ``flips``, and at several ``scales``, they are the logarithms of mean probabilities of all views.
 
         In tiles, a large picture's scores are never there at once: it is decided strip by strip (``read_in_tiles``),
-        and what is returned is ``classes`` (B, h, w) uint8 of original pixels, 255 where nothing is said, and their
-        ``scores`` (B, h, w), both filled up to the largest; as many tiles are looked at at once as training shows.
+        and what is returned is ``tiled`` (B, h, w), of original pixels: ``classes``, uint8, 255 where nothing is said,
+        and their ``scores``, filled up to the largest; as many tiles are looked at at once as training shows.
         """
         (images,) = batch.inputs
         if self._tiling is None:
@@ -163,19 +165,17 @@ class Segment:
             size = home_size((high, wide), frame, (int(original[0]), int(original[1])))
             said.append(read_in_tiles(
                 image[:, :high, :wide], frame, size, self._tiling, self.recipe.batch,
-                lambda tiles: self._seen(model, tiles).log_softmax(1),
+                lambda tiles: self.logarithms(self._seen(model, tiles)), self.decided,
             ))  # fmt: skip
-        sizes = torch.tensor([classes.shape for classes, _ in said])
+        sizes = torch.tensor([found[0].shape for found in said])
         height, width = sizes.amax(0).tolist()
-
-        def grown(found: Tensor, value: float) -> Tensor:
-            return F.pad(found, (0, width - found.shape[1], 0, height - found.shape[0]), value=value)
-
-        return {
-            "classes": torch.stack([grown(classes, IGNORE) for classes, _ in said]),
-            "scores": torch.stack([grown(scores.float(), 0) for _, scores in said]),
-            "originals": sizes,
-        }
+        raw: dict[str, Tensor] = {"originals": sizes}
+        for (name, beyond), of_name in zip(self.tiled.items(), zip(*said, strict=True), strict=True):
+            grown = (
+                F.pad(each, (0, width - each.shape[1], 0, height - each.shape[0]), value=beyond) for each in of_name
+            )
+            raw[name] = torch.stack([each.float() if each.is_floating_point() else each for each in grown])
+        return raw
 
     def merge(self, raws: Sequence[Raw]) -> Raw:
         """Return the logarithms of mean probabilities."""
@@ -208,12 +208,7 @@ class Segment:
         Raises:
             UsageError: the picture was read in tiles, of which no scores are left.
         """
-        if "logits" not in raw:
-            raise UsageError(
-                "TASK-005", "what is read in tiles cannot be explained: its scores are not kept",
-                fix="from Python: visus.explain(visus.load(MODEL).asking({'input.tiles': 0}), FILES)",
-            )  # fmt: skip
-        said = raw["logits"][0].argmax(0)
+        said = self._scores(raw)[0].argmax(0)
         sizes = torch.bincount(said.flatten(), minlength=len(self.classes)).tolist()
         shown = [k for k, size in enumerate(sizes) if size and label in ("", self.classes[k])]
         return [self._target(raw, said == k, k) for k in sorted(shown, key=lambda k: -sizes[k])]
@@ -235,8 +230,9 @@ class Segment:
         def read(net: nn.Module, images: Tensor, view: Any) -> Raw:
             logits = view.at_home(self._seen(net, images))
             best, classes = logits.max(1)
-            sure = (best - logits.logsumexp(1)).exp().nan_to_num(0).clamp(max=1)
-            return {"classes": classes.to(torch.uint8), "scores": sure}
+            sure = (best - logits.logsumexp(1)).exp()
+            said = classes.to(torch.uint8).where(sure.isfinite(), IGNORE)
+            return {"classes": said, "scores": sure.nan_to_num(0).clamp(max=1)}
 
         return Deployed(Judging(self.recipe.input, deep=deep, size=size), network, read, OUTPUTS)
 
@@ -275,9 +271,28 @@ class Segment:
             total, count = torch.logaddexp(total, view), count + 1
         return total - math.log(count)
 
+    def decided(
+        self, logarithms: Float[Tensor, "K H W"], frame: Tensor, size: tuple[int, int], rows: slice
+    ) -> tuple[Tensor, ...]:
+        """Return what the logarithms of probabilities say of some lines of the original picture: ``tiled``."""
+        return brought_home(logarithms, frame, size, rows)
+
+    def logarithms(self, logits: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
+        """Return the logarithm of the probability of each class at each pixel."""
+        return logits.log_softmax(1)
+
     def probabilities(self, logits: Float[Tensor, "B K H W"]) -> Float[Tensor, "B K H W"]:
         """Return the probability of each class at each pixel."""
         return logits.softmax(1)
+
+    def _scores(self, raw: Raw) -> Float[Tensor, "B K H W"]:
+        """Return the logits of whole pictures."""
+        if "logits" not in raw:
+            raise UsageError(
+                "TASK-005", "what is read in tiles cannot be explained: its scores are not kept",
+                fix="visus explain MODEL FILES, which asks about one tile",
+            )  # fmt: skip
+        return raw["logits"]
 
     def _target(self, raw: Raw, region: Tensor, k: int) -> Target:
         """Return class ``k`` on a region as what is asked about: its mean logit, and its mean probability."""

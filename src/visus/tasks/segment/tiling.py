@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from jaxtyping import Float, Float16, UInt8
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from visus.tasks.segment.regions import brought_home
@@ -16,6 +16,9 @@ from visus.transforms.tiles import Tiling
 
 Look = Callable[[Float[Tensor, "N C h w"]], Float[Tensor, "N K h w"]]
 """Returns the logarithms of the probabilities of each pixel of some tiles."""
+
+Home = Callable[[Float[Tensor, "K H W"], Tensor, tuple[int, int], slice], tuple[Shaped[Tensor, "r C"], ...]]
+"""Returns what such logarithms say of some lines of the original picture."""
 
 
 def read_in_tiles(
@@ -25,8 +28,9 @@ def read_in_tiles(
     tiling: Tiling,
     at_once: int,
     look: Look,
-) -> tuple[UInt8[Tensor, "R C"], Float16[Tensor, "R C"]]:
-    """Return the class of each original pixel, 255 where nothing was said, and its probability.
+    home: Home = brought_home,
+) -> tuple[Shaped[Tensor, "R C"], ...]:
+    """Return what is said of each original pixel: its class, 255 where nothing was said, and its probability.
 
     Where tiles overlap, the probabilities that they give are averaged, each weighed by Hann's window over its tile:
     what a network says near the edge of what it sees, it says with less around it.
@@ -42,12 +46,13 @@ def read_in_tiles(
         tiling: how it is tiled.
         at_once: tiles, which bounds the memory too.
         look: what is asked of them.
+        home: what is made of it.
     """
     turned = image.shape[2] > image.shape[1]
     if turned:
         swap = torch.tensor([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]], dtype=torch.float64)
         frame, size = swap @ frame.double().cpu() @ swap, (size[1], size[0])
-    classes, scores = torch.empty(size, dtype=torch.uint8), torch.empty(size, dtype=torch.float16)
+    found: tuple[Tensor, ...] = ()
     done, first, last = 0, 0, None
     for lines in _strips(image, turned, tiling, at_once, look):
         lines = lines if last is None else torch.cat([last, lines], 1)
@@ -55,9 +60,12 @@ def read_in_tiles(
         end = first + lines.shape[1]
         stop = size[0] if end == image.shape[1 + turned] else _before(here, lines.shape[1], size[0])
         if stop > done:
-            classes[done:stop], scores[done:stop] = brought_home(lines, here, size, slice(done, stop))
+            parts = home(lines, here, size, slice(done, stop))
+            found = found or tuple(part.new_empty(size) for part in parts)
+            for whole, part in zip(found, parts, strict=True):
+                whole[done:stop] = part
         done, first, last = max(done, stop), end - 1, lines[:, -1:].clone()
-    return (classes.T.contiguous(), scores.T.contiguous()) if turned else (classes, scores)
+    return tuple(whole.T.contiguous() for whole in found) if turned else found
 
 
 def _strips(
