@@ -113,6 +113,9 @@ _MASKS = (  # the first that holds pictures is taken
     "masks", "mask", "segmentationclass", "segmentationclasspng", "gtfine", "gtcoarse", "gt", "annotations",
     "annotation", "annots", "annot", "labels", "label",
 )  # fmt: skip
+ROLES = frozenset((*_PICTURES, *_MASKS))
+"""Names of folders, in small letters, that tell what lies in them: pictures, or what is drawn on them."""
+
 _SPLIT = "|".join(sorted(SPLIT_WORDS, key=len, reverse=True))
 _FOLDER = re.compile(
     rf"(?:(?P<before>{_SPLIT})[-_ ]?)?(?P<role>{'|'.join((*_PICTURES, *_MASKS))})?(?:[-_ ]?(?P<after>{_SPLIT}))?",

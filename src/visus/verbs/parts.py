@@ -138,6 +138,15 @@ def _readable(trained: DataSettings, data: str | Path) -> DataSettings:
     return trained if fits else trained.model_copy(update={"format": "auto"})
 
 
+_STATED = {
+    "": "data that states it: in class folders, or in a table's column of that name",
+    "objects": "data with boxes or outlines, such as COCO's",
+    "class_map": "masks with a class for each pixel: images/cat.jpg, masks/cat.png; or outlines, such as COCO's",
+    "class_sets": "a mask for each class: images/cat.jpg, masks/CLASS/cat.png; or outlines, such as COCO's",
+}
+"""What data must hold, by what a model reads."""
+
+
 def _check_column(model: Model, dataset: Dataset) -> None:
     wanted = model.recipe.target.column
     reads = (wanted,) if wanted else model.task.reads
@@ -145,7 +154,7 @@ def _check_column(model: Model, dataset: Dataset) -> None:
         raise DataError(
             "DATA-091", f"{dataset.name} does not say what the model was trained for",
             where=f"it has {', '.join(dataset.known()) or 'no labels'}; the model reads {' or '.join(reads)}",
-            fix="data that states it: in class folders, or in a table's column of that name",
+            fix=next((_STATED[name] for name in reads if name in _STATED), _STATED[""]),
         )  # fmt: skip
 
 

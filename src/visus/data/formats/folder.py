@@ -23,6 +23,7 @@ from visus.data.listing import (
     notes_of,
     remarks_of,
 )
+from visus.data.mask_pairs import ROLES
 from visus.data.paths import shown
 from visus.data.splitting import SPLIT_WORDS, TRAIN
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from visus.core.recipe import DataSettings
 
 _LIKELY = 0.9
-_ALONE = 0.3  # one folder of pictures is as well the pictures of another format
+_ALONE = 0.3  # one folder of pictures, or images/ beside masks/, is as well of another format
 
 
 def sniff(path: Path) -> Evidence | None:
@@ -43,7 +44,7 @@ def sniff(path: Path) -> Evidence | None:
         return None
     if "" in parts and (bare := _bare_splits(classes)):
         return Evidence(0.0, f"{', '.join(bare)} hold pictures but no class folders")
-    likely = _LIKELY if len(classes) > 1 else _ALONE
+    likely = _LIKELY if len({name.lower() for name in classes} - ROLES) > 1 else _ALONE
     return Evidence(likely, _phrase(sorted(classes, key=natural), parts), len(classes))
 
 
