@@ -145,3 +145,9 @@ def test_the_digits_are_scikit_learns():
 
 def test_there_is_only_one_set_of_digits():
     assert refused("digits:big").code == "DATA-003"
+
+
+def test_pictures_beside_masks_are_not_said_to_be_class_folders_too(tmp_path: Path):
+    examples.masks(tmp_path)
+    dataset = open_data(tmp_path, SETTINGS)
+    assert dataset.format == "masks" and not any("could also be read" in note for note in dataset.notes)

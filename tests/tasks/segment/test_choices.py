@@ -51,6 +51,12 @@ def test_where_pictures_are_read_in_tiles_no_crop_is_told_that_none_takes():
     assert recipe.augment.crop == (1.0, 1.0) and recipe.augment.scale == (0.75, 1.25)
 
 
+@pytest.mark.parametrize(("size", "expected"), [(None, 0), ((192, 256), 0), ((96, 128), 128), ((128, 96), 96)])
+def test_tiles_are_chosen_by_how_much_the_size_that_was_asked_for_would_shrink_pictures(size, expected):
+    wanted = {"input.tiles": "auto", **({"input.size": size} if size else {})}
+    assert chosen(facts(wanted=wanted)).input.tiles == expected
+
+
 def test_names_that_speak_against_mirroring_are_heard():
     assert chosen(facts(classes=("left lane", "right lane"), counts=(1, 1))).augment.flip == 0
 

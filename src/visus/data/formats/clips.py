@@ -19,6 +19,7 @@ from visus.data.dataset import Dataset, FileImages, Strings
 from visus.data.formats import Evidence, Format
 from visus.data.formats.folder import read as read_folder
 from visus.data.listing import files_of, folders_of, is_named_picture, natural
+from visus.data.mask_pairs import ROLES
 from visus.data.objects import Remark
 from visus.data.paths import shown
 from visus.data.splitting import SPLIT_WORDS
@@ -38,7 +39,8 @@ def sniff(path: Path) -> Evidence | None:
         return None
     parts = [f"{name}/" for name in folders_of(path) if name.lower() in SPLIT_WORDS] or [""]
     classes = [f"{part}{name}" for part in parts for name in folders_of(path / part)]
-    if classes and all(_holds_clips(path / name) for name in classes[:_LOOKED]):
+    named = {name.rpartition("/")[2].lower() for name in classes} - ROLES  # images/ and masks/ are no classes
+    if named and all(_holds_clips(path / name) for name in classes[:_LOOKED]):
         names = sorted({name.rpartition("/")[2] for name in classes}, key=natural)
         told = ", ".join(map(shown, names[:3])) + ", ..." * (len(names) > 3)
         return Evidence(0.93, f"clips as folders of frames, of {len(names):,} classes ({told})", len(names))

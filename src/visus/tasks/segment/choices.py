@@ -69,10 +69,12 @@ def picture_size(facts: Facts) -> tuple[tuple[int, int], str]:
 def tile_width(facts: Facts) -> tuple[int, str]:
     """Return how many of their pixels a tile of such pictures is wide, 0 where they are read whole, and why."""
     longest = LONGEST.get(facts.device, LARGEST)
-    shrunk = max(_usual(facts)) / longest
+    read = facts.wanted.get("input.size") or (longest, longest)
+    shrunk = max(own / side for own, side in zip(_usual(facts), read, strict=True))
     if shrunk <= SHRUNK:
-        return 0, f"whole pictures are read at 1/{max(shrunk, 1):.2g} of their size at least"
-    return longest, f"whole pictures would be read at 1/{shrunk:.2g} of their size, and lose what is thin"
+        how = f"at 1/{shrunk:.2g} of" if shrunk > 1 else "near"
+        return 0, f"whole pictures are read {how} their own size"
+    return int(read[1]), f"whole pictures would be read at 1/{shrunk:.2g} of their size, and lose what is thin"
 
 
 def _moves(facts: Facts, in_tiles: bool) -> Iterator[Choice]:
