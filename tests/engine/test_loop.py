@@ -6,6 +6,7 @@ import signal
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -300,6 +301,75 @@ def test_when_the_second_player_fails_the_first_is_put_back(tmp_path):
     a = train(tmp_path / "a", recipe(steps=3, **flat), task=Twins())
     b = train(tmp_path / "b", recipe(steps=4, **flat), task=Twins(sick_at=3))
     assert torch.equal(a.state.flat.weights, b.state.flat.weights)
+
+
+class Resting(Twins):
+    """The second player has no loss at odd steps; the first one tells a number that is no loss."""
+
+    def losses(self, model, batch, player, step):
+        if player == "back" and step % 2:
+            return {}
+        found = Toy.losses(self, model, batch, player, step)
+        told = {"seen/rows": Term(torch.tensor(7.0 * len(batch)), "point", told=True)}
+        return found | told if player == "front" else found
+
+
+def test_a_player_without_a_loss_at_a_step_rests(tmp_path):
+    flat = {"schedule.name": "constant", "schedule.warmup": 0.0}
+    one = train(tmp_path / "one", recipe(steps=1, **flat), task=Resting())
+    two = train(tmp_path / "two", recipe(steps=2, **flat), task=Resting())
+    moved = {n: not torch.equal(p, two.state.flat.parameters[n]) for n, p in one.state.flat.parameters.items()}
+    assert moved == {"0.weight": True, "0.bias": True, "3.weight": False, "3.bias": False}
+
+
+def test_what_is_only_told_is_logged_by_its_count_and_is_no_part_of_the_loss(tmp_path):
+    plain = train(tmp_path / "plain", recipe(steps=1), task=Twins())
+    telling = train(tmp_path / "telling", recipe(steps=1), task=Resting())
+    rows = [next(row for row in run.folder.rows() if "loss/front" in row) for run in (plain, telling)]
+    assert rows[0]["loss/front"] == rows[1]["loss/front"]
+    known = int((telling.train.batch(0).targets["label"] >= 0).sum())
+    assert rows[1]["seen/rows"] == pytest.approx(7.0 * 16 / known)
+    assert torch.equal(plain.state.flat.weights, telling.state.flat.weights)
+
+
+class Counting(Toy):
+    """A task with a number of its own, which its network holds and no model file."""
+
+    def losses(self, model, batch, player, step):
+        model.held.add_(len(batch))
+        return super().losses(model, batch, player, step)
+
+
+def test_a_number_of_the_tasks_own_is_saved_restored_and_not_averaged(tmp_path):
+    def made():
+        model = network()
+        model.register_buffer("held", torch.tensor(0.5), persistent=False)
+        return model
+
+    whole = train(tmp_path / "whole", recipe(steps=6), model=made(), task=Counting())
+
+    def stop(run):
+        batch = run.train.batch
+        run.train.batch = lambda step, without: (step == 3 and os.kill(os.getpid(), signal.SIGTERM), batch(step))[1]
+
+    with pytest.raises(Interrupted):
+        train(tmp_path / "parts", recipe(steps=6), model=made(), task=Counting(), change=stop)
+    resumed = train(tmp_path / "parts", recipe(steps=6), model=made(), task=Counting())
+    assert float(whole.state.model.held) == float(resumed.state.model.held) == 0.5 + 6 * 16
+
+
+class Shown(Toy):
+    """A task whose network shows what it makes."""
+
+    def shown(self, model):
+        return np.full((4, 6, 3), 200, np.uint8)
+
+
+def test_what_a_network_makes_is_kept_at_every_validation(tmp_path):
+    run = train(tmp_path, recipe(steps=4), task=Shown())
+    sheets = sorted(place.name for place in (tmp_path / "samples").iterdir())
+    judged = [row["step"] for row in run.folder.rows() if "validation" in row]
+    assert sheets == [f"{step:010d}.png" for step in judged]
 
 
 def test_frozen_parameters_stay_until_they_are_freed(tmp_path):

@@ -14,9 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from visus.core.errors import ResourceError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _MARK = ".visus-part-"
 _LIFE = os.urandom(4).hex()  # tells this process from an earlier one of the same number, as containers have
@@ -95,6 +99,19 @@ def new_folder(path: Path) -> Iterator[Path]:
     finally:
         if temp is not None:
             shutil.rmtree(temp, ignore_errors=True)  # it is gone where all went well
+
+
+def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write a picture, (H, W) or (H, W, 3) uint8, as a PNG file, whole or not at all.
+
+    Raises:
+        ResourceError: the disk is full; the old file is intact.
+        UsageError: the folder cannot be written to.
+    """
+    from PIL import Image
+
+    with replacing(path) as file:
+        Image.fromarray(pixels).save(file, "PNG", optimize=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

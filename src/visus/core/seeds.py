@@ -56,6 +56,12 @@ class Draws:
         unit: NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
         return unit
 
+    def normal(self, stream: str, n: int = 1) -> NDArray[np.float64]:
+        """Return (B, n) numbers of a normal distribution of mean 0 and deviation 1, by Box and Muller 1958."""
+        pairs = self.uniform(stream, 2 * n)
+        lengths: NDArray[np.float64] = np.sqrt(-2 * np.log1p(-pairs[:, :n]))
+        return lengths * np.cos(2 * np.pi * pairs[:, n:])
+
     def between(self, stream: str, low: float, high: float) -> NDArray[np.float64]:
         """Return (B,) numbers in [low, high)."""
         return low + (high - low) * self.uniform(stream)[:, 0]

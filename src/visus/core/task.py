@@ -23,16 +23,24 @@ from visus.core.sample import Sample, Samples
 from visus.core.scores import Score
 from visus.core.seeds import Draws, derive
 
+PICTURE = "picture"
+"""What a task reads that learns from pictures alone: every data set has it."""
+
 Raw = Mapping[str, Tensor]
 """What a network says, in present pixels: every tensor has B rows."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """One loss of a batch: a *sum* in a unit of ``Task.counts``, so that splitting a batch changes nothing."""
+    """One loss of a batch: a *sum* in a unit of ``Task.counts``, so that splitting a batch changes nothing.
+
+    What is only ``told`` is no loss: it is written to the log, under its name ("logits/real": one of the curve logits),
+    and no gradient flows from it.
+    """
 
     sum: Tensor
     unit: str
+    told: bool = False
 
 
 @dataclass(frozen=True)
@@ -291,6 +299,15 @@ class Metric(Protocol):
         ...
 
 
+@runtime_checkable
+class Showing(Protocol):
+    """A task whose network shows by itself what it has learned: looked at whenever it is judged."""
+
+    def shown(self, model: nn.Module) -> NDArray[np.uint8]:
+        """Return one picture (H, W, 3) of what the network makes: always of the same latents, so that it grows."""
+        ...
+
+
 class Task(Protocol):
     """A problem, with its settings.  ``visus/tasks/NAME.py`` offers the class as ``TASK``: ``TASK(recipe, classes)``.
 
@@ -301,6 +318,7 @@ class Task(Protocol):
         scores: every name that it may have, whatever the data; of one number among several, what stands before ``/``.
         players: optimiser name -> prefix of its parameters: ``{"model": ""}``; a GAN has two, stepped in this order.
         group: smallest legal micro-batch: 1; 4 for a minibatch statistic; 0 when the loss needs the whole batch.
+        classes: names of what its network tells apart, or makes.
         legend: what the colours of ``draw`` mean where the truth is known, by ``right``, ``wrong`` and ``missed``.
     """
 
@@ -310,6 +328,7 @@ class Task(Protocol):
     scores: tuple[str, ...]
     players: Mapping[str, str]
     group: int
+    classes: tuple[str, ...]
     legend: Mapping[str, str]
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None: ...
@@ -336,7 +355,7 @@ class Task(Protocol):
         ...
 
     def losses(self, model: nn.Module, batch: Batch, player: str, step: int) -> dict[str, Term]:
-        """Return every loss as a sum in one of the units of ``counts``."""
+        """Return every loss as a sum in one of the units of ``counts``; none where the player rests at this step."""
         ...
 
     def raw(self, model: nn.Module, batch: Batch) -> Raw:

@@ -24,7 +24,7 @@ class Found:
     """What a player's gradient looked like.
 
     Attributes:
-        loss: of the whole batch; ``terms``: its parts.
+        loss: of the whole batch; ``terms``: its parts; ``told``: what else the log is told.
         norm: L2, before clipping.
         gathered: a number that is finite where all that normalisations gathered is.
     """
@@ -33,6 +33,7 @@ class Found:
     norm: float
     gathered: float
     terms: dict[str, float]
+    told: dict[str, float]
 
     @property
     def finite(self) -> bool:
@@ -50,7 +51,7 @@ def gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, s
     drawn: set[str] | None = None if run.split_before else set()
     while True:
         micro, failed, fatal = run.micro(step), "", False
-        accumulated: tuple[Tensor, dict[str, Tensor]] | None = None
+        accumulated: tuple[Tensor, dict[str, Tensor], dict[str, Tensor]] | None = None
         try:
             accumulated = _accumulate(run, batch, counts, player, step, micro, drawn)
         except ValueError as error:
@@ -67,7 +68,7 @@ def gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, s
             break
         state.restore_buffers()
         _halve(run, batch, step, micro, failed or "another rank ran out of memory", bool(hopeless))
-    total, terms = accumulated
+    total, terms, told = accumulated
     run.device.sum_(flat.gradients)
     run.device.sum_(total)
     if run.device.world > 1:
@@ -76,13 +77,15 @@ def gradient(run: Run, batch: Batch, counts: Mapping[str, float], player: str, s
         _note_what_splitting_changes(run, step, drawn)
     norm = torch.linalg.vector_norm(flat.gradients)
     sizes = torch._foreach_norm(state.statistics, 1) if state.statistics else ()
-    values = torch.stack([norm, total, *terms.values(), *sizes]).tolist()
+    values = torch.stack([norm, total, *terms.values(), *told.values(), *sizes]).tolist()
     if not math.isfinite(values[0]) and bool(torch.isfinite(flat.gradients).all()):
         values[0] = float(torch.linalg.vector_norm(flat.gradients.double()))  # only the sum of squares overflowed
-    gathered = sum(values[2 + len(terms) :])
+    at = 2 + len(terms)
+    gathered = sum(values[at + len(told) :])
     if not math.isfinite(gathered) and all(bool(torch.isfinite(buffer).all()) for buffer in state.statistics):
         gathered = 0.0  # only the sum overflowed
-    return Found(values[1], values[0], gathered, dict(zip(terms, values[2:], strict=False)))
+    said = dict(zip(terms, values[2:at], strict=True)), dict(zip(told, values[at:], strict=False))
+    return Found(values[1], values[0], gathered, *said)
 
 
 def denominators(task: Task, batch: Batch, device: Device) -> dict[str, float]:
@@ -110,11 +113,11 @@ def _accumulate(
     step: int,
     micro: int,
     drawn: set[str] | None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Add up the gradients of a batch's parts; return the loss and its terms, divided by the counts of the whole."""
+) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    """Add up the gradients of a batch's parts; return the loss, its terms and what is told, by the whole's counts."""
     flat = run.state.flat
     flat.gradients.zero_()
-    total, terms = flat.gradients.new_zeros(()), dict[str, Tensor]()
+    total, terms, told = flat.gradients.new_zeros(()), dict[str, Tensor](), dict[str, Tensor]()
     parts = [part for part in batch.split(micro, max(1, run.task.group)) if len(part)]
     split = len(parts) > 1 or run.device.world > 1
     seed = seed_of(batch, player, run.task)
@@ -123,6 +126,7 @@ def _accumulate(
         with rows_of(part, batch, run.device.world, drawn) if split else nullcontext(), run.autocast():
             found = run.task.losses(run.state.model, part, player, step)
         shares = {name: term.sum / max(counts[term.unit], 1e-30) for name, term in found.items()}
+        beside = {name: shares.pop(name).detach() for name, term in found.items() if term.told}
         loss = reduce(torch.add, shares.values()) if shares else total
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
@@ -133,9 +137,10 @@ def _accumulate(
                 fix="let the network's forward neither detach nor convert its answer, nor run under torch.no_grad()",
             )  # fmt: skip
         total = total + loss.detach()
-        for name, share in shares.items():
-            terms[name] = terms[name] + share.detach() if name in terms else share.detach()
-    return total, terms
+        for kept, new in ((terms, shares), (told, beside)):
+            for name, share in new.items():
+                kept[name] = kept[name] + share.detach() if name in kept else share.detach()
+    return total, terms, told
 
 
 def _halve(run: Run, batch: Batch, step: int, micro: int, why: str, fatal: bool) -> None:

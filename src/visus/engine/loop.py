@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import torch
 
 from visus.core.errors import ResourceError, UsageError, did_you_mean, first_line, quoted
+from visus.core.files import write_picture
 from visus.core.modelfile import write_model
 from visus.core.recipe import Recipe
-from visus.core.task import Condemned, Feed, Metric
+from visus.core.task import Condemned, Feed, Metric, Showing
 from visus.engine.device import memory_failure, without_deterministic_kernel
 from visus.engine.evaluate import judge
 from visus.engine.gradient import Found, denominators, gradient
@@ -103,7 +104,8 @@ def _step(run: Run, step: int) -> None:
         found[player] = gradient(run, batch, counts, player, step)
         if not found[player].finite:
             return skip(run, batch, player, step, before)
-        if not _move(run, player, rate, found[player].norm, step):
+        rests = not run.device.most([len(found[player].terms)])[0]  # it has no loss at this step: it stays as it is
+        if not rests and not _move(run, player, rate, found[player].norm, step):
             return
     state.progress.failures = 0
     state.progress.moved += 1
@@ -170,6 +172,7 @@ def _evaluate(run: Run, received: list[int]) -> None:
             fits = run.micro(progress.step)
             metric, bad = judge(run.task, run.state.model, run.validation, run.device, stop, fits)
             values = metric.quick()
+            _show(run)
         except StopIteration:
             return  # the loop sees the signal next; a resume judges again from the start
         finally:
@@ -195,6 +198,16 @@ def _evaluate(run: Run, received: list[int]) -> None:
     else:
         progress.stale += 1
     tell_validation(run, values, seconds)
+
+
+def _show(run: Run) -> None:
+    """Keep a picture of what the network makes, where it makes any: ``samples/STEP.png``."""
+    if isinstance(run.task, Showing):
+        picture = run.task.shown(run.state.model)  # on every rank, lest one be late for what they do together next
+        if run.folder.leader:
+            place = run.folder.path / "samples"
+            place.mkdir(exist_ok=True)
+            write_picture(place / f"{run.state.progress.step:010d}.png", picture)
 
 
 def _note_lost(run: Run, feed: Feed, bad: Sequence[tuple[str, str]], step: int, part: str) -> None:

@@ -113,8 +113,8 @@ class State:
         average: EMA of ``flat.weights``, or None.
         average_buffers: EMA of the floating buffers, in the order of ``buffers``.
         progress: what is no tensor.
-        statistics, average_statistics, counted: what holds the floating buffers, their EMA, and buffers that count, one
-            tensor a type.
+        statistics, average_statistics, counted: what holds the floating buffers, their EMA, and buffers that are not
+            averaged (what counts, a task's own numbers, constants), one tensor a type.
     """
 
     model: nn.Module
@@ -129,9 +129,8 @@ class State:
         self.buffers = list(averaged.values())
         self.counters = [b for name, b in self.model.named_buffers() if name not in averaged]
         self.statistics, self.average_statistics = together(self.buffers), together(self.average_buffers)
-        self.counted = together([b for b in self.counters if not b.is_floating_point()])
-        constants = together([b for b in self.counters if b.is_floating_point()])
-        self._now = [*self.statistics, *self.counted, *constants]
+        self.counted = together(self.counters)
+        self._now = [*self.statistics, *self.counted]
         self._before = [torch.empty_like(b) for b in self._now]
 
     def remember_buffers(self) -> None:

@@ -13,14 +13,17 @@ from visus.engine.run import Run
 
 
 def tell_step(run: Run, step: int, rate: float, found: Mapping[str, Found]) -> None:
-    """Log a step: rate, loss and gradient norm of every player, and its terms where there are several."""
+    """Log a step: rate, loss and gradient norm of every player, its terms where there are several, what it tells."""
     row: dict[str, Any] = {"step": step + 1, "epoch": run.epoch(step + 1), "lr": rate}
     for player, part in found.items():
         of = "" if len(found) == 1 else f"/{player}"
         row[f"loss{of}"], row[f"gradient_norm{of}"] = part.loss, part.norm
-        terms = part.terms if run.device.world == 1 else _summed(run.device.texts(json.dumps(part.terms)))
+        terms, told = part.terms, part.told
+        if run.device.world > 1:
+            terms, told = (_summed(run.device.texts(json.dumps(values))) for values in (terms, told))
         if len(terms) > 1:
             row |= {f"loss{of}/{name}": value for name, value in terms.items()}
+        row |= told
     row["seconds"], row["waiting"] = round(run.elapsed(), 3), round(run.train.waiting, 3)
     run.folder.log(row)
     run.record(row)
