@@ -15,7 +15,7 @@ from visus.core.modelfile import Architecture, read_card
 from visus.core.recipe import ModelSettings
 from visus.core.seeds import derive
 from visus.models.fitting import fit
-from visus.models.origins import origin_of, own, standing, user_code
+from visus.models.origins import generating, origin_of, own, standing, user_code
 from visus.models.reading import read_tensors
 from visus.models.slimming import slimmed
 from visus.models.weights import card_of, check_licence
@@ -61,7 +61,7 @@ def build(
     with seeded(seed):
         model = origin.network(settings.name, outputs, channels, size, settings.options)
         slimmed(model, _described(settings))
-        if origin not in (own, standing):
+        if origin not in (own, standing, generating):
             check_outputs(model, outputs, channels, size, settings.name)
     if tensors:
         start: Any = model

@@ -74,13 +74,17 @@ def threads_beside_reading(
 
 
 def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int:
-    """Return how many products one picture costs, of ``size`` (height, width)."""
+    """Return how many products one picture costs, of ``size`` (height, width), read or made.
+
+    A network that reads no pictures says in ``example(rows)`` what it reads.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
     was, device = model.training, next((p.device for p in model.parameters()), None)
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(2, channels, *size, device=device))  # of two pictures, as it was checked to take
+        asked = (torch.zeros(2, channels, *size, device=device),)  # of two pictures, as it was checked to take
+        model(*(model.example(2) if hasattr(model, "example") else asked))
     model.train(was)
     return int(counter.get_total_flops()) // 4
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from visus.core.errors import UsageError, nearest
 from visus.models.backbones import BACKBONES
 from visus.models.detectors import DETECTORS
+from visus.models.generators import GENERATORS
 from visus.models.segmenters import SEGMENTERS
 from visus.models.weights import WeightCard
 from visus.models.whole import Whole
@@ -50,7 +51,7 @@ def origin_of(name: str) -> Origin:
     Raises:
         UsageError: nobody knows the name; it is answered with the nearest one.
     """
-    from visus.models.origins import own, standing, timm_zoo, torchvision_zoo, user_code
+    from visus.models.origins import generating, own, standing, timm_zoo, torchvision_zoo, user_code
 
     if backbone_of(name)[0]:
         return standing
@@ -60,6 +61,8 @@ def origin_of(name: str) -> Origin:
         return user_code
     if name in BACKBONES:
         return own
+    if name in GENERATORS:
+        return generating
     if timm_zoo.knows(name):
         return timm_zoo
     if torchvision_zoo.knows(name):
@@ -83,7 +86,8 @@ def upper_of(name: str) -> Whole:
 
 def _looked(name: str) -> str:
     here = f", and {name}.py" if Path(f"{name}.py").is_file() else ""
-    return f"our own ({', '.join([*BACKBONES, *DETECTORS, *SEGMENTERS])}), timm's and torchvision's names{here}"
+    ours = ", ".join([*BACKBONES, *DETECTORS, *SEGMENTERS, *GENERATORS])
+    return f"our own ({ours}), timm's and torchvision's names{here}"
 
 
 def _fix(name: str) -> str:
@@ -92,7 +96,7 @@ def _fix(name: str) -> str:
     if name.endswith(".py"):
         return f"name the class in it too: {name}:MyNet"
     guess = (
-        nearest(name, [*BACKBONES, *DETECTORS, *SEGMENTERS])
+        nearest(name, [*BACKBONES, *DETECTORS, *SEGMENTERS, *GENERATORS])
         or nearest(name, timm_zoo.names())
         or nearest(name.partition(".")[0], timm_zoo.names())
     )

@@ -1,0 +1,42 @@
+"""Networks that make pictures, one a file: ``dcgan.py`` is "dcgan".  Importing this loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+from visus.core.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class Generator:
+    """What a file of this folder offers as ``GENERATOR``.
+
+    It builds one module, a ``_pair.Pair``: a ``generator`` and the ``discriminator`` that it learns from, and nothing
+    else that learns.  ``forward(latents (B, Z), labels (B,)) -> images (B, C, H, W)`` in [-1, 1] is the generator.
+
+    - ``generator(latents, labels, *, truncation=1.0, noise=None)``; ``latent`` is Z.  ``noise`` is a list of
+      (B, 1, h, w), one for each of ``noise_shapes``; None is the noise that its buffers hold.
+    - ``generator.styles(latents, labels, truncation) -> (B, L, W)`` and ``generator.draw(styles, noise) -> images``
+      are the same in two steps, between which latents are mixed, moved and searched.
+    - ``discriminator(images, labels) -> (B,)`` logits; ``group`` is how many rows see each other in it, or 1.
+
+    Attributes:
+        build: ``(classes, channels, size, *, options) -> Pair`` with fresh weights; no class is unconditional.  Its
+            keyword-only arguments, with their types and defaults, are what ``model.options`` may hold.
+        description: one line for a listing.
+        defaults: settings of the recipe found for it: ``{"generate.r1": 0.1}``.
+        licence: of the code.
+        renamed: tensors as they were published -> the same by the network's own names.
+    """
+
+    build: Callable[..., Any]
+    description: str
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    _: KW_ONLY
+    licence: str = "Apache-2.0"
+    renamed: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+
+
+GENERATORS: Catalog[Generator] = Catalog("visus.models.generators", "GENERATOR")
