@@ -4,7 +4,8 @@ Every loss takes the network's answer, then the truth.  The name of its second a
 column of the data (``label``, one class a picture; ``labels``, several; ``numbers``; ``classes``, one class a pixel,
 where a picture is judged as a whole: a loss of single pixels reads ``label``), or what a detector makes of its
 boxes (``boxes``; ``quality``, how well a place's box fits, by class; ``distances`` from a place to the sides of its
-box).  Its other arguments are named as in ``LossSettings``, or ``class_weights``.
+box), or ``fake``, a discriminator's logits of as many generated pictures.  Its other arguments are named
+as in ``LossSettings``, or ``class_weights``.
 """
 
 from __future__ import annotations
