@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -83,8 +85,8 @@ def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int
     was, device = model.training, next((p.device for p in model.parameters()), None)
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        asked = (torch.zeros(2, channels, *size, device=device),)  # of two pictures, as it was checked to take
-        model(*(model.example(2) if hasattr(model, "example") else asked))
+        example: Any = getattr(model, "example", None)  # else two pictures, as it was checked to take
+        model(*(example(2) if example else (torch.zeros(2, channels, *size, device=device),)))
     model.train(was)
     return int(counter.get_total_flops()) // 4
 
