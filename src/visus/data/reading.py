@@ -60,6 +60,17 @@ def open_data(
     return carve_missing(dataset, validation=settings.validation, test=settings.test, seed=seed)
 
 
+def recognised(path: Path) -> str:
+    """Return the format in which data lies at a place, by names and headers alone; empty where it is in none.
+
+    One folder of pictures is no data in class folders: it says nothing of any of them.
+    """
+    found = {name: evidence for name in FORMATS if (evidence := FORMATS[name].sniff(path)) is not None}
+    best = max(found, key=lambda name: found[name].score, default="")
+    alone = best == "folder" and found[best].count == 1
+    return best if best and found[best].score >= _UNSURE and not alone else ""
+
+
 def _read(source: str | Path, settings: DataSettings, download: bool, root: Path | None) -> Dataset:
     path = Path(source)
     name, _, rest = os.fspath(source).partition(":")
