@@ -310,7 +310,7 @@ class Resting(Twins):
         if player == "back" and step % 2:
             return {}
         found = Toy.losses(self, model, batch, player, step)
-        told = {"seen/rows": Term(torch.tensor(7.0 * len(batch)), "point", told=True)}
+        told = {"rows": Term(torch.tensor(7.0 * len(batch)), "point", told=True)}
         return found | told if player == "front" else found
 
 
@@ -328,7 +328,7 @@ def test_what_is_only_told_is_logged_by_its_count_and_is_no_part_of_the_loss(tmp
     rows = [next(row for row in run.folder.rows() if "loss/front" in row) for run in (plain, telling)]
     assert rows[0]["loss/front"] == rows[1]["loss/front"]
     known = int((telling.train.batch(0).targets["label"] >= 0).sum())
-    assert rows[1]["seen/rows"] == pytest.approx(7.0 * 16 / known)
+    assert rows[1]["told/rows"] == pytest.approx(7.0 * 16 / known)
     assert torch.equal(plain.state.flat.weights, telling.state.flat.weights)
 
 

@@ -34,8 +34,7 @@ Raw = Mapping[str, Tensor]
 class Term:
     """One loss of a batch: a *sum* in a unit of ``Task.counts``, so that splitting a batch changes nothing.
 
-    What is only ``told`` is no loss: it is written to the log, under its name ("logits/real": one of the curve logits),
-    and no gradient flows from it.
+    What is only ``told`` is no loss: it is written to the log, as "told/NAME", and no gradient flows from it.
     """
 
     sum: Tensor

@@ -23,7 +23,7 @@ def tell_step(run: Run, step: int, rate: float, found: Mapping[str, Found]) -> N
             terms, told = (_summed(run.device.texts(json.dumps(values))) for values in (terms, told))
         if len(terms) > 1:
             row |= {f"loss{of}/{name}": value for name, value in terms.items()}
-        row |= told
+        row |= {f"told/{name}": value for name, value in told.items()}
     row["seconds"], row["waiting"] = round(run.elapsed(), 3), round(run.train.waiting, 3)
     run.folder.log(row)
     run.record(row)
