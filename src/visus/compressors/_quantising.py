@@ -118,7 +118,8 @@ def quantised(model: Any, ranges: Ranges, *, only: Collection[str] = (), but: Co
         quantiser = qdq.QDQQuantizer(
             copy, True, False, ours.QuantType.QInt8, ours.QuantType.QUInt8,
             calibrate.TensorsData(ours.CalibrationMethod.MinMax, data),
-            [name for name in chosen if not only or name in only], [], sorted(COMPUTED), {},
+            [name for name in chosen if not only or name in only], [], sorted(COMPUTED),
+            {"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},  # what they say in floats costs nothing
         )  # fmt: skip
         quantiser.quantize_model()
     return quantiser.model.model

@@ -1,0 +1,238 @@
+"""``visus compress``: what is kept is smaller and says nearly the same, and what cannot be is said."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import onnx
+import pytest
+from tests.verbs.examples import train, train_detector, write_boxes, write_splits
+from tests.verbs.segmenting import TINY as SCENES
+from tests.verbs.segmenting import write_scenes
+
+import visus
+from visus.cli.app import run as command
+from visus.compressors._graph import of_network
+from visus.core.errors import DataError, UsageError
+from visus.core.modelfile import read_model
+from visus.core.scores import Score
+from visus.metrics.compare import Difference
+from visus.verbs.compress import Compressed, Tried
+
+
+@pytest.fixture(scope="session")
+def digits(photos, tmp_path_factory):
+    """Return a run of a network on grey digits that is large enough to be made smaller."""
+    wide = {"model.options.widths": [32, 64], "input.size": [16, 20]}
+    return train(photos, tmp_path_factory.mktemp("runs") / "digits", settings=wide)
+
+
+@pytest.fixture(scope="session")
+def whole_numbers(digits, tmp_path_factory):
+    """Return what ``int8`` made of it; nothing may write to its file."""
+    out = tmp_path_factory.mktemp("small") / "digits.onnx"
+    return visus.compress(digits.folder, method="int8", target="size", max_drop=5, out=out)
+
+
+def computed_in_whole_numbers(file):
+    """Return whether the weights of each convolution are in 8 bits, by the node's name."""
+    graph = onnx.load(file).graph
+    made = {node.output[0]: node for node in graph.node}
+    network = {node.name for node in of_network(graph)}
+    return {
+        (node.name in network): made.get(node.input[1], node).op_type == "DequantizeLinear"
+        for node in graph.node
+        if node.op_type in ("Conv", "Gemm")
+    }
+
+
+def test_whole_numbers_take_far_less_room(whole_numbers):
+    assert whole_numbers.path.stat().st_size == pytest.approx(whole_numbers.kept.bytes, rel=0.02)  # but for its card
+    assert whole_numbers.kept.bytes < 0.6 * whole_numbers.whole.bytes
+
+
+def test_the_drop_of_what_is_kept_is_shown_to_be_within_the_promise(whole_numbers):
+    drop, low, high = whole_numbers.kept.drop
+    assert low <= drop <= high <= 5
+    assert drop == pytest.approx(100 * (whole_numbers.whole.score.value - whole_numbers.kept.score.value))
+    assert whole_numbers.whole.score.n == whole_numbers.kept.score.n == 60  # the validation part
+
+
+def test_the_network_is_computed_in_whole_numbers(whole_numbers):
+    assert computed_in_whole_numbers(whole_numbers.path) == {True: True}
+
+
+def test_the_file_predicts_and_is_judged_like_any_other(whole_numbers, digits, photos):
+    weights = visus.evaluate(visus.load(digits.folder, precision="float32"), photos)
+    file = visus.evaluate(whole_numbers.path, photos)
+    assert file.scores["accuracy"].value == pytest.approx(weights.scores["accuracy"].value, abs=0.05)
+    assert len(visus.predict(whole_numbers.path, photos / "test")) == 90
+
+
+def test_its_card_tells_what_it_is_and_what_was_measured(whole_numbers):
+    card = visus.load(whole_numbers.path).card
+    assert card.compressed["method"] == "int8"
+    assert card.compressed["settings"] == whole_numbers.kept.settings
+    assert card.scores["accuracy"] == whole_numbers.kept.score.json()
+    assert card.split == "val"
+
+
+def test_a_page_shows_score_against_cost(whole_numbers):
+    page = whole_numbers.page.read_text(encoding="utf-8")
+    assert whole_numbers.page == whole_numbers.path.with_suffix(".html")
+    assert page.count("<svg") == 2
+    assert "keeps the promise" in page
+
+
+def test_weights_alone_are_kept_as_whole_numbers(digits, photos, tmp_path):
+    made = visus.compress(digits.folder, method="weight_only", target="size", max_drop=5, out=tmp_path / "a.onnx")
+    assert made.kept.bytes < 0.6 * made.whole.bytes
+    assert visus.evaluate(made.path, photos).scores["accuracy"].value > 0.8
+
+
+def test_colours_of_another_shape_asked_with_their_mirror_images(painter, colours, tmp_path):
+    made = visus.compress(painter.folder, method="int8", target="size", max_drop=100, out=tmp_path / "a.onnx")
+    weights = visus.evaluate(visus.load(painter.folder, precision="float32"), colours)
+    assert made.tried[0].score.value == pytest.approx(made.whole.score.value, abs=0.1)
+    assert weights.n == 30
+
+
+def test_training_with_rounding_gives_a_file_in_whole_numbers(digits, photos, tmp_path):
+    made = visus.compress(
+        digits.folder, method="qat", target="size", max_drop=5, steps=6, out=tmp_path / "a.onnx", data=photos
+    )
+    assert computed_in_whole_numbers(made.path) == {True: True}
+    assert made.kept.bytes < 0.6 * made.whole.bytes
+
+
+@pytest.mark.slow
+def test_detectors_are_computed_in_whole_numbers_and_read_in_floats(tmp_path):
+    squares = write_boxes(tmp_path / "squares", splits=("train",) * 16 + ("val",) * 10 + ("test",) * 3)
+    run = train_detector(squares, tmp_path / "run", steps=20)
+    made = visus.compress(run.folder, method="int8", max_drop=100, target="size", out=tmp_path / "a.onnx")
+    assert made.score == "map"
+    assert made.best.score.value == pytest.approx(made.whole.score.value, abs=0.1)
+    assert made.kept is None or computed_in_whole_numbers(made.path)[True]
+
+
+def test_segmenters_are_computed_in_whole_numbers(tmp_path):
+    scenes = write_scenes(tmp_path / "scenes", train=12, val=12, test=2)
+    run = visus.train(scenes, out=tmp_path / "run", steps=12, set=SCENES)
+    made = visus.compress(run.folder, method="int8", max_drop=100, target="size", out=tmp_path / "a.onnx")
+    assert made.score == "miou"
+    assert made.best.score.value == pytest.approx(made.whole.score.value, abs=0.1)
+    assert made.kept is None or computed_in_whole_numbers(made.path)[True]
+
+
+def test_the_command_ends_with_1_where_nothing_keeps_the_promise(photos, tmp_path, capsys):
+    tiny = {"model.options.widths": [2], "model.options.flatten": False}
+    run = train(photos, tmp_path / "run", steps=2, settings=tiny)
+    words = f"compress {run.folder} --method weight_only --target size --out {tmp_path / 'a.onnx'}".split()
+    assert command([*words, "--json"]) == 1  # so few weights are left as they are
+    told = json.loads(capsys.readouterr().out)
+    assert told["kept"] is None
+    assert not (tmp_path / "a.onnx").exists()
+    assert "No smaller model keeps the promise" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def tried(drop, most, *, size=50, latency=0.5, slowest=0.6, keeps=True):
+    """Return a candidate whose accuracy fell by ``drop`` points, by ``most`` at the upper end of the interval."""
+    score = Score(0.9 - drop / 100, 0.8, 0.95, 200)
+    change = Difference("accuracy", 0.9, score.value, -drop / 100, -most / 100, (most - 2 * drop) / 100, 200)
+    return Tried("int8", {}, score, size, 0.001, None, change, latency, latency, slowest, keeps)
+
+
+WHOLE = Tried("float32", {}, Score(0.9, 0.85, 0.95, 200), 100, 0.002, None)
+
+
+def test_a_drop_is_told_in_points_with_its_interval():
+    assert tried(1.0, 1.5).drop == (pytest.approx(1.0), pytest.approx(0.5), pytest.approx(1.5))
+
+
+def test_of_an_error_a_rise_is_a_drop():
+    change = Difference("rmse", 2.0, 2.5, 0.5, 0.25, 0.75, 200)
+    one = Tried("int8", {}, Score(2.5, 2, 3, 200), 50, 0.001, None, change)
+    assert one.drop == (0.5, 0.25, 0.75)
+
+
+@pytest.mark.parametrize(
+    ("kept", "best", "words"),
+    [
+        (True, tried(0.1, 0.4), "within 0.5; 2.00x as fast (95 % interval 1.67 to 2.00), 0.50 of the size"),
+        (False, tried(1.0, 1.5, keeps=False), "nothing is shown to lose at most 0.5 points; nearest is int8"),
+        (False, tried(0.1, 0.4, slowest=1.1), "nothing that loses at most 0.5 points is faster; best is int8"),
+    ],
+)
+def test_the_verdict_says_whether_the_promise_is_kept(kept, best, words, tmp_path):
+    found = Compressed(
+        tmp_path if kept else None, tmp_path, "m", "d", "accuracy", 0.5, "latency", WHOLE, (best,),
+        best if kept else None, best,
+    )  # fmt: skip
+    assert words in found.verdict
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ({"max_drop": -1}, "COMPRESS-002"),
+        ({"max_drop": math.nan}, "COMPRESS-002"),
+        ({"target": "memory"}, "COMPRESS-002"),
+        ({"minutes": 0}, "COMPRESS-003"),
+        ({"minutes": 1, "steps": 1}, "COMPRESS-003"),
+        ({"method": "qat"}, "COMPRESS-004"),
+        ({"method": "int8", "out": "a.safetensors"}, "COMPRESS-005"),
+        ({"out": "a.bin"}, "COMPRESS-005"),
+        ({"method": "int9"}, "USE-004"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_read(arguments, code, run):
+    with pytest.raises(UsageError, match=code):
+        visus.compress(run.folder, **arguments)
+
+
+def test_a_file_that_is_there_is_not_written_over(run, tmp_path):
+    (tmp_path / "a.onnx").write_text("mine")
+    with pytest.raises(UsageError, match="COMPRESS-006"):
+        visus.compress(run.folder, out=tmp_path / "a.onnx")
+    assert (tmp_path / "a.onnx").read_text() == "mine"
+
+
+def test_an_exported_file_is_refused(whole_numbers):
+    with pytest.raises(UsageError, match="COMPRESS-001"):
+        visus.compress(whole_numbers.path)
+
+
+def test_without_the_training_data_the_user_is_asked_for_some(run, tmp_path):
+    alone = shutil.copy(run.folder / "best.safetensors", tmp_path / "alone.safetensors")
+    with pytest.raises(UsageError, match="EXP-011"):
+        visus.compress(alone)
+
+
+def test_too_few_validation_pictures_are_refused(tmp_path):
+    few = write_splits(tmp_path / "few", train=8, val=2, test=4)
+    run = train(few, tmp_path / "run", steps=1)
+    with pytest.raises(DataError, match="6 validation pictures"):
+        visus.compress(run.folder)
+
+
+def test_a_missing_library_is_named_with_the_line_that_installs_it(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    with pytest.raises(UsageError) as caught:
+        visus.compress(run.folder, out=tmp_path / "a.onnx")
+    assert "pip install" in caught.value.fix
+
+
+def test_what_cannot_be_exported_is_refused_with_its_reason(detector, tmp_path):
+    squares = write_boxes(tmp_path / "squares", splits=("train",) * 16 + ("val",) * 8)
+    model = visus.load(detector.folder)
+    model.task.detect = model.task.detect.model_copy(update={"suppression": "soft_nms"})
+    with pytest.raises(UsageError, match="soft_nms"):
+        visus.compress(model, data=squares, out=tmp_path / "a.onnx")
+
+
+def test_weights_are_as_they_were(digits, whole_numbers):
+    tensors, card = read_model(digits.folder / "best.safetensors")
+    assert card.compressed == {}
+    assert all(tensor.dtype.is_floating_point for tensor in tensors.values())
