@@ -8,7 +8,10 @@ import visus
 from visus.core.errors import UsageError
 from visus.core.recipe import Recipe
 
-KINDS = ["explainers", "formats", "losses", "models", "optimisers", "schedules", "settings", "suppressions", "tasks"]
+KINDS = [
+    "compressors", "explainers", "formats", "losses", "models", "optimisers", "schedules", "settings", "suppressions",
+    "tasks",
+]  # fmt: skip
 
 
 def test_without_a_word_the_lists_are_listed():
