@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from visus.verbs.explain import explain
     from visus.verbs.export import export
     from visus.verbs.fix import fix
+    from visus.verbs.generate import generate
     from visus.verbs.info import info
     from visus.verbs.list import list
     from visus.verbs.load import Model, load
@@ -46,6 +47,7 @@ __all__ = [
     "explain",
     "export",
     "fix",
+    "generate",
     "info",
     "list",
     "load",

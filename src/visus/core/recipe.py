@@ -360,6 +360,47 @@ class SegmentSettings(Settings):
     scales: Annotated[tuple[Annotated[float, Field(gt=0, le=8)], ...], Field(min_length=1)] = (1.0,)
 
 
+class GenerateSettings(Settings):
+    """How pictures are learned to be made, by a generator from what a discriminator says of them.
+
+    Attributes:
+        conditional: of which class a picture is, is said to both; ``auto`` where the data has classes.
+        rival_steps: steps of the discriminator to one of the generator.
+        r1: weight of half the squared slope of the discriminator at real pictures.
+        r2: the same at generated pictures.
+        every: steps between two looks at these slopes; their weights are multiplied by it.
+        penalty: weight of how far the slope is from 1, between real and generated pictures (``wasserstein``).
+        path_length: weight of how far the generator's pictures move unevenly as its styles do (``stylegan2``).
+        path_every: steps between two looks at that.
+        mixing: chance that a picture's styles are those of two latents, from some layer on of the second one.
+        augment: what is done to every picture that the discriminator sees, real or generated: ``none``, or a name of
+            ``transforms/differentiable.py``: ``ada``, ``diffaugment``.
+        p: chance of each of these changes; of ``ada`` the chance that it begins with.
+        target: how often the discriminator takes real pictures for real, less how often it does not: above it ``p``
+            rises, below it ``p`` falls; 0 keeps ``p``.  Of ``ada`` alone.
+        ramp: pictures in which ``p`` may go from 0 to 1.
+        extractor: what makes the features that pictures are judged by: ``random`` (convolutions that learned nothing),
+            ``imagenet`` (the pretrained network that comes with visus), or the model file of a classifier.
+        shown: pictures a row of the sheet of samples, and rows where there are no classes.
+    """
+
+    conditional: Literal["auto", "yes", "no"] = "auto"
+    rival_steps: Annotated[int, Field(ge=1)] = 1
+    r1: Annotated[float, Field(ge=0)] = 0.0
+    r2: Annotated[float, Field(ge=0)] = 0.0
+    every: Annotated[int, Field(ge=1)] = 1
+    penalty: Annotated[float, Field(ge=0)] = 0.0
+    path_length: Annotated[float, Field(ge=0)] = 0.0
+    path_every: Annotated[int, Field(ge=1)] = 4
+    mixing: Fraction = 0.0
+    augment: str = "none"
+    p: Fraction = 0.0
+    target: Fraction = 0.6
+    ramp: Annotated[int, Field(ge=1)] = 500_000
+    extractor: str = "random"
+    shown: Annotated[int, Field(ge=1, le=64)] = 8
+
+
 class Recipe(Settings):
     """All that is needed to repeat a run, except the data and the code.
 
@@ -407,6 +448,7 @@ class Recipe(Settings):
     target: TargetSettings = TargetSettings()
     detect: DetectSettings = DetectSettings()
     segment: SegmentSettings = SegmentSettings()
+    generate: GenerateSettings = GenerateSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ema_every: Annotated[int, Field(gt=0)] = 1
     evaluate_every: Annotated[float, Field(ge=0)] = 0.0

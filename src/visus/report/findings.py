@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from visus.core.figures import Matrix
 from visus.core.scores import is_share
 from visus.report import history
+from visus.report.generated import copying, mode_collapse, rival_overfits
 from visus.report.matrix import confused, is_confusion
 from visus.report.story import Finding, Level, Story
 from visus.report.words import (
@@ -38,6 +39,9 @@ def findings(story: Story) -> tuple[Finding, ...]:
         unfinished,
         unmeasured,
         no_better_than_guessing,
+        mode_collapse,
+        copying,
+        rival_overfits,
         missing_in_training,
         missing_in_judging,
         rare_classes,

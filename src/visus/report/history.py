@@ -51,9 +51,12 @@ def validation_loss(log: Sequence[Mapping[str, Any]]) -> Series:
 
 def curves(log: Sequence[Mapping[str, Any]], score: str) -> list[tuple[Curve, bool]]:
     """Return what is worth drawing of a log, each with whether y is better scaled by its logarithm."""
-    losses = [_binned("training", training(log, "loss")), _line("validation", validation_loss(log))]
-    terms = [_binned(key.removeprefix("loss/"), training(log, key)) for key in _keys(log, "loss/")]
     rates, norms, scores = _keys(log, "lr"), _keys(log, "gradient_norm"), _scores(log, score)
+    players = [key.replace("gradient_norm", "loss") for key in norms if "/" in key]
+    losses = [binned("training", training(log, "loss")), _line("validation", validation_loss(log))]
+    losses += [binned(_last(key, players), training(log, key)) for key in players]
+    parts = [key for key in _keys(log, "loss/") if key not in players]
+    terms = [binned(key.removeprefix("loss/"), training(log, key)) for key in parts]
     many = len(scores) > 1
     judged = [_line(label(name) if many else "", validation(log, name)) for name in scores]
     drawn = [
@@ -61,9 +64,24 @@ def curves(log: Sequence[Mapping[str, Any]], score: str) -> list[tuple[Curve, bo
         _curve("Validation scores" if many else f"Validation: {label(score)}", "score", judged),
         _curve("Terms of the loss", "loss", terms if len(terms) > 1 else []),
         _curve("Learning rate", "rate", [_line(_last(key, rates), training(log, key)) for key in rates]),
-        _curve("Gradient norm", "L2 norm", [_binned(_last(key, norms), training(log, key)) for key in norms]),
+        _curve("Gradient norm", "L2 norm", [binned(_last(key, norms), training(log, key)) for key in norms]),
     ]
     return [(curve, curve.y_axis in ("loss", "L2 norm") and _wide(curve)) for curve in drawn if curve.lines]
+
+
+def binned(name: str, series: Series) -> Line:
+    """Return a noisy series as means of neighbouring steps within a band from their lowest to their highest."""
+    if len(series) <= 2 * _BINS:
+        return _line(name, series)
+    steps = np.array_split(np.array(series.steps, np.float64), _BINS)
+    values = np.array_split(np.array(series.values), _BINS)
+    return Line(
+        name,
+        [float(s.mean()) for s in steps],
+        [float(v.mean()) for v in values],
+        [float(v.min()) for v in values],
+        [float(v.max()) for v in values],
+    )
 
 
 def marks(log: Sequence[Mapping[str, Any]], score: str, events: Sequence[Mapping[str, Any]]) -> list[Mark]:
@@ -123,21 +141,6 @@ def _curve(title: str, y_axis: str, lines: Iterable[Line]) -> Curve:
 
 def _line(name: str, series: Series) -> Line:
     return Line(name, series.steps, series.values)
-
-
-def _binned(name: str, series: Series) -> Line:
-    """Return a noisy series as means of neighbouring steps within a band from their lowest to their highest."""
-    if len(series) <= 2 * _BINS:
-        return _line(name, series)
-    steps = np.array_split(np.array(series.steps, np.float64), _BINS)
-    values = np.array_split(np.array(series.values), _BINS)
-    return Line(
-        name,
-        [float(s.mean()) for s in steps],
-        [float(v.mean()) for v in values],
-        [float(v.min()) for v in values],
-        [float(v.max()) for v in values],
-    )
 
 
 def _wide(curve: Curve) -> bool:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 from visus.core.errors import plain
 from visus.core.figures import Curve, Matrix, Table
 from visus.core.scores import Score, is_share
-from visus.report import charts, history, words
+from visus.report import charts, generated, history, words
 from visus.report.cards import model_card
 from visus.report.findings import guess, stage_seconds
 from visus.report.matrix import confused, heat, is_confusion
@@ -256,7 +256,7 @@ def _curves(story: Story) -> list[dict[str, Any]]:
     marks = history.marks(story.log, story.score, story.events)
     return [
         {"title": curve.title, "svg": charts.chart(curve, marks, log=log), "legend": _legend(curve), "log": log}
-        for curve, log in history.curves(story.log, story.score)
+        for curve, log in [*history.curves(story.log, story.score), *((c, False) for c in generated.curves(story.log))]
     ]
 
 

@@ -156,7 +156,7 @@ def horizon(recipe: Recipe, train: Feed, held: RunFolder, judged: int) -> Horizo
 
 def describer(recipe: Recipe, dataset: Dataset) -> Callable[[int, Mapping[str, float]], Card]:
     """Return what makes the card of a model file at a step; the same run makes the same card."""
-    classes = dataset.classes or dataset.numbers
+    classes = task_of(recipe, dataset).classes
     name, licences = recipe.model.name, {"code": "Apache-2.0"}
     start = None if recipe.model.weights == "none" or name.startswith(GIVEN) else card_of(recipe.model)
     if start is not None:

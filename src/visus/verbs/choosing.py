@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import nn
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.recipe import Choice, Draft, Facts, Recipe
 from visus.core.suppression import SUPPRESSIONS
+from visus.core.task import PICTURE
 from visus.data.cache import free_memory
 from visus.data.dataset import ArrayImages, Dataset, FileImages, Images
 from visus.data.decode import peek
@@ -22,6 +24,7 @@ from visus.data.feed import THREADS
 from visus.data.formats import FORMATS
 from visus.data.mapped import pixels
 from visus.data.painting import Painted, colours_of, painted
+from visus.data.reading import recognised
 from visus.engine import device as hardware
 from visus.engine import optim, schedule
 from visus.losses import LOSSES
@@ -65,7 +68,7 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
     task = task_for(dataset, str(said.get("task", "")))
     if {"objects", "class_map", "class_sets"} & set(TASKS[task].reads):
         check_marked(dataset)
-    draft.choose(Choice("task", task, f"the data knows {dataset.column()}"))
+    draft.choose(Choice("task", task, f"the data knows {dataset.column() or 'nothing of its pictures'}"))
     draft.choose(Choice("device", hardware.best_device(), "the fastest at hand"))
     known = facts(dataset, draft.finish(), said)
     if said.get("optim.name") == "gd":
@@ -104,6 +107,22 @@ def for_task(dataset: Dataset, wanted: Sequence[Choice]) -> Dataset:
     """Return the data set as the task that the user names reads it: its outlines painted, if that is what it takes."""
     task = str(Draft(wanted).wanted().get("task", ""))
     return painted(dataset, TASKS[task].reads) if task in TASKS else dataset
+
+
+def as_pictures(data: str | Path, wanted: Sequence[Choice], said: Recipe) -> Choice | None:
+    """Return the choice to read pictures alone, where the task that the user names learns from such and no data has it.
+
+    Args:
+        data: as the user names it.
+        wanted: the user's settings.
+        said: the same as a recipe.
+    """
+    task, path = str(Draft(wanted).wanted().get("task", "")), Path(data)
+    if task not in TASKS or PICTURE not in TASKS[task].reads or said.data.format != "auto" or not path.is_dir():
+        return None
+    if recognised(path):
+        return None
+    return Choice("data.format", "pictures", "nothing is said of the pictures", asked=False)
 
 
 def check_wishes(wanted: Sequence[Choice]) -> Recipe:
@@ -153,14 +172,17 @@ def task_for(dataset: Dataset, wanted: str) -> str:
     """
     readers = {name: TASKS[name].reads for name in TASKS}
     fitting = [name for name, reads in readers.items() if set(reads) & set(dataset.known())]
+    alone = [name for name, reads in readers.items() if PICTURE in reads]
     there = ", ".join(dataset.known()) or "pictures without labels"
     if not wanted:
         if not fitting:
-            raise UsageError("USE-007", f"no task learns from {there}")
+            raise UsageError(
+                "USE-007", f"no task learns from {there} unasked", fix=f"--task {alone[0]}" if alone else ""
+            )
         return fitting[0]
     if wanted not in readers:
         raise UsageError("USE-004", f"there is no task named {wanted!r}", fix=did_you_mean(wanted, readers))
-    if wanted not in fitting:
+    if wanted not in fitting + alone:
         raise UsageError(
             "USE-007", f"{wanted} cannot learn from {dataset.name}",
             where=f"it reads {' or '.join(readers[wanted])}; the data has {there}",

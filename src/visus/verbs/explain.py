@@ -214,7 +214,7 @@ def explain(
             "EXPLAIN-014", "layers are drawn into a folder", fix="visus.explain(..., layers=True, out=DIR)"
         )
     found, missing, notes = gather([files] if isinstance(files, str | Path) else files)
-    loaded = model if isinstance(model, Model) else load(model, model=network)
+    loaded = (model if isinstance(model, Model) else load(model, model=network)).answering("explain")
     check_least(loaded, least)
     asked = Asked.settle(loaded, method, label or "", layer or "", least, most=most, check=check, batch=batch)
     if out is not None:

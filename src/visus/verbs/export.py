@@ -106,6 +106,7 @@ def export(
 
     exporter = EXPORTERS[to]
     loaded = model if isinstance(model, Model) else load(model, model=network, precision="float32")
+    loaded.answering("export")
     path = Path(out) if out is not None else loaded.path.with_suffix(exporter.suffix)
     dataset, indices, notes = _pictures(loaded, data, max(pictures, 1))
     indices, shown, depth, sizes = readable(loaded, dataset, indices, notes)

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visus.core.errors import DataError, IntegrityError, UsageError
+from visus.core.errors import DataError, IntegrityError, UsageError, quoted
 from visus.core.modelfile import Card, read_model
 from visus.core.recipe import Choice as Setting
 from visus.core.recipe import Draft, Recipe
@@ -78,6 +78,21 @@ class Model:
         from visus.engine.device import place
 
         return place(self.recipe)
+
+    def answering(self, verb: str) -> Model:
+        """Return itself, where it says something of pictures.
+
+        Raises:
+            UsageError: USE-080, it makes pictures.
+        """
+        from visus.core.task import Showing
+
+        if isinstance(self.task, Showing):
+            raise UsageError(
+                "USE-080", f"visus {verb} asks a model about pictures, and {self.path} makes pictures",
+                done="nothing was asked", fix=f"visus generate {quoted(self.path)}, or visus evaluate",
+            )  # fmt: skip
+        return self
 
     def asking(self, settings: Mapping[str, Any]) -> Model:
         """Return the same network, asked in other ways than it was trained for.

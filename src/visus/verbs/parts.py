@@ -11,6 +11,7 @@ import numpy as np
 
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.recipe import DataSettings
+from visus.core.task import PICTURE
 from visus.data.dataset import SPLITS, Dataset
 from visus.data.painting import painted
 from visus.data.reading import open_data
@@ -104,8 +105,8 @@ def in_order(dataset: Dataset, classes: Sequence[str]) -> Dataset:
         DataError: it shows a class that is none of them, or lacks one of the numbers.
     """
     names = dataset.classes or dataset.numbers
-    if tuple(names) == tuple(classes):
-        return dataset
+    if not classes or tuple(names) == tuple(classes):
+        return dataset  # also where a model knows nothing of classes
     _check_names(dataset, classes)
     columns = dict(dataset.columns)
     if "numbers" in columns:
@@ -150,7 +151,7 @@ _STATED = {
 def _check_column(model: Model, dataset: Dataset) -> None:
     wanted = model.recipe.target.column
     reads = (wanted,) if wanted else model.task.reads
-    if not set(reads) & set(dataset.known()):
+    if PICTURE not in reads and not set(reads) & set(dataset.known()):
         raise DataError(
             "DATA-091", f"{dataset.name} does not say what the model was trained for",
             where=f"it has {', '.join(dataset.known()) or 'no labels'}; the model reads {' or '.join(reads)}",

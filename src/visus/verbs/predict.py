@@ -156,7 +156,7 @@ def predict(
     from visus.verbs.load import Model, load
 
     found, missing, notes = gather([files] if isinstance(files, str | Path) else files)
-    loaded = (model if isinstance(model, Model) else load(model, model=network)).asking(set or {})
+    loaded = (model if isinstance(model, Model) else load(model, model=network)).answering("predict").asking(set or {})
     place = Path(out) if out is not None else None
     check_least(loaded, least)
     data = _asked(loaded, found, place, to, numbers) if to is not None or numbers is not None else None

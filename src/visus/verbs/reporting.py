@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from visus.verbs.runs import ROUTINE, Run, read_document, sentence
 if TYPE_CHECKING:
     from visus.core.modelfile import Card
 
+SHEETS = 6
+"""Sheets of samples, of the first validation to the last."""
 EACH = 12
 """Pictures under each title of the gallery."""
 
@@ -50,7 +53,7 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
         scores=result.scores,
         figures=metric.figures(),
         log=run.folder.rows(),
-        gallery=_gallery(run, dataset, metric),
+        gallery=[*samples(run.folder.path), *_gallery(run, dataset, metric)],
         legend=run.task.legend,
         recipe=run.recipe,
         card=card,
@@ -64,6 +67,21 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
         taken=tuple(getattr(run.state.model, "taken", ())),
     )  # fmt: skip
     return replace(told, findings=findings(told))
+
+
+def samples(folder: Path) -> Iterator[Picture]:
+    """Yield what a network that makes pictures made while it trained, from the first sheet to the last."""
+    from PIL import Image
+
+    sheets = sorted((folder / "samples").glob("*.png"))
+    if not sheets:
+        return
+    told = [(f"After {int(sheets[-1].stem):,} steps", sheets[-1])] if len(sheets) == 1 else []
+    for place in sorted({round(i) for i in np.linspace(0, len(sheets) - 1, SHEETS)}) if len(sheets) > 1 else ():
+        told.append(("Pictures of the same random numbers, as training went on", sheets[place]))
+    for title, sheet in told:
+        with Image.open(sheet) as image:
+            yield Picture(title, f"step {int(sheet.stem):,}", np.asarray(image.convert("RGB")))
 
 
 def _data(dataset: Dataset, result: Run, unread: Collection[tuple[str, str]]) -> dict[str, Any]:

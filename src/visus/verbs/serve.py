@@ -105,7 +105,7 @@ def serve(
     metrics = Metrics(room)
 
     def loading(path: Path) -> Callable[[], Model]:
-        return lambda: load(path, model=network)
+        return lambda: load(path, model=network).answering("serve")
 
     preparers = Preparers(readers or cores(), limits.picture_seconds, limits.memory, lambda how: metrics.lost())
     try:

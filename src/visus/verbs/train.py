@@ -163,9 +163,12 @@ def prepare(
         DataError: data that cannot be read, or that leaks from one split into another.
     """
     from visus.data.reading import open_data
-    from visus.verbs.choosing import check_wishes, for_task, resolve
+    from visus.verbs.choosing import as_pictures, check_wishes, for_task, resolve
 
     said = check_wishes(wanted)  # a misspelt setting is told before any picture is read
+    if (alone := as_pictures(data, wanted, said)) is not None:
+        wanted = [*wanted, alone]
+        said = check_wishes(wanted)
     dataset = for_task(open_data(data, said.data, seed=said.seed, download=download), wanted)
     tell({"note": f"{dataset.name}: {dataset.format}, {dataset.evidence}"})
     for note in dataset.notes:

@@ -1,0 +1,65 @@
+"""What a generator chooses for the data and the machine at hand, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from visus.core.recipe import Choice, Facts
+from visus.models.generators import GENERATORS
+from visus.tasks._choices import CHANNELS, batch, optimiser, shorter_side
+
+USUAL = "dcgan"
+BATCH = 64
+REMEMBERED = 10_000
+"""Pictures after which half of an older average is forgotten (Karras et al., NeurIPS 2020, table 6)."""
+
+
+def choices(facts: Facts) -> Iterator[Choice]:
+    """Yield the settings for a generator and its discriminator, from scratch."""
+    name = str(facts.wanted.get("model.name", USUAL))
+    conditional = facts.annotation == "label" and facts.wanted.get("generate.conditional", "auto") != "no"
+    if conditional:
+        yield Choice("target.column", "label", f"pictures of {len(facts.classes):,} classes, each made when asked for")
+    side, why = _side(facts)
+    yield Choice("input.size", [side, side], why)
+    yield Choice("input.channels", facts.channels, CHANNELS.get(facts.channels, f"the pictures have {facts.channels}"))
+    yield Choice("input.fit", "crop", "what is made has the shape of what was seen")
+    yield Choice("input.mean", [0.5], "pictures are made in [-1, 1]")
+    yield Choice("input.std", [0.5], "pictures are made in [-1, 1]")
+    yield Choice("model.name", name, "small and quick")
+    yield Choice("augment.flip", 0.0, "what is shown is what is learned to be made")
+    if name in GENERATORS:
+        for key, value in GENERATORS[name].defaults.items():
+            yield Choice(key, value, f"found for {name}")
+    yield batch(facts, BATCH)
+    size = int(facts.wanted.get("batch", min(BATCH, max(1, facts.train))))
+    steps = int(facts.wanted.get("generate.rival_steps", 1))
+    yield Choice(
+        "ema", round(0.5 ** (size * steps / REMEMBERED), 6), "the mean of many generators makes better pictures"
+    )
+    yield from optimiser(
+        facts,
+        Choice("optim.name", "adam", "usual for generators"),
+        Choice("optim.lr", 2e-4, "usual for generators"),
+        Choice("optim.betas", [0.0, 0.99], "two players answer each other: what was right before is no guide"),
+        Choice("optim.weight_decay", 0.0, "usual for generators"),
+        Choice("optim.clip", 0.0, "usual for generators"),
+    )
+    yield Choice("schedule.name", "linear", "ends at a rate of zero")
+    yield Choice("schedule.warmup", 0.0, "usual for generators")
+    yield Choice("schedule.decay", 0.3, "the last pictures settle")
+    yield Choice("loss.name", "non_saturating", "with R1 it settles")
+    yield Choice("precision", "float32", "slopes of slopes need the digits")
+    yield Choice("data.leaks", False, "two sets are compared, not picture by picture")
+    if facts.minutes is None:
+        yield Choice("epochs", 30.0, "enough for a first answer")
+
+
+def _side(facts: Facts) -> tuple[int, str]:
+    """Return the side of the pictures that are made, a power of two, with the reason."""
+    short, largest = shorter_side(facts), 64 if facts.device == "cpu" else 256
+    side = 16
+    while side < min(short, largest):
+        side *= 2
+    shown = f"the median shorter side is {short:g} pixels"
+    return side, f"{shown}: the next power of two" if side >= short else f"{shown}: what a processor trains in hours"

@@ -1,0 +1,168 @@
+"""``visus.generate``: a trained generator makes pictures, as single files and on one sheet."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from visus.core.errors import UsageError, did_you_mean
+from visus.core.files import new_folder, write_json, write_picture
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from visus.verbs.load import Model
+
+MOST = 100_000
+SHEET = 100
+"""Pictures of a sheet, at most."""
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Pictures that a generator made.
+
+    Attributes:
+        pictures: (H, W, C) uint8 each.
+        labels: the class of each that was asked for; empty where there are none.
+        names: of their files.
+        seed: of everything random: picture ``i`` of a seed and a class is always the same one.
+        truncation: of the latents.
+        folder: where they were written, or None.
+    """
+
+    pictures: tuple[NDArray[np.uint8], ...]
+    labels: tuple[str, ...]
+    names: tuple[str, ...]
+    seed: int
+    truncation: float
+    folder: Path | None = None
+
+    @property
+    def sheet(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8, the first pictures beside each other: classes in columns where they come in turns."""
+        from visus.tasks.generate.sheet import sheet
+
+        shown = self.pictures[:SHEET]
+        turns = len(dict.fromkeys(self.labels))
+        return sheet(shown, turns if 1 < turns <= 16 else math.ceil(math.sqrt(len(shown))))
+
+    def json(self) -> dict[str, Any]:
+        """Return how they were made, and each one's file and class."""
+        files = [{"file": name, "label": label} for name, label in zip(self.names, self.labels, strict=True)]
+        return {"seed": self.seed, "truncation": self.truncation, "pictures": files}
+
+
+def generate(
+    model: str | Path | Model,
+    *,
+    count: int = 64,
+    seed: int = 0,
+    label: str | int | Sequence[str | int] | None = None,
+    truncation: float = 1.0,
+    out: str | Path | None = None,
+) -> Generated:
+    """Make pictures: picture ``i`` of a seed and a class is the same one, however many are made.
+
+    Args:
+        model: a model file, a run folder, or a loaded model of the task ``generate``.
+        count: of pictures.
+        seed: of everything random.
+        label: a class by its name or its number, or several, which then come in turns; all of them by default.
+        truncation: below 1 pictures are more usual and less varied; 1 leaves them as they were learned.
+        out: a new folder for ``grid.png``, ``generated.json`` and a file for each picture.
+
+    Raises:
+        UsageError: a model that makes no pictures, no such class, a number out of its range, or a folder that holds
+            something already.
+    """
+    import torch
+
+    from visus.data.paths import check_free
+    from visus.engine.device import short_of_memory
+    from visus.tasks.generate.task import made_of
+    from visus.verbs.load import Model, load
+
+    if not 1 <= count <= MOST:
+        raise UsageError("USE-081", f"--count {count:,}: it takes 1 to {MOST:,}", done="nothing was made")
+    if not 0 <= truncation <= 2:
+        raise UsageError("USE-081", f"--truncation {truncation:g}: it takes 0 to 2", done="nothing was made",
+                         fix="0.7 is usual; 1 leaves pictures as they were learned")  # fmt: skip
+    loaded = model if isinstance(model, Model) else load(model)
+    check_makes(loaded)
+    wanted = _classes(loaded.classes, label)
+    labels = [wanted[i % len(wanted)] for i in range(count)]
+    names = tuple(_file(i, loaded.classes[k] if loaded.classes else "", count) for i, k in enumerate(labels))
+    if out is not None:
+        check_free(Path(out))
+    with short_of_memory("nothing was written", "less else running"):
+        parts = made_of(loaded.network, seed, torch.tensor(labels), truncation=truncation)
+        pictures = tuple(picture for part in parts for picture in part)
+    said = tuple(loaded.classes[k] if loaded.classes else "" for k in labels)
+    made = Generated(pictures, said, names, seed, truncation, Path(out) if out is not None else None)
+    if made.folder is not None:
+        _write(made, made.folder, loaded)
+    return made
+
+
+def check_makes(model: Model) -> None:
+    """Refuse a model that says something of pictures, where one is wanted that makes them.
+
+    Raises:
+        UsageError: USE-082.
+    """
+    if model.task.name != "generate":
+        raise UsageError(
+            "USE-082", f"{model.path}: it was trained to {model.task.name}, not to generate", done="nothing was made",
+            fix="visus train DATA --task generate makes a model that does",
+        )  # fmt: skip
+
+
+def _classes(names: Sequence[str], label: str | int | Sequence[str | int] | None) -> list[int]:
+    """Return the numbers of the classes that are asked for; a single 0 where there are none.
+
+    Raises:
+        UsageError: there is no such class.
+    """
+    asked = [label] if isinstance(label, str | int) else list(label or ())
+    if not names:
+        if asked:
+            raise UsageError("USE-083", f"--class {asked[0]}: this generator knows no classes", done="nothing was made",
+                             fix="leave it out")  # fmt: skip
+        return [0]
+    found = []
+    for one in asked or range(len(names)):
+        if str(one) in names:
+            found.append(names.index(str(one)))
+        elif str(one).isdigit() and int(one) < len(names):
+            found.append(int(one))
+        else:
+            raise UsageError("USE-083", f"--class {one}: there is no such class", done="nothing was made",
+                             where=f"there are {len(names):,}: 0 to {len(names) - 1:,}, or by name",
+                             fix=did_you_mean(str(one), names))  # fmt: skip
+    return found
+
+
+def _file(i: int, label: str, count: int) -> str:
+    """Return the name of a picture's file: its number, and its class in letters that any file system takes."""
+    plain = re.sub(r"[^\w.-]+", "-", label).strip("-.")[:60]
+    return f"{i:0{max(4, len(str(count - 1)))}d}{'-' * bool(plain)}{plain}.png"
+
+
+def _write(made: Generated, out: Path, model: Model) -> None:
+    """Write every picture, the sheet, and how they were made, as one new folder.
+
+    Raises:
+        ResourceError: the disk is full; nothing is left of them.
+        UsageError: the folder cannot be written to.
+    """
+    with new_folder(out) as folder:
+        for name, picture in zip(made.names, made.pictures, strict=True):
+            write_picture(folder / name, picture[..., 0] if picture.shape[2] < 3 else picture[..., :3])
+        write_picture(folder / "grid.png", made.sheet)
+        write_json(folder / "generated.json", {"model": str(model.path), **made.json()})

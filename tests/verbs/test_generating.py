@@ -1,0 +1,219 @@
+"""Generation through the verbs: from a folder to pictures; killed and resumed, it makes the very same ones."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tests.verbs.examples import tensors, write_classes, write_splits
+
+import visus
+from visus.core.errors import UsageError
+from visus.core.modelfile import read_card, read_model
+
+TINY = {
+    "task": "generate", "input.size": 16, "batch": 8, "resamples": 10, "evaluate_every": 1000, "generate.shown": 3,
+    "model.options": {"width": 4, "latent": 8}, "generate.r1": 0.5, "optim.lr": 0.002,
+}  # fmt: skip
+"""A run that takes a second."""
+
+
+def train(data: Path, out: Path, steps: int = 6, **settings: object) -> visus.Run:
+    return visus.train(data, out=out, steps=steps, set={**TINY, **settings})
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Return a folder with parts of three digits; nothing may write into it."""
+    return write_splits(tmp_path_factory.mktemp("data") / "digits", train=20, val=6, test=8)
+
+
+@pytest.fixture(scope="module")
+def loose(tmp_path_factory):
+    """Return a folder of pictures of which nothing is said; nothing may write into it."""
+    classes = write_classes(tmp_path_factory.mktemp("data") / "classes", each=15)
+    folder = classes.parent / "loose"
+    folder.mkdir()
+    for place in sorted(classes.rglob("*.png")):
+        place.rename(folder / place.name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(digits, tmp_path_factory):
+    """Return a finished run on the digits; nothing may write into its folder."""
+    return train(digits, tmp_path_factory.mktemp("runs") / "run")
+
+
+# From a folder to a report
+
+
+def test_classes_are_made_when_asked_for_and_the_run_says_how_well(run):
+    card = read_card(run.best)
+    assert card.task == "generate" and card.classes == ("one", "six", "two") and card.architecture.name == "dcgan"
+    names = {name.partition(" ")[0] for name in run.scores}
+    assert {"fid", "kid", "precision", "recall", "density", "coverage"} <= names
+    assert all(score.n == 24 for score in run.scores.values())
+    assert "What the discriminator says" in Path(run.report).read_text(encoding="utf-8")
+
+
+def test_the_run_folder_keeps_sheets_of_what_was_made(run):
+    (sheet,) = (run.folder / "samples").glob("*.png")
+    with Image.open(sheet) as image:
+        assert sheet.stem == "0000000006" and image.size == (3 * 18 - 2, 3 * 18 - 2)
+
+
+def test_both_players_and_what_they_say_are_logged(run):
+    row = json.loads((run.folder / "log.jsonl").read_text().splitlines()[0])
+    assert {
+        "loss/generator",
+        "gradient_norm/discriminator",
+        "gradient_norm/generator",
+        "told/real",
+        "told/fake",
+    } <= row.keys()
+    assert row["loss/discriminator"] == pytest.approx(
+        row["loss/discriminator/r1"] + row["loss/discriminator/non_saturating"], rel=1e-5
+    )
+
+
+def test_pictures_of_which_nothing_is_said_are_enough(loose, tmp_path):
+    run = train(loose, tmp_path / "run", steps=2)
+    assert run.recipe.data.format == "pictures" and read_card(run.best).classes == ()
+    made = visus.generate(run.folder, count=2)
+    assert made.labels == ("", "") and made.pictures[0].shape == (16, 16, 1)
+    with pytest.raises(UsageError, match="knows no classes"):
+        visus.generate(run.folder, label=1)
+
+
+def test_classes_left_aside_are_not_asked_for(digits, tmp_path):
+    run = train(digits, tmp_path / "run", steps=1, **{"generate.conditional": "no"})
+    assert read_card(run.best).classes == ()
+    assert visus.evaluate(run.best, digits).scores.keys() == run.scores.keys()
+
+
+def test_without_a_task_pictures_of_which_nothing_is_said_are_refused(loose, tmp_path):
+    with pytest.raises(visus.VisusError) as caught:
+        visus.train(loose, out=tmp_path / "run")
+    assert caught.value.code == "DATA-006"
+
+
+def test_judging_again_repeats_what_the_run_measured(run, digits):
+    again = visus.evaluate(run.best, digits)
+    assert {name: score.value for name, score in again.scores.items()} == pytest.approx(
+        {name: score.value for name, score in run.scores.items()}
+    )
+
+
+# Exactness
+
+
+CHILD = f"""
+import sys, visus
+settings = {{**{TINY!r}, "save_every": 0.05, "ema": 0.9, "evaluate_every": 1.5}}
+visus.train(sys.argv[1], out=sys.argv[2], steps=60, set=settings)
+"""
+
+
+def test_a_process_that_is_killed_makes_the_same_networks_optimisers_and_average_when_resumed(digits, tmp_path):
+    settings = {"save_every": 0.05, "ema": 0.9, "evaluate_every": 1.5}
+    whole = train(digits, tmp_path / "whole", steps=60, **settings)
+    process = subprocess.Popen([sys.executable, "-c", CHILD, str(digits), str(tmp_path / "killed")])
+    log = tmp_path / "killed" / "log.jsonl"
+    while process.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 23):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    resumed = visus.resume(tmp_path / "killed")
+    for name in ("best.safetensors", "last.safetensors"):
+        one, two = (read_model(run.folder / name)[0] for run in (whole, resumed))
+        assert all(torch.equal(one[key], two[key]) for key in one)
+    states = [sorted((run.folder / "state").glob("*.safetensors"))[-1] for run in (whole, resumed)]
+    one, two = (load_file(state) for state in states)
+    assert any(name.startswith("optimiser.generator.") for name in one)
+    assert any(name.startswith("optimiser.discriminator.") for name in one)
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    assert any(name.startswith("buffer.feedback") for name in one) and "average" in one
+
+
+def test_fewer_pictures_at_once_fall_down_the_same_slope(digits, tmp_path):
+    flat = {"optim.name": "sgd", "optim.lr": 1.0, "ema": 0.0, "schedule.name": "constant", "generate.r1": 0.1}
+    whole = train(digits, tmp_path / "whole", steps=1, **flat)
+    parts = train(digits, tmp_path / "parts", steps=1, **flat, micro=3)
+    one, two = (tensors(run.folder / "last.safetensors") for run in (whole, parts))
+    assert all(torch.allclose(one[name], two[name], rtol=1e-4, atol=1e-6) for name in one)
+
+
+# Pictures
+
+
+def test_a_picture_is_the_same_one_however_many_are_made(run):
+    few, many = visus.generate(run.folder, count=4, seed=3), visus.generate(run.folder, count=50, seed=3)
+    assert few.labels == many.labels[:4] == ("one", "six", "two", "one")
+    assert all(np.array_equal(*pair) for pair in zip(few.pictures, many.pictures, strict=False))
+    other = visus.generate(run.folder, count=4, seed=4)
+    assert not any(np.array_equal(*pair) for pair in zip(few.pictures, other.pictures, strict=True))
+
+
+def test_pictures_are_files_named_by_number_and_class_and_one_sheet(run, tmp_path):
+    made = visus.generate(run.folder, count=5, label=["six", 0], out=tmp_path / "made")
+    files = {place.name for place in (tmp_path / "made").iterdir()}
+    assert files == {"0000-six.png", "0001-one.png", "0002-six.png", "0003-one.png", "0004-six.png", "grid.png",
+                     "generated.json"}  # fmt: skip
+    with Image.open(tmp_path / "made" / "0001-one.png") as image:
+        assert np.array_equal(np.asarray(image), made.pictures[1][..., 0])
+    told = json.loads((tmp_path / "made" / "generated.json").read_text())
+    assert told["seed"] == 0 and told["pictures"][0] == {"file": "0000-six.png", "label": "six"}
+
+
+def test_what_is_there_is_not_overwritten(run, tmp_path):
+    visus.generate(run.folder, count=1, out=tmp_path / "made")
+    with pytest.raises(UsageError) as caught:
+        visus.generate(run.folder, count=1, out=tmp_path / "made")
+    assert caught.value.code == "USE-051" and len(list((tmp_path / "made").iterdir())) == 3
+
+
+def test_truncated_pictures_are_less_varied(run):
+    spread = [np.stack(visus.generate(run.folder, count=60, label=0, truncation=psi).pictures).std(0).mean()
+              for psi in (0.1, 1.0)]  # fmt: skip
+    assert spread[0] < spread[1]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"label": "seven"}, {"label": 3}, {"count": 0}, {"count": 10**9}, {"truncation": -1}]
+)
+def test_what_cannot_be_made_is_said(run, wrong):
+    with pytest.raises(UsageError):
+        visus.generate(run.folder, **wrong)
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain", "export", "serve"])
+def test_verbs_that_ask_about_pictures_say_what_does_fit(run, digits, tmp_path, verb):
+    with pytest.raises(UsageError, match="makes pictures") as caught:
+        match verb:
+            case "predict":
+                visus.predict(run.folder, digits / "test" / "one")
+            case "explain":
+                visus.explain(run.folder, digits / "test" / "one", out=tmp_path / "out")
+            case "export":
+                visus.export(run.folder, to="onnx", out=tmp_path / "model.onnx")
+            case "serve":
+                visus.serve(run.folder, port=0)
+    assert "visus generate" in caught.value.fix
+
+
+def test_a_model_that_says_something_makes_nothing(photos, tmp_path):
+    from tests.verbs.examples import train as train_classifier
+
+    classifier = train_classifier(photos, tmp_path / "run")
+    with pytest.raises(UsageError, match="trained to classify"):
+        visus.generate(classifier.folder)
