@@ -3,6 +3,7 @@
     python benchmarks/serving.py load      # 64 clients, then three times what they got: goodput, latencies, refused
     python benchmarks/serving.py exact     # 50,000 requests, each with its known answer: wrong and lost ones
     python benchmarks/serving.py reload    # 100 models loaded anew under load: failed requests
+    python benchmarks/serving.py schema    # 10,000 requests made of the OpenAPI page, with every check of schemathesis
 
 Offline prediction and the server answer the same files with the same model on the same cores, in turns, in one run; the
 clients are one process beside the server, on the same cores too, that sends prepared bytes and compares the answers
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import selectors
 import signal
@@ -288,9 +290,17 @@ def reload(given: argparse.Namespace, folder: Path) -> bool:
     return done == given.reloads and under_load and said["right"] == said["sent"]
 
 
+def schema(given: argparse.Namespace) -> bool:
+    """Send requests made of what the server says of itself, right ones and wrong ones, and check every answer."""
+    test = Path(__file__).parents[1] / "tests" / "server" / "test_schema.py"
+    words = [sys.executable, "-m", "pytest", "-q", "-s", "-n0", "-p", "no:randomly", str(test)]
+    cases = min(given.requests, 10_000)
+    return subprocess.run(words, env={**os.environ, "VISUS_SCHEMA_CASES": str(cases)}, check=False).returncode == 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["prepare", "load", "exact", "reload", "client"])
+    parser.add_argument("part", choices=["prepare", "load", "exact", "reload", "schema", "client"])
     parser.add_argument("--pictures", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10)
@@ -301,6 +311,8 @@ def main() -> None:
     if given.part == "client":
         client()
         return
+    if given.part == "schema":
+        sys.exit(0 if schema(given) else 1)
     with tempfile.TemporaryDirectory() as passing:
         folder = given.folder or Path(passing)
         if given.part == "prepare":

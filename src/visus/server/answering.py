@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from visus.core.errors import DataError
 from visus.core.files import finite
 from visus.core.sample import Sample
 from visus.core.task import Mapped, Prediction
@@ -72,9 +73,11 @@ async def ask(generation: Generation, preparers: Preparers, pictures: Sequence[t
         async def one(name: str, data: bytes) -> Answer:
             try:
                 ready = await preparers.prepare(generation.preparation, name, data)
+                return Answer(name, await asked(ready))
             except Unreadable as error:
                 return Answer(name, why=str(error))
-            return Answer(name, await asked(ready))
+            except DataError as error:  # such as a picture of another size than an exported file reads
+                return Answer(name, why=error.what)
 
         return list(await asyncio.gather(*(one(name, data) for name, data in pictures)))
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from visus.core.deployment import Contract
     from visus.core.modelfile import Card
     from visus.core.recipe import Recipe
     from visus.core.task import Prediction, Task
@@ -42,6 +43,12 @@ class Model(Protocol):
     card: Card
     recipe: Recipe
     task: Task
+    contract: Contract | None
+
+    @property
+    def at_once(self) -> int:
+        """Pictures that can be asked at once; 0 for any number."""
+        ...
 
     @property
     def asked(self) -> nn.Module:
@@ -71,7 +78,7 @@ class Generation:
         self.model, self.number = model, number
         self.preparation = Preparation.of(model.task, model.recipe, limits.max_pixels)
         self._device, self._network = model.device(), model.asked
-        most = 1 if model.recipe.input.tiles else limits.batch  # each is there whole, and may be large
+        most = 1 if model.recipe.input.tiles else model.at_once or limits.batch  # a whole picture may be large
         self._batcher: Batcher[Ready, Prediction] = Batcher(self._answer, most, limits.linger, told)
         self._users, self._retired = 0, False
 
@@ -170,7 +177,8 @@ class Served:
         Raises:
             Exception: it cannot.
         """
-        ready = await self._preparers.prepare(generation.preparation, "a grey picture", _grey())
+        grey = _grey(generation.model.contract)
+        ready = await self._preparers.prepare(generation.preparation, "a grey picture", grey)
         with generation.asking(1) as ask:
             json = (await ask(ready)).json()
         if not isinstance(json, Mapping):
@@ -204,10 +212,13 @@ class Served:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _grey() -> bytes:
-    """Return a grey PNG, not square."""
+def _grey(contract: Contract | None) -> bytes:
+    """Return a grey PNG, not square: as deep, and of that size, as an exported file reads, if it is one."""
     from PIL import Image
 
+    size = (contract and contract.size) or (48, 64)
+    deep = contract is not None and contract.dtype == "uint16"
+    pixels = np.full(size, 1 << 15, np.uint16) if deep else np.full((*size, 3), 128, np.uint8)
     file = io.BytesIO()
-    Image.fromarray(np.full((48, 64, 3), 128, np.uint8)).save(file, "PNG")
+    Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()

@@ -93,8 +93,12 @@ class Asked:
         """Return what was asked for, after everything that can be seen to be wrong with it was.
 
         Raises:
-            UsageError: no such method, class or layer, or a layer for a method that looks at none.
+            UsageError: no such method, class or layer, or a layer for a method that looks at none; EXPLAIN-015, an
+                exported file.
         """
+        if model.contract is not None:
+            raise UsageError("EXPLAIN-015", f"{model.path}: nothing can be seen inside an exported file",
+                             done="nothing was explained", fix="explain the model file it was made of")  # fmt: skip
         places = "objects" in model.task.reads
         chosen = method or ("layer_cam" if places else "grad_cam")
         usual = "it tells objects of a class apart" if places else "the usual one: quick, and any network has maps"

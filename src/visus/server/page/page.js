@@ -74,7 +74,7 @@ async function start() {
 }
 
 const WORDS = { classify: "says which class a picture shows", detect: "finds objects", segment: "names the class of every pixel",
-  regress: "measures a picture" };
+  segment_multilabel: "names the classes of every pixel", regress: "measures a picture" };
 
 function about() {
   const model = present();
@@ -149,13 +149,9 @@ function show(file) {
     const factor = small ? Math.max(1, Math.floor(320 / Math.max(picture.naturalWidth, picture.naturalHeight))) : 0;
     picture.style.width = factor ? `${factor * picture.naturalWidth}px` : "";
   };
-  picture.onerror = async () => { // such as TIFF, which browsers do not show: the server's drawing does
+  picture.onerror = () => { // such as TIFF, which browsers do not show: the server's drawing does
     picture.onerror = null;
-    const answer = await get(predictAddress("png"), { method: "POST", body: body(file) });
-    if (answer.ok && state.file === file) {
-      picture.src = URL.createObjectURL(await answer.blob());
-      at("boxes").hidden = at("regions").hidden = true;
-    }
+    showDrawn(file);
   };
   picture.src = URL.createObjectURL(file);
   picture.alt = `The picture ${file.name || ""}`;
@@ -163,6 +159,13 @@ function show(file) {
   at("invitation").hidden = true;
   at("clear").hidden = false;
   at("drop").classList.add("full");
+}
+
+async function showDrawn(file) {
+  const answer = await get(predictAddress("png"), { method: "POST", body: body(file) });
+  if (!answer.ok || state.file !== file) return;
+  at("picture").src = URL.createObjectURL(await answer.blob());
+  at("boxes").hidden = at("regions").hidden = true;
 }
 
 function clearAnswer() {
@@ -322,6 +325,11 @@ function whenShown(picture, act) {
 async function showRegions(file, prediction, number) {
   const entries = Object.entries(prediction.areas);
   headline(entries[0]?.[0] ?? "nothing", entries.length ? `on ${percent(entries[0][1])} of the picture` : "");
+  if (present().task === "segment_multilabel") { // several classes a pixel: no one map holds them, a drawing mixes their colours
+    for (const [name, share] of entries) row(name, percent(share), share, colourOf(name));
+    await showDrawn(file);
+    return;
+  }
   for (const [name, share] of entries) {
     const index = present().classes.indexOf(name);
     state.rows[index] = row(name, percent(share), share, colourOf(name), (on) => {
