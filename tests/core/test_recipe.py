@@ -48,6 +48,8 @@ OTHER = {
     "detect.overlap": 0.5, "detect.most": 50, "input.tiles": 700, "input.seam": 0.3, "detect.drawn": 64,
     "segment.region_loss": "dice", "segment.region_gain": 0.5, "segment.palette": ["#000000", "#ff00aa"],
     "segment.scales": [0.5, 1.0],
+    "distill.teacher": "teacher.safetensors", "distill.sha256": 64 * "a", "distill.temperature": 2.0,
+    "distill.share": 0.9,
     "data.format": "folder", "data.validation": 0.2, "data.test": 0.1, "data.cache": "off", "data.workers": 2,
     "data.stored": 256, "data.max_bad": 0.0, "data.max_pixels": 1000, "data.accept": ["nc"],
     "data.trace": False, "data.leaks": False,
@@ -388,6 +390,7 @@ def test_sections_are_the_groups_of_the_recipe():
         "target",
         "detect",
         "segment",
+        "distill",
     ]
 
 

@@ -401,6 +401,22 @@ class GenerateSettings(Settings):
     shown: Annotated[int, Field(ge=1, le=64)] = 8
 
 
+class DistillSettings(Settings):
+    """What is learned from another network, beside the truth: its answers to the same pictures.
+
+    Attributes:
+        teacher: a model file of the same task, classes and input; empty for none.  It is only asked.
+        sha256: of that file, which a resumed run must find again; filled in when the run begins.
+        temperature: by which both networks' scores of classes are divided, so that small ones count too.
+        share: of the loss that the teacher's answers have; the rest is the truth's.
+    """
+
+    teacher: str = ""
+    sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    temperature: Annotated[float, Field(gt=0, le=100)] = 4.0
+    share: Fraction = 0.5
+
+
 class Recipe(Settings):
     """All that is needed to repeat a run, except the data and the code.
 
@@ -449,6 +465,7 @@ class Recipe(Settings):
     detect: DetectSettings = DetectSettings()
     segment: SegmentSettings = SegmentSettings()
     generate: GenerateSettings = GenerateSettings()
+    distill: DistillSettings = DistillSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ema_every: Annotated[int, Field(gt=0)] = 1
     evaluate_every: Annotated[float, Field(ge=0)] = 0.0

@@ -19,6 +19,7 @@ from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
 from visus.losses import reads, settled
+from visus.losses._imitation import softened, softened_each
 from visus.metrics.classification import SCORES, Classification
 from visus.metrics.multilabel import Multilabel
 from visus.tasks._captions import RIGHT, UNJUDGED, WRONG, captioned
@@ -152,6 +153,10 @@ class Classify:
         """Return the loss of the recipe, summed over the labelled pictures."""
         values = self._loss(model(*batch.inputs), self._truth(batch))
         return {self.recipe.loss.name: Term(values.where(self._labelled(batch), 0).sum(), UNIT)}
+
+    def unlike(self, said: Tensor, wanted: Tensor, batch: Batch, temperature: float) -> Tensor:
+        """Return (B,) how far logits are from a teacher's, softened by a temperature."""
+        return (softened_each if self.several else softened)(said, wanted, temperature)
 
     def raw(self, model: nn.Module, batch: Batch) -> Raw:
         """Return ``logits`` (B, K); with ``flips``, the mean of those of the pictures and of their mirror images."""

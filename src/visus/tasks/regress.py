@@ -132,6 +132,10 @@ class Regress:
         values = self._loss(answer, (batch.targets["numbers"] - mean) / std)
         return {self.recipe.loss.name: Term(values.sum(), UNIT)}
 
+    def unlike(self, said: Tensor, wanted: Tensor, batch: Batch, temperature: float) -> Tensor:
+        """Return (B,) the mean squared difference of standardised numbers from a teacher's."""
+        return (said.float() - wanted.float()).square().mean(1)
+
     def raw(self, model: nn.Module, batch: Batch) -> Raw:
         """Return ``predictions`` (B, M) in the user's units; with ``flips``, the mean over picture and mirror image."""
         return self._read(model, *batch.inputs)

@@ -18,6 +18,7 @@ from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample
 from visus.core.task import Batch, Prediction, Raw, Target, Term
 from visus.losses import reads
+from visus.losses._imitation import softened_each
 from visus.metrics.multilabel_segmentation import SCORES, MultilabelSegmentation
 from visus.tasks.segment.choices import choices
 from visus.tasks.segment.sets import ClassSets, sets_brought_home
@@ -45,6 +46,7 @@ class SegmentMultilabel(Segment):
     judge = MultilabelSegmentation
     column = "labels"
     tiled: Mapping[str, float] = {"bits": -1}
+    apart = staticmethod(softened_each)
     legend: Mapping[str, str] = {"wrong": "wrong: pixels of which other classes were said"}
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:

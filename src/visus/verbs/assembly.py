@@ -33,6 +33,7 @@ from visus.models.freezing import frozen, layers, still
 from visus.models.origins.user_code import GIVEN
 from visus.models.weights import card_of
 from visus.tasks import TASKS
+from visus.tasks._taught import taught
 
 USUAL_PASSES = 10.0
 """How often a picture is read in a run whose length is not known beforehand."""
@@ -84,8 +85,8 @@ def frozen_and_stages(model: nn.Module, recipe: Recipe) -> tuple[frozenset[str],
 
 
 def task_of(recipe: Recipe, dataset: Dataset) -> Task:
-    """Return the recipe's task for the classes, or the numbers, of the data."""
-    return TASKS[recipe.task](recipe, dataset.classes or dataset.numbers)
+    """Return the recipe's task for the classes, or the numbers, of the data, with its teacher where it names one."""
+    return taught(TASKS[recipe.task](recipe, dataset.classes or dataset.numbers), recipe)
 
 
 def network(recipe: Recipe, task: Task, given: nn.Module | None) -> nn.Module:
@@ -165,6 +166,7 @@ def describer(recipe: Recipe, dataset: Dataset) -> Callable[[int, Mapping[str, f
         licences["data"] = dataset.licence
     architecture = _architecture(recipe, len(classes))
     settings = recipe.flat() | {"model.name": architecture.name, "model.weights": Path(recipe.model.weights).name}
+    settings["distill.teacher"] = Path(recipe.distill.teacher).name
     card = Card(
         visus=__version__,
         task=recipe.task,

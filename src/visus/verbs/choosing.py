@@ -35,6 +35,7 @@ from visus.models.origins.user_code import GIVEN
 from visus.models.trunks import STRIDES
 from visus.tasks import TASKS
 from visus.tasks._scores import chosen
+from visus.tasks._taught import choices as choices_by_teacher
 from visus.verbs.assembly import network
 
 LENGTHS = ("minutes", "epochs", "steps")
@@ -69,6 +70,8 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
     if {"objects", "class_map", "class_sets"} & set(TASKS[task].reads):
         check_marked(dataset)
     draft.choose(Choice("task", task, f"the data knows {dataset.column() or 'nothing of its pictures'}"))
+    for choice in choices_by_teacher(draft.finish().distill):
+        draft.choose(choice)
     draft.choose(Choice("device", hardware.best_device(), "the fastest at hand"))
     known = facts(dataset, draft.finish(), said)
     if said.get("optim.name") == "gd":

@@ -200,10 +200,15 @@ def _check_shares(dataset: Dataset, wanted: Sequence[Choice]) -> None:
 def _anchored(recipe: Recipe) -> Recipe:
     """Return the recipe with the user's files by absolute path, so that a resume finds them from another folder."""
     from visus.models.origins.user_code import anchored
+    from visus.tasks._taught import digest_of
 
-    name, weights = anchored(recipe.model.name), recipe.model.weights
+    name, weights, distill = anchored(recipe.model.name), recipe.model.weights, recipe.distill
     weights = weights if weights in ("none", "default") else str(Path(weights).resolve())
-    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"name": name, "weights": weights})})
+    if distill.teacher:
+        place = Path(distill.teacher).resolve()
+        distill = distill.model_copy(update={"teacher": str(place), "sha256": distill.sha256 or digest_of(place)})
+    model = recipe.model.model_copy(update={"name": name, "weights": weights})
+    return recipe.model_copy(update={"model": model, "distill": distill})
 
 
 def _check_leaks(dataset: Dataset, allowed: bool, tell: Tell) -> None:

@@ -22,6 +22,7 @@ from visus.core.recipe import Choice, DetectSettings, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.shapes import SoftMasks
 from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
+from visus.losses._imitation import at_places
 from visus.metrics.detection import Detected, Detection
 from visus.models.detectors import DETECTORS
 from visus.models.origins import backbone_of
@@ -208,6 +209,25 @@ class Detect:
         """Return the losses of the network's kind."""
         return self._reading.losses(model, batch)
 
+    @property
+    def unteachable(self) -> str:
+        """Why no answer of a teacher can be imitated; empty where it can: place by place."""
+        kind, name = type(self._reading).__name__, self.recipe.model.name
+        return "" if kind in ("Anchors", "Centres", "Places") else f"{name} does not answer place by place"
+
+    def unlike(self, said: Any, wanted: Any, batch: Batch, temperature: float) -> Tensor:
+        """Return (B,) how far scores and boxes are from a teacher's, place by place, at any temperature.
+
+        Raises:
+            UsageError: COMPRESS-033, the teacher has other places.
+        """
+        (images,) = batch.inputs
+        (boxes, scores), (theirs, sure) = (self._reading.answer(_Said(answer), images) for answer in (said, wanted))
+        if boxes.shape != theirs.shape:
+            raise UsageError("COMPRESS-033", "no teacher can be imitated: it has other places",
+                             done="no weight was moved", fix="a teacher of the same kind of detector")  # fmt: skip
+        return at_places(scores, boxes, sure, theirs)
+
     def raw(self, model: nn.Module, batch: Batch) -> Raw:
         """Return candidates in present pixels: ``boxes`` (B, T, 4), ``scores`` (B, T) and ``labels`` (B, T).
 
@@ -349,6 +369,18 @@ class Detect:
         kind = DETECTORS[backbone_of(self.recipe.model.name)[0]].reading
         reading: Reading = importlib.import_module(f"visus.tasks.detect.{kind}").READING(self.recipe)
         return reading
+
+
+class _Said(nn.Module):
+    """What a network said, to be read as if it were asked again."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return the answer."""
+        return self.answer
 
 
 def _claim(raw: Raw, box: Float[Tensor, "4"], label: int) -> Float[Tensor, "B"]:

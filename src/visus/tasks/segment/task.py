@@ -22,6 +22,7 @@ from visus.core.recipe import Choice, Facts, LossSettings, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.task import Batch, Prediction, Raw, Target, Term, Transform
 from visus.losses import reads, settled
+from visus.losses._imitation import softened
 from visus.metrics.multilabel_segmentation import MultilabelSegmentation
 from visus.metrics.segmentation import SCORES, Segmentation
 from visus.models.origins import backbone_of
@@ -67,6 +68,8 @@ class Segment:
     """What losses of single pixels learn from."""
     tiled: Mapping[str, float] = {"classes": IGNORE, "scores": 0}
     """What is said of original pixels where pictures are read in tiles, and what stands beyond a picture."""
+    apart: Callable[[Tensor, Tensor, float], Tensor] = staticmethod(softened)
+    """How far a pixel's logits are from a teacher's."""
     players: Mapping[str, str] = {"model": ""}
     group = 1
     legend: Mapping[str, str] = {"wrong": "wrong: pixels of another class than was said"}
@@ -146,6 +149,16 @@ class Segment:
                 rows, label = logits.movedim(1, -1).flatten(0, 2), classes.long().where(known, -1).flatten()
                 terms[name] = Term(factor * loss(rows, label).where(label >= 0, 0).sum(), PIXEL)
         return terms
+
+    def unlike(self, said: Tensor, wanted: Tensor, batch: Batch, temperature: float) -> Tensor:
+        """Return (B,) how far the logits of pixels are from a teacher's, softened, in the mean over a picture's pixels.
+
+        Source:
+            Liu et al., Structured knowledge distillation for semantic segmentation, CVPR 2019, section 3.2, equation 1.
+        """
+        (images,) = batch.inputs
+        rows = [spread(logits.float(), images).movedim(1, -1).flatten(0, 2) for logits in (said, wanted)]
+        return self.apart(rows[0], rows[1], temperature).reshape(len(batch), -1).mean(1)
 
     def raw(self, model: nn.Module, batch: Batch) -> Raw:
         """Return ``logits`` (B, K, H, W) of present pixels and ``originals`` (B, 2), the sizes they belong to.
