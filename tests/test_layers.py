@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": SUPPLIES | {"transforms"},
     "tasks": SUPPLIES | {"losses", "metrics", "models", "transforms"},
     **{tool: SUPPLIES | {"data", "engine", "tasks"} for tool in TOOLS},
+    "compressors": SUPPLIES | {"data", "engine", "tasks", "models"},  # they make other networks
     "verbs": SUPPLIES | {"losses", "metrics", "models", "transforms", "engine", "data", "tasks", *TOOLS},
     "cli": SUPPLIES | {"verbs", "the public face"},
     "the public face": {"verbs", "core"},

@@ -6,7 +6,7 @@ A method proposes candidates, those that save most first, and is told what becam
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -47,6 +47,7 @@ class Subject:
         exported: network -> an .onnx file of it, from decoded pictures to what is said, in float32.
         fit: fine-tunes; only for methods that say they train.
         folder: for files of the method's own; it is removed in the end.
+        wanted: settings by dotted key that the user has for the method, such as ``model.name`` of a student.
     """
 
     network: nn.Module
@@ -58,6 +59,7 @@ class Subject:
     exported: Callable[[nn.Module], Path]
     fit: Fit
     folder: Path
+    wanted: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,14 @@ class Candidate:
         file: an .onnx file that reads and says what ``Subject.exported`` does.
         network: in float32 and eval mode, where there is no file; it is kept as .safetensors.
         architecture: of the network, by which it is built again.
+        recipe: settings by dotted key in which it differs from those that trained the model.
     """
 
     settings: Mapping[str, Any]
     file: Path | None = None
     network: nn.Module | None = None
     architecture: Architecture | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
