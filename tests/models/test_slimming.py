@@ -124,3 +124,19 @@ def _loaded(form, network):
     again = rebuild(form, 3, (16, 16))
     again.load_state_dict(network.state_dict())
     return again.eval()
+
+
+def test_a_smaller_network_that_depends_on_the_size_of_pictures_cannot_read_others(tmp_path):
+    from visus.core.errors import UsageError
+    from visus.core.modelfile import Card, write_model
+    from visus.core.recipe import InputSettings
+
+    options = {"widths": [8], "flatten": True, "hidden": [6]}
+    form = Architecture(name="cnn", options=options, outputs=5, narrowed={"hidden.1.weight": (0, 256)})
+    card = Card(visus="0", task="classify", architecture=form, classes=tuple("abcde"),
+                input=InputSettings(size=(16, 16)))  # fmt: skip
+    plain = build(ModelSettings(name="cnn", options=options), 5, 3, (16, 16))
+    write_model(tmp_path / "small.safetensors", plain.state_dict(), card)
+    start = ModelSettings(name="cnn", options=options, weights=str(tmp_path / "small.safetensors"))
+    with pytest.raises(UsageError, match="MODEL-018"):
+        build(start, 5, 3, (32, 32))

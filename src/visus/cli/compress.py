@@ -40,6 +40,10 @@ def compress(
         int | None, typer.Option(help="Instead of minutes: steps of each training.", show_default=False)
     ] = None,
     pictures: Annotated[int, typer.Option(help="Validation pictures that are judged at most.")] = 2000,
+    set: Annotated[
+        list[str],
+        typer.Option("--set", metavar="KEY=VALUE", help="Of distill: model.name=NAME, distill.share=0.9."),
+    ] = [],  # noqa: B006  # Typer copies it
     network: Network = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -49,13 +53,15 @@ def compress(
     A form is kept only if its score is shown to fall no further than allowed; else the exit code is 1.
     """
     import visus
+    from visus.cli.options import settings
     from visus.cli.printing import print_aside, print_json, print_notes, print_table
     from visus.cli.progress import Progress
 
     with Progress(quiet=quiet) as watch:
         found = visus.compress(
             model, method=method, data=data, out=out, max_drop=max_drop, target=target,  # type: ignore[arg-type]
-            minutes=minutes, steps=steps, network=network, pictures=pictures, watch=watch,
+            minutes=minutes, steps=steps, set={choice.key: choice.value for choice in settings(set)}, network=network,
+            pictures=pictures, watch=watch,
         )  # fmt: skip
     if json:
         print_json(found.json())

@@ -15,14 +15,11 @@ from visus.core.errors import UsageError
 from visus.core.recipe import DistillSettings, ModelSettings
 from visus.models.building import architecture_of
 from visus.models.describing import multiply_adds
-from visus.models.origins import backbone_of, origin_of, torchvision_zoo, upper_of
+from visus.models.origins import backbone_of, origin_of, torchvision_zoo, upper_of, user_code
 from visus.models.origins.own import options_of
 from visus.models.weights import card_of
 from visus.tasks import TASKS
 from visus.tasks._taught import with_teacher
-
-TEACHING = DistillSettings()
-"""Temperature and share of the teacher."""
 
 WORK = 0.7
 """Share of the teacher's multiplications that a student of its family may take."""
@@ -47,7 +44,8 @@ def propose(subject: Subject) -> Proposals:
     settings, network = student(subject)
     recipe = subject.recipe.model_copy(update={"model": settings})
     task = TASKS[subject.card.task](recipe, subject.card.classes)
-    learned = with_teacher(task, copy.deepcopy(subject.network), TEACHING)
+    teaching = {key.removeprefix("distill."): value for key, value in subject.wanted.items() if "distill." in key}
+    learned = with_teacher(task, copy.deepcopy(subject.network), DistillSettings(**teaching))
     subject.fit(network, learned, rate=1.0)
     said = {f"model.{key}": value for key, value in settings.model_dump(mode="json").items()}
     yield Candidate(
@@ -77,6 +75,8 @@ def student(subject: Subject) -> tuple[ModelSettings, nn.Module]:
 def smaller(settings: ModelSettings) -> Iterator[ModelSettings]:
     """Yield smaller networks of the same family, without weights, the largest first."""
     name, options = settings.name, dict(settings.options)
+    if user_code.is_code(name):  # no code is run that nobody named
+        return
     upper, backbone = backbone_of(name)
     known = _options(name)
     scales = list(_scales(name))

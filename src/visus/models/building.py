@@ -60,8 +60,9 @@ def build(
         )
     with seeded(seed):
         model = origin.network(settings.name, outputs, channels, size, settings.options)
-        slimmed(model, _described(settings))
-        if origin not in (own, standing, generating):
+        form = _described(settings)
+        slimmed(model, form)
+        if origin not in (own, standing, generating) or (origin is own and form is not None and form.narrowed):
             check_outputs(model, outputs, channels, size, settings.name)
     if tensors:
         start: Any = model

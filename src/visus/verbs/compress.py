@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from visus.core.errors import UsageError, did_you_mean
 from visus.core.figures import Table
+from visus.core.recipe import Choice, Draft
 from visus.core.scores import Score
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ def compress(
     target: Literal["latency", "size"] = "latency",
     minutes: float | None = None,
     steps: int | None = None,
+    set: Mapping[str, Any] | None = None,
     network: str | nn.Module | None = None,
     pictures: int = MOST_PICTURES,
     watch: Callable[[Mapping[str, Any]], None] | None = None,
@@ -169,6 +171,7 @@ def compress(
         max_drop: points, which are hundredths of scores of at most one; of others, in their own unit.
         target: what is to become less: ``latency`` or ``size``.
         minutes: for all methods that train together; or ``steps`` of the optimiser, for each of them.
+        set: settings of ``distill``: its student, ``model.name`` and other keys of ``model``, and those of ``distill``.
         network: ``FILE.py:Class`` or a module, when the network is the user's own.
         pictures: validation pictures that are judged at most, spread over all of them.
         watch: told what happens.
@@ -187,18 +190,26 @@ def compress(
     names = _methods(method, out, minutes is not None or steps is not None)
     places = {name: Path(out) if out else loaded.path.with_name(f"{loaded.path.stem}.{name}{COMPRESSORS[name].suffix}")
               for name in names}  # fmt: skip
-    for place in {*places.values()}:
+    for place in dict.fromkeys(places.values()):
         _check_free(place)
+    wanted = _wanted(set or {}, names)
     with tempfile.TemporaryDirectory(prefix="visus-compress-") as folder:
         bench = Bench.begin(loaded, data, Path(folder), pictures, tell)
+        bench.wanted = wanted
         training = sum(COMPRESSORS[name].trains for name in names)
         bench.minutes, bench.steps = minutes / training if minutes and training else None, steps
         files: list[Path] = []
         tried: list[Tried] = []
         for name in names:
-            for one, file in _candidates(bench, name, max_drop, tell):
-                tried.append(one)
-                files.append(file)
+            try:
+                for one, file in _candidates(bench, name, max_drop, tell):
+                    tried.append(one)
+                    files.append(file)
+            except UsageError as refused:
+                if name == names[-1] and not tried:
+                    raise
+                bench.notes.append(f"{name} was left out: {refused.what}")
+                tell({"note": bench.notes[-1]})
         kept = _best([one for one in tried if one.keeps and _less(one, bench.whole, target)], target)
         best = kept or _nearest(tried, target)
         path = places[best.method]
@@ -292,6 +303,24 @@ def _methods(method: str | None, out: str | Path | None, budget: bool) -> list[s
         raise UsageError("COMPRESS-005", f"{out}: no method writes {suffix} files", done="nothing was written",
                          fix="--out NAME.onnx; methods that write .safetensors train: --minutes 10")  # fmt: skip
     return names
+
+
+def _wanted(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return settings for methods, of which only ``distill`` takes any.
+
+    Raises:
+        UsageError: COMPRESS-007, nothing takes one of them; or it is misspelt, or of a wrong value.
+    """
+    for key in settings:
+        if "distill" not in names or key.partition(".")[0] not in ("model", "distill") or key in _SETTLED:
+            raise UsageError(
+                "COMPRESS-007", f"--set {key}: no method that is tried takes it", done="nothing was written",
+                fix="--method distill --minutes 30 --set model.name=NAME",
+            )  # fmt: skip
+    return Draft(Choice(key, value, "set") for key, value in settings.items()).wanted()
+
+
+_SETTLED = ("distill.teacher", "distill.sha256")
 
 
 def _check_free(place: Path) -> None:

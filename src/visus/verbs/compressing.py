@@ -20,12 +20,14 @@ from visus.core.deployment import Contract
 from visus.core.errors import DataError
 from visus.core.files import replacing
 from visus.core.modelfile import Card, read_model, write_model
+from visus.core.recipe import ModelSettings
 from visus.data.dataset import Dataset
 from visus.data.pixels import pictures as decoded
 from visus.engine.evaluate import judge
 from visus.exporters import EXPORTERS
 from visus.metrics.compare import paired
 from visus.models.folding import folded
+from visus.models.weights import card_of
 from visus.verbs.assembly import feed
 from visus.verbs.compress import Tried
 from visus.verbs.export import example_of, readable, trained_on
@@ -60,6 +62,7 @@ class Bench:
         tell: told what happens.
         notes: on the data, a sentence each.
         minutes, steps: that a method which trains may use.
+        wanted: settings that the user has for methods, by dotted key.
         exports: how many files were exported.
         whole: what was measured of the float32 model.
     """
@@ -74,6 +77,7 @@ class Bench:
     notes: list[str]
     minutes: float | None = None
     steps: int | None = None
+    wanted: Mapping[str, Any] = field(default_factory=dict)
     exports: int = 0
     _metric: Metric = field(init=False)
     _file: Model = field(init=False)
@@ -121,7 +125,7 @@ class Bench:
         """What methods are given."""
         model = self.model
         return Subject(model.network, model.task, model.recipe, model.card, self._batches, self._pictures,
-                       self.exported, self._fit, self.folder)  # fmt: skip
+                       self.exported, self._fit, self.folder, self.wanted)  # fmt: skip
 
     def exported(self, network: nn.Module) -> Path:
         """Return an .onnx file of a network, batch normalisation folded: from decoded pictures to what is said."""
@@ -190,10 +194,22 @@ class Bench:
         assert candidate.network is not None
         file = self.exported(candidate.network)
         kept = file.with_suffix(".safetensors")
-        changes = {"architecture": candidate.architecture} if candidate.architecture is not None else {}
-        card: Card = self.model.card.model_copy(update=changes)
-        write_model(kept, candidate.network.state_dict(), card)
+        write_model(kept, candidate.network.state_dict(), self._card(candidate))
         return kept, file
+
+    def _card(self, candidate: Candidate) -> Card:
+        """Return the card of a candidate: the model's own, but for what was changed."""
+        card = self.model.card
+        recipe = {**card.recipe, **candidate.recipe}
+        changes: dict[str, Any] = {"recipe": recipe}
+        if candidate.architecture is not None:
+            changes["architecture"] = candidate.architecture
+        weights = str(candidate.recipe.get("model.weights", "none"))
+        if weights != "none":  # beside those of the model itself, which taught it
+            start = card_of(ModelSettings(name=recipe["model.name"], weights=weights))
+            changes |= {"weights": start.name, "licences": {**card.licences, f"weights {start.name}": start.licence}}
+            recipe["model.weights"] = Path(weights).name
+        return card.model_copy(update=changes)
 
     def _judged(self, model: Model) -> Metric:
         device = model.device()

@@ -1,0 +1,113 @@
+"""``visus compress`` by methods that make another network: what they write is a model file like any other."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tests.verbs.examples import train, train_detector, write_boxes
+from tests.verbs.segmenting import TINY as SCENES
+from tests.verbs.segmenting import write_scenes
+
+import visus
+from visus.core.errors import UsageError
+from visus.core.modelfile import read_card
+from visus.verbs.load import load
+
+METHODS = ("prune", "low_rank", "distill")
+WIDE = {"model.options.widths": [64, 96], "model.options.hidden": [512]}
+
+
+@pytest.fixture(scope="module")
+def digits(photos, tmp_path_factory):
+    """Return a run of a network that is large enough to become smaller."""
+    return train(photos, tmp_path_factory.mktemp("runs") / "digits", settings=WIDE)
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def made(request, digits, tmp_path_factory):
+    """Return what a method makes of it in a few steps, with a promise that anything keeps."""
+    out = tmp_path_factory.mktemp("small") / f"{request.param}.safetensors"
+    return visus.compress(digits.folder, method=request.param, target="size", max_drop=100, steps=30, out=out)
+
+
+def test_what_is_kept_is_smaller_and_nearly_as_good(made):
+    assert made.path.stat().st_size < 0.9 * made.whole.bytes
+    assert made.kept.score.value > 0.8
+    assert made.whole.score.n == made.kept.score.n == 60
+
+
+def test_the_file_is_judged_and_predicts_as_was_measured(made, photos):
+    judged = visus.evaluate(made.path, photos, split="val")
+    assert judged.scores["accuracy"].value == pytest.approx(made.kept.score.value, abs=0.02)
+    assert len(visus.predict(made.path, photos / "test")) == 90
+
+
+def test_the_file_describes_itself(made, digits):
+    model = load(made.path)
+    picture = np.zeros((16, 16), np.uint8)
+    assert model.predict([picture])[0].label in model.classes
+    assert model.card.compressed["method"] == made.best.method
+    weights = [sum(p.numel() for p in each.network.parameters()) for each in (model, load(digits.best))]
+    assert weights[0] < weights[1]
+
+
+def test_the_file_is_explained_exported_and_made_smaller_again(made, photos, tmp_path):
+    visus.export(made.path, to="onnx", out=tmp_path / "a.onnx", data=photos)
+    small = visus.compress(made.path, method="weight_only", target="size", max_drop=100, data=photos,
+                           out=tmp_path / "b.onnx")  # fmt: skip
+    assert small.path.stat().st_size < made.path.stat().st_size
+    explained = visus.explain(made.path, sorted(photos.glob("test/one/*.png"))[:1], data=photos)
+    assert explained
+
+
+def test_a_run_that_starts_from_it_is_as_small(made, photos, tmp_path):
+    start = load(made.path)
+    network = start.card.architecture
+    settings = {"model.name": network.name, "model.weights": str(made.path), "input.size": 16}
+    settings |= {f"model.options.{key}": value for key, value in network.options.items()}
+    run = train(photos, tmp_path / "run", steps=3, settings=settings)
+    assert read_card(run.best).architecture == start.card.architecture
+
+
+def test_detectors_are_pruned_and_taught(tmp_path):
+    squares = write_boxes(tmp_path / "squares", splits=("train",) * 16 + ("val",) * 10 + ("test",) * 3)
+    run = train_detector(squares, tmp_path / "run", steps=4)
+    for method in METHODS:
+        made = visus.compress(run.folder, method=method, max_drop=1000, target="size", steps=2,
+                              out=tmp_path / f"{method}.safetensors")  # fmt: skip
+        assert made.kept is None or visus.evaluate(made.path, squares).n
+
+
+def test_segmenters_are_pruned_and_taught(tmp_path):
+    scenes = write_scenes(tmp_path / "scenes", train=12, val=12, test=2)
+    run = visus.train(scenes, out=tmp_path / "run", steps=3, set={**SCENES, "model.options.width": 32})
+    for method in METHODS:
+        made = visus.compress(run.folder, method=method, max_drop=1000, target="size", steps=2,
+                              out=tmp_path / f"{method}.safetensors")  # fmt: skip
+        assert made.kept is None or visus.evaluate(made.path, scenes).n
+
+
+def test_a_student_may_be_named_and_must_be_smaller(digits, tmp_path):
+    named = {"model.options": {"widths": [16, 32], "hidden": [32]}}
+    out = tmp_path / "named.safetensors"
+    made = visus.compress(digits.folder, method="distill", target="size", max_drop=100, steps=3, set=named, out=out)
+    assert load(made.path).card.architecture.options["widths"] == [16, 32]
+    with pytest.raises(UsageError, match="COMPRESS-034"):
+        visus.compress(digits.folder, method="distill", steps=3, set={"model.options": {"widths": [128, 256]}},
+                       out=tmp_path / "larger.safetensors")  # fmt: skip
+
+
+def test_settings_that_no_method_takes_are_refused(digits, tmp_path):
+    with pytest.raises(UsageError, match="COMPRESS-007"):
+        visus.compress(
+            digits.folder, method="prune", steps=3, set={"model.name": "cnn"}, out=tmp_path / "a.safetensors"
+        )
+
+
+def test_a_method_that_cannot_be_tried_is_named_where_several_are(photos, tmp_path):
+    run = train(photos, tmp_path / "run", steps=2, settings={"model.options.widths": [8, 8]})
+    made = visus.compress(run.folder, max_drop=1000, target="size", steps=1)
+    assert any(note.startswith("low_rank was left out") for note in made.notes)
+    assert {one.method for one in made.tried} >= {"int8", "weight_only", "prune", "distill"}
+    assert torch.isfinite(torch.tensor(made.best.score.value))
