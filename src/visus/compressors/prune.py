@@ -21,6 +21,7 @@ from torch.nn.modules.conv import _ConvNd
 from visus.compressors import Candidate, Compressor, Proposals, Subject
 from visus.core.errors import UsageError, first_line, needs
 from visus.core.modelfile import Architecture
+from visus.core.task import Batch
 from visus.models.slimming import narrowed, slimmed
 
 RATIOS = (0.6, 0.4, 0.2)
@@ -53,9 +54,10 @@ class Pruned:
 
 def propose(subject: Subject) -> Proposals:
     """Propose a network for each ratio, the narrowest first, until one keeps the promise."""
-    pictures, gradients = _looked_at(subject)
+    picture, gradients = _looked_at(subject)
     for ratio in RATIOS:
-        made = pruned(subject.network, pictures, ratio, gradients)
+        made = pruned(subject.network, picture.inputs[0], ratio, gradients)
+        _check_asked(subject, made.network, picture)
         subject.fit(made.network, rate=RATE, share=1 / len(RATIOS))
         settings = {"removed": f"{ratio:.0%} of channels", "importance": "Taylor" if gradients else "magnitude"}
         architecture = narrower(subject.card.architecture, made.narrowed)
@@ -113,12 +115,28 @@ def narrower(architecture: Architecture, shapes: Mapping[str, tuple[int, ...]]) 
     return architecture.model_copy(update={"narrowed": merged})
 
 
-def _looked_at(subject: Subject) -> tuple[Tensor, dict[str, Tensor] | None]:
+def _check_asked(subject: Subject, network: nn.Module, picture: Batch) -> None:
+    """Refuse a network of which the task asks parts, by themselves, that know nothing of the channels that are gone.
+
+    Raises:
+        UsageError: COMPRESS-021.
+    """
+    try:
+        with torch.no_grad():
+            subject.task.raw(network, picture)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise UsageError(
+            "COMPRESS-021", f"{subject.card.architecture.name} is asked in parts, which cannot be followed",
+            where=first_line(error), done="nothing was trained", fix="another method: visus list compressors",
+        ) from error  # fmt: skip
+
+
+def _looked_at(subject: Subject) -> tuple[Batch, dict[str, Tensor] | None]:
     """Return a picture, and the gradient of the loss over the training pictures, where these say what is true."""
     network, task = copy.deepcopy(subject.network), subject.task
-    picture: Tensor | None = None
+    picture: Batch | None = None
     for batch in subject.batches():
-        picture = batch.inputs[0][:1] if picture is None else picture
+        picture = batch.rows(0, 1) if picture is None else picture
         try:
             counts = task.counts(batch)
         except KeyError:  # what is judged need not be what is learned
