@@ -390,6 +390,7 @@ def test_sections_are_the_groups_of_the_recipe():
         "target",
         "detect",
         "segment",
+        "generate",
         "distill",
     ]
 
