@@ -22,7 +22,7 @@ def train(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="A folder, a CSV file, or a name: digits, torchvision:CIFAR10.")
     ],
-    task: Annotated[str | None, typer.Option(help="classify, detect, regress; found from what the data knows.")] = None,
+    task: Annotated[str | None, typer.Option(help="One of visus list tasks; found from what the data knows.")] = None,
     model: Annotated[
         str | None, typer.Option(help="A name from visus list models, FILE.py:Class, or hub:FOLDER:entry.")
     ] = None,

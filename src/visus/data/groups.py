@@ -112,9 +112,9 @@ def guess(
         if few if small is None else likeness(groups, small, label) > (CLEARLY if few else CLOSER):
             continue
         found = tuple(index)
-        named = ", ".join(sorted((key for key in found), key=natural)[:3])
+        named = ", ".join(sorted(found, key=natural)[:3]) + ", ..." * (len(found) > 3)
         about = round(float(np.median(np.bincount(groups))))
-        return Guess(groups, found, f"{len(found):,} groups of about {about:,} pictures by {what}: {named}, ...")
+        return Guess(groups, found, f"{len(found):,} groups of about {about:,} pictures by {what}: {named}")
     return None
 
 

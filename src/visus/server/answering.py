@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from visus.core.errors import DataError
 from visus.core.files import finite
 from visus.core.sample import Sample
-from visus.core.task import Mapped, Prediction
+from visus.core.task import Layered, Mapped, Prediction
 from visus.server.batching import COMPUTING
 from visus.server.limits import RequestError
 from visus.server.models import Generation
@@ -143,7 +143,8 @@ async def class_map(pictures: Sequence[tuple[str, bytes]], answers: Sequence[Ans
     """
     _, said = _only(pictures, answers)
     if not isinstance(said, Mapped):
-        raise RequestError("SERVE-012", "this model says nothing of single pixels", status=422, fix="as=json or as=png")
+        why = "any number of classes" if isinstance(said, Layered) else "nothing"
+        raise RequestError("SERVE-012", f"this model says {why} of single pixels", status=422, fix="as=json or as=png")
     return await asyncio.to_thread(_palette_png, said)
 
 

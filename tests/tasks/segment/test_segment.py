@@ -264,3 +264,17 @@ def test_what_does_not_fit_is_refused_at_once(wanted, words):
 def test_what_cannot_be_trained_is_refused_before_anything_is(wanted, words):
     with pytest.raises(UsageError, match=words):
         task(**wanted).model()
+
+
+def test_where_scores_are_no_numbers_the_exported_network_says_no_class():
+    class Broken(Quarter):
+        def forward(self, images):
+            logits = super().forward(images)
+            return logits.masked_fill(torch.arange(logits.shape[2])[:, None] < 4, torch.nan)
+
+    pictures = torch.randint(0, 256, (1, 32, 64, 3), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    of = task(**{"input.size": [32, 64]})
+    classes, scores = of.deployed(Broken())(pictures)
+    assert (classes[0, :14] == 255).all() and not scores[0, :14].any()
+    whole, _ = of.deployed(Quarter())(pictures)
+    assert torch.equal(classes[0, 20:], whole[0, 20:]) and (whole < 3).all()
