@@ -269,15 +269,16 @@ def _of_pixels(data: Dataset) -> list[Section]:
     rows = []
     for c, name in enumerate(data.classes):
         own = f"{shown[c] / max(1, known):.2%} of the pixels, on {plural(int(pictures[c]), 'picture')}"
-        own += f", value {files.values[c]}" if files is not None else ""
+        own += f", value {files.values[c]}" if files is not None and files.code is None else ""
         own += ", #{:02x}{:02x}{:02x}".format(*palette[c]) if palette is not None else ""
         rows.append((name, own))
-    told = [("looked at", "all" if len(at) == len(there) else f"{len(at):,} of {len(there):,}, evenly spread"), *bad]
-    told += [(f"{width} x {height} pixels", plural(n, "mask")) for (height, width), n in sizes.most_common(SIZES)]
-    told += [("other sizes", plural(sum(sizes.values()) - sum(n for _, n in sizes.most_common(SIZES)), "mask"))] * (
-        len(sizes) > SIZES
-    )
-    told += [("without a class", f"{1 - known / max(1, every):.2%} of the pixels")]
+    some = "all" if len(at) == len(there) else f"{len(at):,} of {len(there):,}, evenly spread"
+    usual = sizes.most_common(SIZES)
+    told = [("looked at", some), *bad]
+    told += [(f"{width} x {height} pixels", plural(n, "mask")) for (height, width), n in usual]
+    if others := sizes.total() - sum(n for _, n in usual):
+        told.append(("other sizes", plural(others, "mask")))
+    told.append(("without a class", f"{1 - known / max(1, every):.2%} of the pixels"))
     if files is not None:
         told += [("ignored values", ", ".join(map(str, files.ignore)) or "none")]
         told += [("colours", "of the data" if palette is not None else "none are stated: visus chooses them")]
