@@ -62,6 +62,15 @@ def test_data_with_masks_tells_the_share_value_and_colour_of_its_classes(tmp_pat
     }  # fmt: skip
 
 
+def test_masks_without_a_class_have_nothing_to_share(tmp_path):
+    data = write_scenes(tmp_path / "scenes", train=4)
+    (data / "classes.txt").unlink()
+    for file in (data / "masks").rglob("*.png"):
+        Image.new("L", (64, 48), 255).save(file)
+    told = facts(visus.info(data))
+    assert told["classes of pixels"] == {} and told["masks"]["without a class"] == "100.00% of the pixels"
+
+
 def test_of_many_masks_some_are_read_and_broken_ones_are_named(tmp_path, monkeypatch):
     data = write_scenes(tmp_path / "scenes", train=40)
     (data / "masks" / "train" / "01.png").write_bytes(b"no picture")

@@ -306,11 +306,11 @@ def test_masks_that_show_one_class_alone_are_refused_before_training(rest, tmp_p
     mask[:20] = 0
     Image.fromarray(mask).save(data / "masks" / "train" / "03.png")
     with pytest.raises(
-        DataError, match="all pixels of its 4 training pictures that have a class show ground"
+        DataError, match="all pixels of its 4 training pictures that have a class show 'ground'"
     ) as caught:
         train(data, tmp_path / "run")
     assert caught.value.code == "DATA-181" and "class too, such as background" in caught.value.fix
-    assert "show ground" in next(found.title for found in visus.check(data).findings if found.code == "CHECK-029")
+    assert "show 'ground'" in next(found.title for found in visus.check(data).findings if found.code == "CHECK-029")
 
 
 def test_a_class_that_one_mask_of_hundreds_shows_is_found_before_training(tmp_path, monkeypatch):

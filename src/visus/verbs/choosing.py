@@ -237,11 +237,11 @@ def _check_maps(dataset: Dataset, train: NDArray[np.int64]) -> None:
             done="nothing was trained",
             fix="give pixels the numbers of classes in their masks; visus info DATA shows how these were read",
         )  # fmt: skip
-    only = dataset.classes[int(met.argmax())]
+    only, count = dataset.classes[int(met.argmax())], f"{len(train):,} training pictures"
     raise DataError(
-        "DATA-181", f"{dataset.name}: all pixels of its {len(train):,} training pictures that have a class show {only}",
+        "DATA-181", f"{dataset.name}: all pixels of its {count} that have a class show {only!r}",
         where="telling apart needs two; what is ignored teaches nothing", done="nothing was trained",
-        fix=f"give what is not {only} a class too, such as background; visus info DATA shows how masks were read",
+        fix=f"give what is not {only!r} a class too, such as background; visus info DATA shows how masks were read",
     )  # fmt: skip
 
 

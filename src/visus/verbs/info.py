@@ -259,9 +259,9 @@ def _of_pixels(data: Dataset) -> list[Section]:
             bad.append(("unreadable", error.what))
             continue
         ignored = IGNORE if classes.dtype == np.uint8 else -1
-        counts = ClassMap(torch.from_numpy(classes), ignored).shown()
-        shown[list(counts)] += list(counts.values())
-        pictures[list(counts)] += 1
+        for c, many in ClassMap(torch.from_numpy(classes), ignored).shown().items():
+            shown[c] += many
+            pictures[c] += 1
         known, every = known + int((classes != ignored).sum()), every + classes.size
         sizes[classes.shape[0], classes.shape[1]] += 1
     files = maps if isinstance(maps, ClassMaps) else None
