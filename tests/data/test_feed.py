@@ -511,6 +511,26 @@ def test_every_start_method_gives_the_same_bits(tmp_path, method):
     assert (ran.stdout, ran.stderr) == ("True\n", "")
 
 
+STOPPED = """
+    import signal, time
+    from visus.data import workers
+
+    def stop(number, frame):
+        raise SystemExit(7)
+
+    signal.signal(signal.SIGALRM, stop)
+    workers._compute_alone = lambda: time.sleep(1)  # threads that take their time, as on a busy machine
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    workers.Threads(lambda job, beat: job, 2)
+"""
+
+
+@posix
+def test_a_process_that_is_stopped_while_its_threads_start_ends():
+    ran = subprocess.run([sys.executable, "-c", textwrap.dedent(STOPPED)], check=False, timeout=60)
+    assert ran.returncode == 7
+
+
 @posix
 @pytest.mark.slow
 def test_a_hundred_workers_killed_crashed_or_stopped_at_random_moments_change_nothing():

@@ -139,9 +139,13 @@ class Threads(Generic[Job, Result]):
         # PyTorch's thread count is each thread's own, but the last one set is what new threads begin with: start ours
         # now, then say the caller's again.
         here, started = torch.get_num_threads(), threading.Barrier(count + 1)
-        for _ in range(count):
-            self._executor.submit(started.wait)
-        started.wait()
+        try:
+            for _ in range(count):
+                self._executor.submit(started.wait)
+            started.wait()
+        except BaseException:  # a signal: the others would wait for ever, and the interpreter's end for them
+            started.abort()
+            raise
         torch.set_num_threads(here)
 
     def submit(self, job: Job) -> None:
