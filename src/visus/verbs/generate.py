@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from visus.verbs.load import Model
+    from visus.verbs.walking import Walk
 
+USUAL, WAYPOINTS, MIXED = 64, 6, 8
+"""Pictures that are made, that a way leads through, and that are mixed, where the user does not say."""
 MOST = 100_000
 SHEET = 100
 """Pictures of a sheet, at most."""
@@ -61,25 +64,39 @@ class Generated:
 def generate(
     model: str | Path | Model,
     *,
-    count: int = 64,
+    count: int | None = None,
     seed: int = 0,
     label: str | int | Sequence[str | int] | None = None,
     truncation: float = 1.0,
     out: str | Path | None = None,
-) -> Generated:
+    interpolate: str | Path | None = None,
+    mix: str | Path | None = None,
+    layers: range | None = None,
+    edit: str | Path | None = None,
+    project: str | Path | None = None,
+) -> Generated | Walk:
     """Make pictures: picture ``i`` of a seed and a class is the same one, however many are made.
+
+    One of ``interpolate``, ``mix``, ``edit`` and ``project`` walks the latent space instead.
 
     Args:
         model: a model file, a run folder, or a loaded model of the task ``generate``.
-        count: of pictures.
+        count: of pictures, 64 by default; of those on a way, 6, and of those that are mixed, 8.
         seed: of everything random.
         label: a class by its name or its number, or several, which then come in turns; all of them by default.
         truncation: below 1 pictures are more usual and less varied; 1 leaves them as they were learned.
-        out: a new folder for ``grid.png``, ``generated.json`` and a file for each picture.
+        out: a new folder for ``grid.png``, ``generated.json`` and a file for each picture; of a projection, for what
+            was found.
+        interpolate: a file, ``.gif``, ``.webp`` or ``.png``, for the way from each picture to the next.
+        mix: a ``.png`` for a table of pictures with the styles of two.
+        layers: whose styles each column of that table gives; the first half, the coarse ones, by default.
+        edit: a ``.png`` for the first picture, moved along the main directions of the latent space.
+        project: a photo, of which the likest picture is sought.
 
     Raises:
-        UsageError: a model that makes no pictures, no such class, a number out of its range, or a folder that holds
-            something already.
+        UsageError: a model that makes no pictures, no such class, a number out of its range, a folder that holds
+            something already, or two walks at once; a walk that this generator, or kind of file, cannot show.
+        DataError: the photo cannot be read.
     """
     import torch
 
@@ -88,6 +105,13 @@ def generate(
     from visus.tasks.generate.task import made_of
     from visus.verbs.load import Model, load
 
+    asked = [(name, Path(place)) for name, place in _named(interpolate, mix, edit, project) if place is not None]
+    if len(asked) > 1:
+        raise UsageError("USE-084", f"--{asked[0][0]} and --{asked[1][0]} are asked for at once",
+                         done="nothing was made", fix="one of them")  # fmt: skip
+    count = (
+        {"interpolate": WAYPOINTS, "mix": MIXED}.get(asked[0][0] if asked else "", USUAL) if count is None else count
+    )
     if not 1 <= count <= MOST:
         raise UsageError("USE-081", f"--count {count:,}: it takes 1 to {MOST:,}", done="nothing was made")
     if not 0 <= truncation <= 2:
@@ -97,6 +121,9 @@ def generate(
     check_makes(loaded)
     wanted = _classes(loaded.classes, label)
     labels = [wanted[i % len(wanted)] for i in range(count)]
+    if asked:
+        with short_of_memory("nothing was written", "less else running"):
+            return _walk(loaded, *asked[0], labels, layers, seed, truncation, out)
     names = tuple(_file(i, loaded.classes[k] if loaded.classes else "", count) for i, k in enumerate(labels))
     if out is not None:
         check_free(Path(out))
@@ -108,6 +135,28 @@ def generate(
     if made.folder is not None:
         _write(made, made.folder, loaded)
     return made
+
+
+def _named(*walks: str | Path | None) -> Iterator[tuple[str, str | Path | None]]:
+    return zip(("interpolate", "mix", "edit", "project"), walks, strict=True)
+
+
+def _walk(
+    model: Model, name: str, place: Path, labels: Sequence[int], layers: range | None, seed: int, truncation: float,
+    out: str | Path | None,
+) -> Walk:  # fmt: skip
+    """Return what was made of the latent space, and write it."""
+    from visus.verbs import walking
+
+    if name == "interpolate":
+        return walking.interpolate(model, place, labels, seed, truncation)
+    if name == "mix":
+        return walking.mix(model, place, labels, layers, seed, truncation)
+    if name == "edit":
+        return walking.edit(model, place, labels[0], seed, truncation)
+    if out is None:
+        raise UsageError("USE-084", "what is found of a photo needs a place", done="nothing was made", fix="--out DIR")
+    return walking.project(model, place, Path(out), labels, seed)
 
 
 def check_makes(model: Model) -> None:

@@ -1,0 +1,105 @@
+"""Walks through the latent space of a trained generator: files that show the pictures of a seed, and ways between."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.verbs.examples import write_splits
+from tests.verbs.test_generating import train
+
+import visus
+from visus.core.errors import DataError, UsageError
+from visus.verbs import walking
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    data = write_splits(tmp_path_factory.mktemp("data") / "digits", train=20, val=6, test=8)
+    return train(data, tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    return visus.load(run.best)
+
+
+def near(one, other):
+    return np.abs(one.astype(int) - other.astype(int)).max() <= 1  # sums over another number of rows round otherwise
+
+
+def test_a_way_passes_through_the_pictures_that_the_seed_makes(model, tmp_path):
+    walk = walking.interpolate(model, tmp_path / "walk.webp", [0, 1, 2], 5, 1.0)
+    made = visus.generate(model, count=3, seed=5)
+    assert len(walk.pictures) == 3 * walking.STEPS
+    for i, picture in enumerate(made.pictures):
+        assert near(walk.pictures[i * walking.STEPS], picture)
+    with Image.open(tmp_path / "walk.webp") as image:
+        assert image.n_frames == len(walk.pictures)
+
+
+def test_a_strip_ends_with_the_last_picture(model, tmp_path):
+    walk = walking.interpolate(model, tmp_path / "walk.png", [0, 1], 5, 1.0)
+    assert len(walk.pictures) == walking.STRIP + 1
+    assert near(walk.pictures[-1], visus.generate(model, count=2, seed=5).pictures[1])
+
+
+def test_one_picture_leads_nowhere(model, tmp_path):
+    with pytest.raises(UsageError, match="two at least"):
+        walking.interpolate(model, tmp_path / "walk.png", [0], 5, 1.0)
+
+
+def test_a_generator_of_one_layer_has_nothing_to_mix_and_writes_nothing(model, tmp_path):
+    with pytest.raises(UsageError, match="nothing can be mixed"):
+        walking.mix(model, tmp_path / "table.png", [0, 1, 2, 0], None, 1, 1.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_edits_leave_the_middle_column_as_the_seed_makes_it(model, tmp_path):
+    walk = walking.edit(model, tmp_path / "edits.png", 1, 5, 1.0)
+    columns = len(walking.DEVIATIONS)
+    made = visus.generate(model, count=1, seed=5, label=1).pictures[0]
+    assert len(walk.pictures) % columns == 0
+    assert all(near(walk.pictures[i], made) for i in range(columns // 2, len(walk.pictures), columns))
+    assert walk.said["shares"] == sorted(walk.said["shares"], reverse=True)
+
+
+def test_a_photo_comes_back_nearer_than_the_likest_of_many(model, tmp_path):
+    made = visus.generate(model, count=1, seed=77, label=2, out=tmp_path / "made")
+    photo = tmp_path / "made" / made.names[0]
+    walk = walking.project(model, photo, tmp_path / "found", [2], 0)
+    said = json.loads((tmp_path / "found" / "projected.json").read_text())
+    assert said["distance"] == walk.said["distance"] <= walk.said["before"]
+    assert said["distance"] < 0.5 * said["before"]
+    assert np.load(tmp_path / "found" / "styles.npy").ndim == 2
+    with Image.open(tmp_path / "found" / "projected.png") as image:
+        assert image.size == (2 * 16 + 2, 16)
+
+
+def test_a_photo_that_cannot_be_read_is_refused_and_nothing_is_written(model, tmp_path):
+    (tmp_path / "photo.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"photo\.png"):
+        walking.project(model, tmp_path / "photo.png", tmp_path / "found", [0], 0)
+    assert not (tmp_path / "found").exists()
+
+
+def test_nothing_is_written_over_what_is_there(model, tmp_path):
+    (tmp_path / "walk.png").write_bytes(b"mine")
+    for walk in (walking.interpolate, walking.edit):
+        with pytest.raises(UsageError, match="is there already"):
+            walk(model, tmp_path / "walk.png", *([[0, 1]] if walk is walking.interpolate else [0]), 5, 1.0)
+    assert (tmp_path / "walk.png").read_bytes() == b"mine"
+
+
+def test_the_command_line_walks_too_one_way_at_a_time(run, tmp_path, capsys):
+    from visus.cli.app import run as command
+
+    file = str(tmp_path / "walk.png")
+    assert command(["generate", str(run.best), "--interpolate", file, "--count", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == walking.STRIP + 1
+    assert command(["generate", str(run.best), "--edit", file, "--mix", file]) == 2
+    assert command(["generate", str(run.best), "--mix", str(tmp_path / "mixed.png"), "--layers", "a"]) == 2
+    with Image.open(file) as image:
+        assert image.size == ((walking.STRIP + 1) * 18 - 2, 16)
