@@ -38,6 +38,13 @@ def evaluate(
     network: Network = None,
     batch: Annotated[int, typer.Option(help="Pictures looked at at once; as trained by default.")] = 0,
     precision: Annotated[str | None, typer.Option(help="float32 or bfloat16; as trained by default.")] = None,
+    classifier: Annotated[
+        str | None,
+        typer.Option(
+            help="Of a generator: judge by the features of this classifier, and by the classes it sees.",
+            show_default=False,
+        ),
+    ] = None,
     tiles: Tiles = None,
     set: Asked = None,
     download: Download = False,
@@ -51,7 +58,7 @@ def evaluate(
         model, data = None, model
     found = visus.evaluate(
         model, data, predictions=predictions, compare=compare, split=split, network=network, batch=batch,
-        precision=precision, download=download,
+        precision=precision, download=download, classifier=classifier,
         set={choice.key: choice.value for choice in settings(set or [], tiles=tiles)},
     )  # fmt: skip
     print_json(found.json()) if json else print_evaluation(found)

@@ -70,6 +70,7 @@ _GENERATED: Mapping[str, tuple[str, str]] = {
     "recall": ("recall", "share of the real pictures that lie among generated ones"),
     "density": ("density", "how many real pictures a generated one is near to, of the usual number"),
     "coverage": ("coverage", "share of the real pictures that a generated one is near to"),
+    "authenticity": ("authenticity", "share of the generated pictures that copy no training picture; half is usual"),
 }
 """Scores of features: ``fid (random convolutions, seed 0)`` bears the name of what made them."""
 _RECALL = re.compile(r"mar_(\d+)")

@@ -102,6 +102,7 @@ def evaluate(
     network: str | nn.Module | None = None,
     batch: int = 0,
     precision: str | None = None,
+    classifier: str | Path | None = None,
     set: Mapping[str, Any] | None = None,
     download: bool = False,
 ) -> Evaluation:
@@ -124,8 +125,10 @@ def evaluate(
         network: ``FILE.py:Class`` or a module, when the network is the user's own.
         batch: pictures looked at at once; as trained by default.
         precision: ``float32`` or ``bfloat16``; as trained by default.
+        classifier: of a generator: the model file of a classifier, by whose features its pictures are judged, and by
+            the classes that it sees; as trained by default.
         set: how the model is asked, where it was trained otherwise: ``flips``, ``input.tiles``, ``input.seam``,
-            ``segment.scales``.
+            ``segment.scales``, ``generate.extractor``.
         download: allow a data set named by ``torchvision:NAME`` to be fetched.
 
     Raises:
@@ -145,9 +148,10 @@ def evaluate(
     if model is None:
         return _of_results(predictions, compare, data, split, download)  # type: ignore[arg-type]  # it is there
     loaded = model if isinstance(model, Model) else load(model, model=network, precision=precision)
-    loaded = loaded.asking(set or {})
+    judge = {} if classifier is None else {"generate.extractor": str(classifier)}
+    loaded = loaded.asking({**(set or {}), **judge})
     part = part_for(loaded, data, split, download=download)
-    return _with_leaks(measure(loaded, part, str(data), batch), loaded, part)
+    return _with_copies(_with_leaks(measure(loaded, part, str(data), batch), loaded, part), loaded, part)
 
 
 def _of_results(
@@ -195,6 +199,20 @@ def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
         len(indices) - len(bad), (*dataset.bad, *bad), len(bad) <= recipe.data.most_bad(len(dataset)),
         time.perf_counter() - began, metric, tuple(filter(None, told)),
     )  # fmt: skip
+
+
+def _with_copies(found: Evaluation, model: Model, part: Part) -> Evaluation:
+    """Return an evaluation with how near a generator's pictures lie to those it was trained on, where these are there.
+
+    That is a table of its own: the scores are those that the run which trained it measured.
+    """
+    from visus.verbs.copying import copying
+
+    known = part.seen or part.dataset.fingerprint() == model.card.data.get("fingerprint")
+    if model.task.name != "generate" or not known:
+        return found
+    copied = copying(model.task, model.network, part.dataset, model.recipe, model.device())
+    return replace(found, figures=(*found.figures, copied.table()))
 
 
 def _with_leaks(found: Evaluation, model: Model, part: Part) -> Evaluation:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from visus.verbs.explain import Explanation
 
 
-ASKED = ("flips", "input.tiles", "input.seam", "segment.scales")
+ASKED = ("flips", "input.tiles", "input.seam", "segment.scales", "generate.extractor")
 """Settings of how a trained network is asked."""
 TILED = frozenset({"objects", "class_map", "class_sets"})
 """What is learned by tasks that can ask it tile by tile."""
@@ -98,7 +98,7 @@ class Model:
         """Return the same network, asked in other ways than it was trained for.
 
         Args:
-            settings: by dotted key: ``flips``, ``input.tiles``, ``input.seam``, ``segment.scales``.
+            settings: by dotted key, one of ``ASKED``.
 
         Raises:
             UsageError: a setting that training has settled, or that the task does not have.

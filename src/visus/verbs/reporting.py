@@ -23,6 +23,7 @@ from visus.engine.evaluate import answers
 from visus.report.findings import findings
 from visus.report.story import Picture, Story
 from visus.verbs.assembly import feed
+from visus.verbs.copying import Copying, copying
 from visus.verbs.runs import ROUTINE, Run, read_document, sentence
 
 if TYPE_CHECKING:
@@ -44,16 +45,18 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
         card: of the best model file.
         result: scores, and what could not be read.
     """
+    copied = _copied(run, dataset)
     told = Story(
         title=f"{card.architecture.name} on {dataset.name}",
         command=read_document(run.folder.path / "data.json").get("command", ""),
         task=run.recipe.task,
         score=run.task.score,
         split=result.split,
-        scores=result.scores,
+        scores={**result.scores, **(copied.scores if copied is not None else {})},
         figures=metric.figures(),
         log=run.folder.rows(),
-        gallery=[*samples(run.folder.path), *_gallery(run, dataset, metric)],
+        gallery=[*samples(run.folder.path), *(copied.pictures if copied is not None else ()),
+                 *_gallery(run, dataset, metric)],
         legend=run.task.legend,
         recipe=run.recipe,
         card=card,
@@ -67,6 +70,14 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
         taken=tuple(getattr(run.state.model, "taken", ())),
     )  # fmt: skip
     return replace(told, findings=findings(told))
+
+
+def _copied(run: loop.Run, dataset: Dataset) -> Copying | None:
+    """Return how near a generator's pictures lie to those it was trained on; None of a task that makes none."""
+    if run.task.name != "generate":
+        return None
+    alone = Device(run.device.device, run.device.precision, run.device.memory_format)
+    return copying(run.task, run.state.model, dataset, run.recipe, alone)
 
 
 def samples(folder: Path) -> Iterator[Picture]:
