@@ -152,3 +152,20 @@ def test_published_weights_score_exactly_what_they_should(name, real_data, tmp_p
                         mean=MEAN, std=STD, out=tmp_path / "model.safetensors")  # fmt: skip
     found = visus.evaluate(model, data, precision="float32")
     assert found.n == 2000 and round(found.scores["accuracy"].value, 6) == accuracy
+
+
+@pytest.mark.parametrize("classes", [0, 2])
+def test_weights_of_a_generator_make_pictures(tmp_path, classes):
+    from visus.models.generators.stylegan2 import build
+
+    torch.manual_seed(0)
+    options = {"latent": 8, "style": 8, "depth": 2, "width": 4, "widest": 8}
+    generator = build(classes, 3, (16, 16), **options).generator.eval()
+    save_file(generator.state_dict(), tmp_path / "w.safetensors")
+    names = ["cat", "dog"][:classes]
+    model = visus.adopt(tmp_path / "w.safetensors", model="stylegan2", classes=names, out=tmp_path / "m.safetensors")
+    assert model.card.task == "generate" and model.classes == tuple(names) and model.card.input.size == (16, 16)
+    theirs = generator.state_dict()
+    assert all(torch.equal(model.network.generator.state_dict()[name], theirs[name]) for name in theirs)
+    made = visus.generate(tmp_path / "m.safetensors", count=3, seed=1, truncation=0.7)
+    assert made.pictures[0].shape == (16, 16, 3) and set(made.labels) == set(names or [""])

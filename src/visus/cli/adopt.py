@@ -14,6 +14,7 @@ EXAMPLES = (
     "visus adopt weights.safetensors --model resnet18 --classes photos",
     "visus adopt version-RFB-320.pth --model ultralight_face --classes face --licence MIT",
     "visus adopt fasterrcnn.pth --model faster_rcnn:mobilenet_v3_large --classes coco.txt",
+    "visus adopt faces.safetensors --model stylegan2 --out faces-model.safetensors",
 )
 
 
@@ -50,7 +51,8 @@ def adopt(
             {"model": str(found.path), "classes": list(found.classes), "card": found.card.model_dump(mode="json")}
         )
     else:
-        known = "1 class" if len(found.classes) == 1 else f"{len(found.classes):,} classes"
+        many = len(found.classes)
+        known = "1 class" if many == 1 else f"{many:,} classes" if many else "pictures without classes"
         print(f"{found.path}: {found.card.architecture.name} of {known}")
 
 

@@ -17,10 +17,14 @@ from visus.models.backbones import BACKBONES
 from visus.models.building import architecture_of, seeded
 from visus.models.detectors import DETECTORS
 from visus.models.fitting import aligned, fit
+from visus.models.generators import GENERATORS
 from visus.models.heads import first_convolution, head_prefix, outputs_of
 from visus.models.origins import backbone_of, origin_of, upper_of
 from visus.models.reading import MEMORY, SECONDS, read_tensors, unwrapped
 from visus.models.weights import WeightCard, as_published
+
+MAKES = "generator."
+"""Prefix of what makes pictures, in a pair of networks."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ def adopt(
     else:
         tensors = read_tensors(source, seconds=seconds, memory=memory)
         published = as_published(source, name)
+    if name in GENERATORS:
+        return _generator(tensors, name, options or {}, title)
     usual = published or origin.usual(name)
     chosen, settings = dict(options or {}), dict[str, Any]()
     if name in BACKBONES:
@@ -99,3 +105,29 @@ def adopt(
     fit(model, tensors, title, whole=True)
     architecture = architecture_of(ModelSettings(name=name, options=chosen), outputs)
     return Adopted(dict(model.state_dict()), architecture, channels, usual, settings)
+
+
+def _generator(tensors: Mapping[str, Tensor], name: str, options: Mapping[str, Any], title: str) -> Adopted:
+    """Return the weights of a generator as those of a pair of networks, whose discriminator begins afresh.
+
+    Raises:
+        UsageError: no weights are known for it but its own, or they are not those of this network.
+    """
+    offered = GENERATORS[name]
+    if offered.implied is None:
+        raise UsageError("MODEL-033", f"no published weights are known for {name}",
+                         fix=f"train it: visus train DATA --task generate --model {name}")  # fmt: skip
+    given = offered.renamed(tensors)
+    own = {key.removeprefix(MAKES): tensor for key, tensor in given.items() if key.startswith(MAKES)}
+    found = offered.implied(own)
+    chosen = {**found.options, **options}
+    with seeded(0):
+        model: Any = origin_of(name).network(name, found.classes, found.channels, found.size, chosen)
+    if len(own) == len(given):
+        fit(model.generator, own, title, whole=True)
+    else:
+        fit(model, given, title, whole=True)
+    usual = WeightCard("none", "", True, "", mean=(0.5,), std=(0.5,), size=found.size)
+    architecture = architecture_of(ModelSettings(name=name, options=chosen), found.classes)
+    settings = {"target.column": "label"} if found.classes else {}
+    return Adopted(dict(model.state_dict()), architecture, found.channels, usual, settings)

@@ -184,6 +184,9 @@ def warped(images: Float[Tensor, "B C H W"], matrices: Float64[Array, "B 3 3"]) 
         matrices: of (x, y, 1) in pixels, x to the right and y down; invertible.
     """
     H, W = images.shape[2:]
+    still = (matrices == np.eye(3)).all((1, 2))
+    if still.all():
+        return images
     rim = len(SYM6) // 2  # pixels whose doubles the filter needs beyond an edge
     rows, columns = (_mirrored(torch.arange(-rim, n + rim, device=images.device), n) for n in (H, W))
     doubled = double(images.index_select(2, rows).index_select(3, columns), SYM6)
@@ -196,8 +199,7 @@ def warped(images: Float[Tensor, "B C H W"], matrices: Float64[Array, "B 3 3"]) 
     read = [_taken(doubled, corner + step) for step in (0, 1, doubled.shape[3], doubled.shape[3] + 1)]
     upper, lower = (a + (b - a) * right for a, b in (read[:2], read[2:]))
     turned = (upper + (lower - upper) * low).view(*images.shape[:2], 2 * (H + rim) - 2, 2 * (W + rim) - 2)
-    still = torch.from_numpy((matrices == np.eye(3)).all((1, 2))).to(images.device)
-    return torch.where(still[:, None, None, None], images, halve(turned, SYM6, 0))
+    return torch.where(torch.from_numpy(still).to(images.device)[:, None, None, None], images, halve(turned, SYM6, 0))
 
 
 def recoloured(images: Float[Tensor, "B C H W"], matrices: Float64[Array, "B C C+1"]) -> Float[Tensor, "B C H W"]:

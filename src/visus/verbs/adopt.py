@@ -40,7 +40,7 @@ def adopt(
         model: the network they belong to, as for ``train``.
         classes: names in the order of the outputs, or a data set whose names are taken, or a text file with one a line;
             "0", "1", ... by default.
-        task: name of the task; what the network is for by default: ``classify``, or ``detect``.
+        task: name of the task; what the network is for by default: ``classify``, ``detect``, ``generate``.
         size: (height, width) the network reads, or "224x320"; one number for a square; what such networks usually read
             by default.
         mean, std: of each channel, for pixels in [0, 1]; what such networks usually see by default.
@@ -59,6 +59,7 @@ def adopt(
     from visus.core.recipe import Choice, Draft
     from visus.models import adopting
     from visus.models.detectors import DETECTORS
+    from visus.models.generators import GENERATORS
     from visus.models.origins import backbone_of
     from visus.models.origins.user_code import is_code
     from visus.models.segmenters import SEGMENTERS
@@ -78,7 +79,8 @@ def adopt(
     usual_mean, usual_std = taken.usual.statistics(taken.channels)
     upper = backbone_of(model)[0]
     finds = upper in DETECTORS
-    task = task or ("detect" if finds else "segment" if upper in SEGMENTERS else "classify")
+    makes = model in GENERATORS
+    task = task or ("detect" if finds else "segment" if upper in SEGMENTERS else "generate" if makes else "classify")
     usual: dict[str, Any] = {"fit": "pad"} if upper else {}
     usual |= {
         "size": taken.usual.size, "channels": taken.channels, "mean": usual_mean, "std": usual_std,

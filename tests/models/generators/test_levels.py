@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from visus.core.errors import UsageError
-from visus.models.generators._levels import paper_widths, sizes
+from visus.models.generators._levels import sizes, widths_of
 
 
 @pytest.mark.parametrize("side", [16, 32, 64, 128, 256, 512, 1024])
@@ -36,8 +36,8 @@ def test_a_size_that_cannot_be_halved_so_far_is_refused_with_one_that_can(size: 
 
 
 def test_widths_are_those_of_the_papers_configuration() -> None:
-    assert paper_widths(sizes((1024, 1024)), 0, 512) == [512, 512, 512, 512, 512, 256, 128, 64, 32]
+    assert widths_of(sizes((1024, 1024)), 0, 512, 32768) == [512, 512, 512, 512, 512, 256, 128, 64, 32]
 
 
 def test_widths_double_from_the_last_one_up_to_the_widest() -> None:
-    assert paper_widths(sizes((32, 32)), 16, 48) == [48, 48, 32, 16]
+    assert widths_of(sizes((32, 32)), 16, 48, 32768) == [48, 48, 32, 16]

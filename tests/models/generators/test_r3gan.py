@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from visus.core.filters import BINOMIAL, double
+from visus.models.describing import multiply_adds
 from visus.models.generators.r3gan import Residual, build
 
 SMALL = {"latent": 8, "width": 8, "widest": 16, "blocks": 1, "group": 4}
@@ -108,3 +109,7 @@ def test_half_precision_stays_finite() -> None:
         logits = model.discriminator(images, torch.arange(3))
     logits.float().sum().backward()
     assert bool(torch.isfinite(images).all()) and bool(torch.isfinite(logits).all())
+
+
+def test_its_cost_can_be_measured() -> None:
+    assert multiply_adds(pair(3), 3, (16, 16)) > 0

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from visus.core.filters import BINOMIAL, double
+from visus.models.describing import multiply_adds
 from visus.models.generators.stylegan2 import StyleGAN2Generator, build, spread
 
 SMALL = {"latent": 16, "style": 12, "depth": 2, "width": 8, "widest": 16}
@@ -261,3 +262,7 @@ def test_half_precision_is_close_to_whole_precision() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             short = model(latents, labels)
     assert ((short.float() - exact).norm() / exact.norm()).item() < 0.03
+
+
+def test_its_cost_can_be_measured() -> None:
+    assert multiply_adds(pair(3), 3, (16, 16)) > 0

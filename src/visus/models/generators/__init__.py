@@ -10,6 +10,23 @@ from visus.core.catalog import Catalog
 
 
 @dataclass(frozen=True)
+class Implied:
+    """What the weights of a generator say of it.
+
+    Attributes:
+        classes: that it makes; 0 where it knows none.
+        channels: of its pictures.
+        size: (height, width) of its pictures.
+        options: of the network.
+    """
+
+    classes: int
+    channels: int
+    size: tuple[int, int]
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Generator:
     """What a file of this folder offers as ``GENERATOR``.
 
@@ -29,6 +46,7 @@ class Generator:
         defaults: settings of the recipe found for it: ``{"generate.r1": 0.1}``.
         licence: of the code.
         renamed: tensors as they were published -> the same by the network's own names.
+        implied: tensors of a generator by its own names -> what they are for; None where no published ones are known.
     """
 
     build: Callable[..., Any]
@@ -37,6 +55,7 @@ class Generator:
     _: KW_ONLY
     licence: str = "Apache-2.0"
     renamed: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+    implied: Callable[[Mapping[str, Any]], Implied] | None = None
 
 
 GENERATORS: Catalog[Generator] = Catalog("visus.models.generators", "GENERATOR")

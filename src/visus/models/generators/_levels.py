@@ -27,18 +27,16 @@ def sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
     return levels
 
 
-def paper_widths(maps: Sequence[tuple[int, int]], width: int, widest: int) -> list[int]:
-    """Return the channels of each level: ``width`` at the last, doubled at each half of it, ``widest`` at most.
+def widths_of(maps: Sequence[tuple[int, int]], width: int, widest: int, total: int) -> list[int]:
+    """Return the channels of each level: ``width`` at the last, doubled at each half of its size, ``widest`` at most.
 
     Args:
         maps: of each level, the smallest first.
-        width: 0 for 32,768 over the shorter side of the last.
+        width: 0 for ``total`` over the shorter side of the last.
         widest: of any.
-
-    Source:
-        Karras et al., CVPR 2020, appendix B: configuration F has twice the channels of the one before, 32 at 1,024.
+        total: channels times pixels of the shorter side, as a paper has them.
     """
-    last = width or max(1, 32768 // min(maps[-1]))
+    last = width or max(1, total // min(maps[-1]))
     return [min(widest, last << i) for i in reversed(range(len(maps)))]
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from visus.core.filters import BINOMIAL, double, halve
 from visus.models.generators import Generator
-from visus.models.generators._levels import sizes
+from visus.models.generators._levels import sizes, widths_of
 from visus.models.generators._pair import Pair
 
 Count = Annotated[int, Field(gt=0)]
@@ -60,8 +60,7 @@ def build(
         convolution, twice as wide inside; bilinear resampling; fix-up initialisation (Zhang et al., ICLR 2019).
     """
     maps = sizes(size)
-    last = width or max(1, 24576 // min(size))
-    widths = [min(widest, last << i) for i in reversed(range(len(maps)))]
+    widths = widths_of(maps, width, widest, 24576)
     return Pair(
         R3GANGenerator(classes, channels, maps[0], widths, latent, blocks, group),
         R3GANDiscriminator(classes, channels, maps[0], widths, blocks, group),

@@ -18,12 +18,15 @@ from torch import Tensor, nn
 from visus.core.filters import BINOMIAL, double, halve, smooth
 from visus.models.generators import Generator
 from visus.models.generators._equalised import GAIN, Convolution, Linear, rectified
-from visus.models.generators._levels import paper_widths, sizes
+from visus.models.generators._levels import sizes, widths_of
 from visus.models.generators._modulated import StyledConvolution, StyledPicture
 from visus.models.generators._pair import Pair
+from visus.models.generators._published import implied, renamed
 
 Count = Annotated[int, Field(gt=0)]
 Growth: TypeAlias = Literal["skip", "residual"]
+F_CHANNELS = 32768
+"""Channels times pixels of a side in configuration F: 32 at 1,024 pixels, twice as many as before (appendix B)."""
 GROUP = 4
 """Rows of a minibatch statistic (Karras et al. 2020, appendix B)."""
 
@@ -69,7 +72,7 @@ def build(
         length, and are judged by a projection (Miyato and Koyama, ICLR 2018, eq. 4).
     """
     maps = sizes(size)
-    widths = paper_widths(maps, width, widest)
+    widths = widths_of(maps, width, widest, F_CHANNELS)
     return Pair(
         StyleGAN2Generator(classes, channels, maps, widths, latent, style, depth, generator_growth),
         StyleGAN2Discriminator(classes, channels, maps, widths, discriminator_growth),
@@ -148,7 +151,7 @@ class StyleGAN2Generator(nn.Module):
     def draw(self, styles: Float[Tensor, "B L S"], noise: Sequence[Tensor] | None = None) -> Float[Tensor, "B C H W"]:
         """Return the pictures of styles, with a (B, 1, h, w) noise for each of ``noise_shapes``, or the fixed ones."""
         fields = iter([None] * len(self.noise_shapes) if noise is None else noise)
-        maps = self.constant.expand(len(styles), *self.constant.shape)
+        maps = self.constant.repeat(len(styles), 1, 1, 1)
         picture: Tensor | None = None
         for i, level in enumerate(self.levels):
             here = styles[:, max(0, 2 * i - 1) : 2 * i + 2].unbind(1)
@@ -337,4 +340,6 @@ GENERATOR = Generator(
         "generate.mixing": 0.9,
         "optim.lr": 2e-3,
     },
+    renamed=renamed,
+    implied=implied,
 )
