@@ -25,10 +25,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from visus.tasks.generate.penalties import path_lengths, squared_slopes
 
 from visus.models.generators._levels import sizes
 from visus.models.generators.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
+from visus.tasks.generate.penalties import path_lengths, squared_slopes
 
 SIDE, LATENT = 64, 512
 TARGET = 0.7

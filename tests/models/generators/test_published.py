@@ -126,7 +126,7 @@ def test_weights_by_other_names_are_refused_with_the_names_that_are_known(tmp_pa
     save_file({"S.net.0.weight": torch.zeros(4, 4)}, tmp_path / "w.safetensors")
     with pytest.raises(UsageError, match="no weights of a StyleGAN2 generator") as caught:
         adopt(tmp_path / "w.safetensors", "stylegan2")
-    assert "levels.0.stay.weight" in caught.value.looked and "docs/generate.md" in caught.value.fix
+    assert "levels.0.stay.weight" in caught.value.looked and "docs/generators.md" in caught.value.fix
 
 
 @pytest.mark.parametrize("missing", ["mean_style", "levels.1.enter.affine.weight", "levels.2.stay.noise"])

@@ -1,4 +1,4 @@
-"""Published weights of StyleGAN2 generators, by the names that ``docs/generate.md`` gives them."""
+"""Published weights of StyleGAN2 generators, by the names that ``docs/generators.md`` gives them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def implied(tensors: Mapping[str, Tensor]) -> Implied:
             "MODEL-032", "these are no weights of a StyleGAN2 generator by the names that visus knows",
             looked="mapping.layers.0.weight, constant, levels.0.stay.weight and the like, of which "
             + (f"the file holds {', '.join(list(tensors)[:3])} ..." if tensors else "the file holds none"),
-            fix="name the tensors as the table of docs/generate.md does",
+            fix="name the tensors as the table of docs/generators.md does",
         )  # fmt: skip
     widths = [int(tensors[f"levels.{i}.stay.weight"].shape[0]) for i in range(levels)]
     first = tensors["mapping.layers.0.weight"]

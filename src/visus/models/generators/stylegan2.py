@@ -143,7 +143,7 @@ class StyleGAN2Generator(nn.Module):
         styles: Tensor = self.mapping(latents, labels)
         if self.training:
             with torch.no_grad():
-                self.mean_style.lerp_(styles.float().mean(0), 1 - 0.999 ** len(styles))
+                self.mean_style.lerp_(styles.to(self.mean_style.dtype).mean(0), 1 - 0.999 ** len(styles))
         if truncation != 1:
             styles = self.mean_style.to(styles.dtype).lerp(styles, truncation)
         return styles[:, None].expand(-1, 2 * len(self.levels), -1)
