@@ -24,7 +24,7 @@ class Fit(Protocol):
     """Fine-tunes a network on the training part by the engine's own loop."""
 
     def __call__(self, network: nn.Module, task: Task | None = None, *, rate: float = 0.1, share: float = 1.0) -> None:
-        """Leave in ``network`` the weights that are best on the validation part, in eval mode.
+        """Leave in ``network`` the weights at the end of a short run that ends at a low rate, in eval mode.
 
         Args:
             network: asked as the task asks its own.

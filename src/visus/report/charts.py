@@ -203,6 +203,8 @@ def _limits(lines: Sequence[_Drawn], curve: Curve, log: bool) -> tuple[float, fl
             x_low, y_low, x_high, y_high = 0.0, 0.0, 1.0, 1.0
     if x_low == x_high:
         x_low, x_high = x_low - 0.5, x_high + 0.5
+    elif curve.points and not diagonal and any(line.banded for line in lines):
+        x_low, x_high = x_low - 0.05 * (x_high - x_low), x_high + 0.05 * (x_high - x_low)  # room for the outermost bars
     if log:
         return x_low, x_high, y_low / 1.1, y_high * 1.1
     room = 0.06 * (y_high - y_low) or abs(y_high) or 0.5

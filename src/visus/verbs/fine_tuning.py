@@ -16,8 +16,10 @@ from visus.engine import device as hardware
 from visus.engine import loop
 from visus.engine.device import short_of_memory
 from visus.engine.folder import RunFolder
+from visus.engine.schedule import Minutes
 from visus.engine.state import new_state
 from visus.verbs.assembly import decoded, feed, horizon
+from visus.verbs.session import seconds_a_picture
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from visus.core.task import Task
     from visus.data.dataset import Dataset
     from visus.verbs.load import Model
+
+ONLY_AT_THE_END = 1e6
+"""Epochs between validations: weights that were good before need no choice among many, and the time is short."""
 
 RATE = 1e-3
 """Learning rate that is thought of where a model file does not say which one it was trained with."""
@@ -42,7 +47,7 @@ def fine_tune(
     steps: int | None,
     watch: Callable[[Mapping[str, Any]], None],
 ) -> None:
-    """Leave in a network the weights that are best on the validation part; it ends in eval mode, on the processor.
+    """Leave in a network the weights at the end of a short run; it ends in eval mode, on the processor.
 
     Args:
         model: whose recipe, task and classes count.
@@ -76,6 +81,8 @@ def fine_tune(
                 validation=validation, horizon=horizon(recipe, train, held, validation.size),
                 card=lambda step, scores: _card(model.card, step), pictures=len(dataset), watch=watch, started=began,
             )  # fmt: skip
+            if isinstance(run.horizon, Minutes):
+                run.horizon.reserve = sum(seconds_a_picture(run, dataset)) * validation.size
             _fit(run)
         network.load_state_dict(read_model(Path(place) / "best.safetensors")[0])
     network.eval().cpu().to(memory_format=torch.contiguous_format)
@@ -98,6 +105,7 @@ def _recipe(recipe: Recipe, rate: float, minutes: float | None, steps: int | Non
     usual = RATE if recipe.optim.lr == "auto" else float(recipe.optim.lr)
     return recipe.model_copy(update={
         "minutes": minutes, "steps": steps, "epochs": None, "ema": 0.0, "tensorboard": False,
+        "evaluate_every": ONLY_AT_THE_END,
         "optim": recipe.optim.model_copy(update={"lr": usual * rate}),
         "model": recipe.model.model_copy(update={"freeze": (), "layer_decay": 1.0}),
     })  # fmt: skip

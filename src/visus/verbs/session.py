@@ -79,7 +79,7 @@ def complete(
         comparing = None
         if isinstance(run.horizon, Minutes):
             val, test = len(dataset.indices("val")), len(dataset.indices("test"))
-            reading, answering = _seconds_a_picture(run, dataset)
+            reading, answering = seconds_a_picture(run, dataset)
             comparing = leaking.seconds_for(dataset, _judged(dataset), reading)
             affordable = recipe.data.leaks and comparing <= leaking.SHARE * run.horizon.seconds
             run.horizon.reserve = REPORTING + (reading + answering) * (val + test) + affordable * comparing
@@ -197,7 +197,7 @@ def _note_unusable(run: loop.Run, dataset: Dataset) -> None:
             run.event("unusable", run.state.progress.step, id=name, why=why)
 
 
-def _seconds_a_picture(run: loop.Run, dataset: Dataset) -> tuple[float, float]:
+def seconds_a_picture(run: loop.Run, dataset: Dataset) -> tuple[float, float]:
     """Return about how long reading a picture takes, and judging it: timed on a batch of the validation part."""
     rows, judged = min(run.recipe.batch, run.micro(run.state.progress.step)), dataset.indices("val")
     reading = answering = 0.0
