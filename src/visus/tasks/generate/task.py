@@ -294,21 +294,17 @@ class Generate:
 
     def _labels(self, batch: Batch) -> Tensor:
         """Return (B,) classes, 0 where none is known."""
-        if not self.classes:
-            return torch.zeros(len(batch), dtype=torch.int64, device=batch.inputs[0].device)
-        if "label" not in batch.targets:
-            return torch.zeros(len(batch), dtype=torch.int64, device=batch.inputs[0].device)
-        labels: Tensor = batch.targets["label"]
-        return labels.clamp(min=0)
+        return self._stated(batch).clamp(min=0)
 
     def _known(self, batch: Batch) -> Tensor:
         """Return (B,) whether a picture's class is known, or need not be."""
-        if not self.classes:
-            return torch.ones(len(batch), dtype=torch.bool, device=batch.inputs[0].device)
-        if "label" not in batch.targets:
-            return torch.zeros(len(batch), dtype=torch.bool, device=batch.inputs[0].device)
-        labels: Tensor = batch.targets["label"]
-        return labels >= 0
+        return self._stated(batch) >= 0
+
+    def _stated(self, batch: Batch) -> Tensor:
+        """Return (B,) classes, -1 where one should be known and is not; 0 where there are none."""
+        unknown = torch.full((len(batch),), -1 if self.classes else 0, device=batch.inputs[0].device)
+        labels: Tensor = batch.targets.get("label", unknown) if self.classes else unknown
+        return labels
 
     def _check(self) -> None:
         """Refuse settings that contradict each other.
