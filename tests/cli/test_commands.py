@@ -23,6 +23,17 @@ def test_training_prints_the_score_where_it_is_and_what_to_do_next(visus, photos
     assert lines[-1] == f"next      visus predict {tmp_path / 'run'} FILES" and len(lines) <= 7
 
 
+def test_a_generator_is_trained_and_makes_pictures(visus, photos, tmp_path):
+    small = ["--set", "batch=8", "--set", "model.options={width: 4, latent: 8}", "--set", "resamples=10"]
+    said = visus("train", photos, "--task", "generate", "--steps", 2, "--out", tmp_path / "run", *small)
+    assert said.code == 0 and said.out.splitlines()[0].startswith("coverage")
+    assert said.out.splitlines()[-1] == f"next      visus generate {tmp_path / 'run'}"
+    words = ["--count", 3, "--seed", 2, "--class", "six", "--class", 1, "--out", tmp_path / "made"]
+    told = visus("generate", tmp_path / "run", *words, "--json").document
+    assert [picture["label"] for picture in told["pictures"]] == ["six", "six", "six"] and told["seed"] == 2
+    assert visus("generate", tmp_path / "run", *words).code == 2
+
+
 @pytest.mark.parametrize("network", ["{}/hubconf.py:Net", "hub:{}:Net"])
 def test_what_to_do_next_with_a_network_of_ones_own_names_its_code(visus, photos, tmp_path, network):
     (tmp_path / "hubconf.py").write_text(

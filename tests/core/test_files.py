@@ -12,10 +12,23 @@ from hashlib import sha256
 from pathlib import Path
 from stat import S_ISREG
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from visus.core.errors import ResourceError, UsageError
-from visus.core.files import Hashing, alive, digest, new_folder, replacing, sweep, write_bytes, write_json, write_text
+from visus.core.files import (
+    Hashing,
+    alive,
+    digest,
+    new_folder,
+    replacing,
+    sweep,
+    write_bytes,
+    write_json,
+    write_picture,
+    write_text,
+)
 
 needs_posix = pytest.mark.skipif(os.name != "posix", reason="signals, limits and users of POSIX")
 
@@ -336,3 +349,11 @@ def test_a_file_beside_a_folder_that_is_being_made_is_flushed_by_itself(tmp_path
     with new_folder(tmp_path / "new"):
         write_text(tmp_path / "beside.txt", "text")
         assert len(flushed) == 2  # the file and its folder
+
+
+def test_a_picture_is_written_without_a_loss(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    write_picture(tmp_path / "a.png", pixels)
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(np.asarray(image), pixels)
+    assert [place.name for place in tmp_path.iterdir()] == ["a.png"]

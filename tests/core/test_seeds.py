@@ -139,3 +139,12 @@ def test_a_coin_falls_true_as_often_as_it_should(probability):
 
 def test_there_are_as_many_rows_as_samples():
     assert len(draws(n=7)) == 7
+
+
+def test_normal_numbers_have_mean_0_and_deviation_1_and_belong_to_their_row():
+    draws = Draws(3, np.zeros(400, np.int64), np.arange(400))
+    numbers = draws.normal("latents", 50)
+    assert numbers.shape == (400, 50) and np.isfinite(numbers).all()
+    assert abs(numbers.mean()) < 4 / 20_000**0.5 and abs(numbers.std() - 1) < 4 / 40_000**0.5
+    assert abs((np.abs(numbers) < 1).mean() - 0.6827) < 4 * (0.6827 * 0.3173 / 20_000) ** 0.5
+    assert np.array_equal(draws.rows(np.array([7])).normal("latents", 50)[0], numbers[7])

@@ -19,6 +19,7 @@ from tests.verbs.examples import tensors, write_classes, write_splits
 import visus
 from visus.core.errors import UsageError
 from visus.core.modelfile import read_card, read_model
+from visus.models.generators import GENERATORS
 
 TINY = {
     "task": "generate", "input.size": 16, "batch": 8, "resamples": 10, "evaluate_every": 1000, "generate.shown": 3,
@@ -112,6 +113,35 @@ def test_judging_again_repeats_what_the_run_measured(run, digits):
     assert {name: score.value for name, score in again.scores.items()} == pytest.approx(
         {name: score.value for name, score in run.scores.items()}
     )
+
+
+SMALL = {
+    "dcgan": {"width": 4, "latent": 8},
+    "r3gan": {"width": 8, "widest": 16, "group": 4, "latent": 8},
+    "stylegan2": {"latent": 16, "style": 16, "width": 8, "widest": 16, "depth": 2},
+}
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_every_network_learns_under_every_penalty_and_augmentation_and_makes_pictures(digits, tmp_path, name):
+    settings = {
+        "model.name": name, "model.options": SMALL.get(name, {}), "loss.name": "non_saturating", "generate.r2": 0.1,
+        "generate.augment": "ada", "generate.p": 0.5, "generate.path_length": 2.0, "generate.path_every": 1,
+        "generate.mixing": 0.9,
+    }  # fmt: skip
+    run = train(digits, tmp_path / "run", steps=6, **settings)
+    rows = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+    chances = [row["told/p"] for row in rows if "told/p" in row]
+    assert len(chances) == 6 and chances[0] == 0.5 and chances[-1] != 0.5
+    assert len(visus.generate(run.folder, count=3).pictures) == 3
+
+
+def test_the_paths_of_a_users_files_are_kept_whole_for_a_resume(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    classifier = visus.train(digits, out="classifier", steps=2, set={"model.name": "cnn", "resamples": 10})
+    run = train(digits, tmp_path / "run", steps=1, **{"generate.extractor": "classifier"})
+    assert Path(run.recipe.generate.extractor) == classifier.folder.resolve()
+    assert "class_accuracy" in run.scores
 
 
 # Exactness

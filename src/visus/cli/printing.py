@@ -47,7 +47,9 @@ def print_run(run: Run, *, json: bool, files: str = "FILES") -> None:
     _print_bad(run.bad)
     name = run.recipe.model.name
     code = f" --network {quoted(name)}" if name.startswith("hub:") or ".py:" in name else ""
-    print(f"report    {run.report}\nnext      visus predict {quoted(run.folder)} {files}{code}")
+    asks = f"predict {quoted(run.folder)} {files}{code}"
+    asks = f"generate {quoted(run.folder)}" if run.recipe.task == "generate" else asks
+    print(f"report    {run.report}\nnext      visus {asks}")
 
 
 def print_evaluation(found: Evaluation) -> None:

@@ -207,8 +207,11 @@ def _anchored(recipe: Recipe) -> Recipe:
     if distill.teacher:
         place = Path(distill.teacher).resolve()
         distill = distill.model_copy(update={"teacher": str(place), "sha256": distill.sha256 or digest_of(place)})
+    judge = recipe.generate.extractor
+    judge = judge if judge in ("random", "imagenet") else str(Path(judge).resolve())
     model = recipe.model.model_copy(update={"name": name, "weights": weights})
-    return recipe.model_copy(update={"model": model, "distill": distill})
+    generate = recipe.generate.model_copy(update={"extractor": judge})
+    return recipe.model_copy(update={"model": model, "distill": distill, "generate": generate})
 
 
 def _check_leaks(dataset: Dataset, allowed: bool, tell: Tell) -> None:

@@ -185,6 +185,17 @@ def test_classes_can_be_left_aside():
     assert chosen["target.column"] == "label" and "target.column" not in {choice.key for choice in aside}
 
 
+def test_classes_that_the_data_has_not_cannot_be_asked_for():
+    with pytest.raises(UsageError, match="no class"):
+        list(TASKS["generate"].defaults(Facts("", (), (), 9, (), 3, wanted={"generate.conditional": "yes"})))
+
+
+def test_diffaugment_changes_every_picture_unless_said_otherwise():
+    wanted = {"generate.augment": "diffaugment"}
+    chosen = {c.key: c.value for c in TASKS["generate"].defaults(Facts("", (), (), 9, (), 3, wanted=wanted))}
+    assert chosen["generate.p"] == 1
+
+
 def test_a_score_of_which_less_is_better_does_not_pick_weights():
     with pytest.raises(UsageError):
         task_for(score="fid")

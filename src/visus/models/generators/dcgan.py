@@ -53,25 +53,21 @@ def build(
         UsageError: sides that cannot be halved even once.
 
     Source:
-        Radford et al., ICLR 2016, section 3, with their initialisation and slope; classes enter the generator as a
-        learned vector beside the latent (Mirza and Osindero 2014), and are judged by a projection (Miyato and Koyama,
-        cGANs with projection discriminator, ICLR 2018, eq. 4).
+        Radford et al., ICLR 2016, section 3, with their slope and, under batch normalisation, their weights; classes
+        enter the generator as a learned vector beside the latent (Mirza and Osindero 2014), and are judged by a
+        projection (Miyato and Koyama, cGANs with projection discriminator, ICLR 2018, eq. 4).
     """
     halvings = _halvings(size)
     widths = [min(widest, width * 2**i) for i in range(halvings)]  # of the largest map first
     first = (size[0] >> halvings, size[1] >> halvings)
-    pair = Pair(
-        DCGANGenerator(classes, channels, first, latent, widths[::-1], generator_normalisation),
-        DCGANDiscriminator(classes, channels, first, widths, discriminator_normalisation),
-    )
-    for module in pair.modules():
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, 0.0, 0.02)
-            if getattr(module, "bias", None) is not None:
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-        elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, 0.02)
-    return pair
+    generator = DCGANGenerator(classes, channels, first, latent, widths[::-1], generator_normalisation)
+    discriminator = DCGANDiscriminator(classes, channels, first, widths, discriminator_normalisation)
+    for module in generator.modules():
+        _initialise(module, small=generator_normalisation == "batch")
+    for module in discriminator.modules():
+        _initialise(module, small=discriminator_normalisation == "batch")
+    nn.init.normal_(generator.picture.weight, 0.0, 0.02)  # or the first pictures are black and white
+    return Pair(generator, discriminator)
 
 
 class DCGANGenerator(nn.Module):
@@ -180,6 +176,25 @@ CLASS_SCALE = 50.0
 """By which the vectors of the classes, which start as small as all weights, become as long as latents."""
 
 
+def _initialise(module: nn.Module, *, small: bool) -> None:
+    """Draw fresh weights: small ones, as in the paper, or such that maps keep their variance where nothing norms them.
+
+    Source:
+        Radford et al., section 3; He et al., Delving deep into rectifiers, ICCV 2015, eq. 10.
+    """
+    if isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        seen = module.weight[0].numel()
+        if isinstance(module, nn.ConvTranspose2d):  # of its weights, those that a pixel of the larger map sees
+            seen = module.in_channels * module.kernel_size[0] * module.kernel_size[1] // 4
+        nn.init.normal_(module.weight, 0.0, 0.02 if small else (2 / seen) ** 0.5)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 def _normalisation(kind: Norm, width: int) -> nn.Module:
     return {"batch": nn.BatchNorm2d(width), "pixel": PixelNormalisation(), "none": nn.Identity()}[kind]
 
@@ -202,8 +217,15 @@ def _halvings(size: tuple[int, int]) -> int:
     return found
 
 
+FOUND = {
+    "model.options": {"generator_normalisation": "pixel", "discriminator_normalisation": "none"},
+    "optim.lr": 5e-4,
+    "generate.r1": 0.1,
+    "generate.every": 4,
+}
+
 GENERATOR = Generator(
     build,
     "DCGAN: transposed convolutions up, strided ones down; pixel normalisation and R1 instead of batch normalisation",
-    {"model.options": {"generator_normalisation": "pixel", "discriminator_normalisation": "none"}},
+    FOUND,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from visus.core.errors import UsageError
 from visus.core.recipe import Choice, Facts
 from visus.models.generators import GENERATORS
 from visus.tasks._choices import CHANNELS, batch, optimiser, shorter_side
@@ -15,9 +16,17 @@ REMEMBERED = 10_000
 
 
 def choices(facts: Facts) -> Iterator[Choice]:
-    """Yield the settings for a generator and its discriminator, from scratch."""
+    """Yield the settings for a generator and its discriminator, from scratch.
+
+    Raises:
+        UsageError: TASK-012, classes are asked for that the data has not.
+    """
     name = str(facts.wanted.get("model.name", USUAL))
-    conditional = facts.annotation == "label" and facts.wanted.get("generate.conditional", "auto") != "no"
+    asked = facts.wanted.get("generate.conditional", "auto")
+    if asked == "yes" and facts.annotation != "label":
+        raise UsageError("TASK-012", "generate.conditional = yes, and the data has no class for each picture",
+                         fix="a folder for each class: DATA/cat/, DATA/dog/")  # fmt: skip
+    conditional = facts.annotation == "label" and asked != "no"
     if conditional:
         yield Choice("target.column", "label", f"pictures of {len(facts.classes):,} classes, each made when asked for")
     side, why = _side(facts)
@@ -27,6 +36,8 @@ def choices(facts: Facts) -> Iterator[Choice]:
     yield Choice("input.mean", [0.5], "pictures are made in [-1, 1]")
     yield Choice("input.std", [0.5], "pictures are made in [-1, 1]")
     yield Choice("model.name", name, "small and quick")
+    if facts.wanted.get("generate.augment") == "diffaugment":
+        yield Choice("generate.p", 1.0, "as its authors have it")
     yield Choice("augment.flip", 0.0, "what is shown is what is learned to be made")
     if name in GENERATORS:
         for key, value in GENERATORS[name].defaults.items():
