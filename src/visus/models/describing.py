@@ -83,10 +83,17 @@ def multiply_adds(model: nn.Module, channels: int, size: tuple[int, int]) -> int
     from torch.utils.flop_counter import FlopCounterMode
 
     was, device = model.training, next((p.device for p in model.parameters()), None)
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval()
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        example: Any = getattr(model, "example", None)  # else two pictures, as it was checked to take
-        model(*(example(2) if example else (torch.zeros(2, channels, *size, device=device),)))
+    for parameter in learned:  # the counter looks for the gradient of what layers are given, be it a parameter
+        parameter.requires_grad_(False)
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            example: Any = getattr(model, "example", None)  # else two pictures, as it was checked to take
+            model(*(example(2) if example else (torch.zeros(2, channels, *size, device=device),)))
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
     model.train(was)
     return int(counter.get_total_flops()) // 4
 
