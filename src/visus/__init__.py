@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from visus.verbs.runs import Run
     from visus.verbs.serve import serve
     from visus.verbs.split import split
+    from visus.verbs.stylize import stylize
     from visus.verbs.train import train
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "resume",
     "serve",
     "split",
+    "stylize",
     "train",
 ]
 

@@ -30,6 +30,7 @@ from visus.cli import (
     resume,
     serve,
     split,
+    stylize,
     train,
 )
 from visus.cli import list as list_verb
@@ -57,6 +58,7 @@ for verb, examples in (
     (predict.predict, predict.EXAMPLES),
     (explain.explain, explain.EXAMPLES),
     (generate.generate, generate.EXAMPLES),
+    (stylize.stylize, stylize.EXAMPLES),
     (serve.serve, serve.EXAMPLES),
     (compress.compress, compress.EXAMPLES),
     (export.export, export.EXAMPLES),

@@ -89,6 +89,8 @@ class Progress(logging.Handler):
         elif "decoding" in row:
             done, of = row["decoding"], row["of"]
             self._line([bar(done / max(1, of)), f"decoding pictures {done:,} of {of:,}"])
+        elif "painting" in row:
+            self._line([bar(row["done"] / max(1, row["of"])), f"painting {row['painting']}"])
         else:
             self._line(self._parts(row))
 

@@ -1,0 +1,66 @@
+"""``visus stylize``: arguments and printing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visus.cli.options import Json, Quiet
+
+EXAMPLES = (
+    "visus stylize photo.jpg painting.jpg",
+    "visus stylize photo.jpg painting.jpg --out mine.png --size 1024 --colours content",
+    "visus stylize holiday painting.jpg --out painted --strength 0.6",
+    "visus stylize photo.jpg painting.jpg --mask sky.png",
+)
+
+
+def stylize(
+    content: Annotated[str, typer.Argument(metavar="CONTENT", help="A picture, a folder or a glob.")],
+    style: Annotated[Path, typer.Argument(metavar="STYLE", help="The painting.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .png file, or a folder; CONTENT-STYLE.png here by default.", show_default=False),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Longer side at which it is painted, in pixels.")] = 512,
+    style_size: Annotated[
+        int | None, typer.Option(help="Longer side of the painting: larger strokes; as --size.", show_default=False)
+    ] = None,
+    steps: Annotated[int, typer.Option(help="Steps of the optimiser, at half the size and at the whole.")] = 50,
+    strength: Annotated[float, typer.Option(help="From 0, the content, to 1.")] = 1.0,
+    colours: Annotated[str, typer.Option(help="Whose colours: style or content.")] = "style",
+    mask: Annotated[
+        Path | None, typer.Option(help="A picture that is white where the style shall be.", show_default=False)
+    ] = None,
+    start: Annotated[str, typer.Option(help="What is painted over: content or noise.")] = "content",
+    features: Annotated[
+        str, typer.Option(metavar="NETWORK", help="By which style is told: a network whose weights are here; random.")
+    ] = "auto",
+    weights: Annotated[str, typer.Option(metavar="FILE", help="Of that network, where they are a file.")] = "default",
+    accept: Annotated[
+        list[str] | None, typer.Option(help="A licence of weights that is accepted; nc for any.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of noise and random features.")] = 0,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Paint pictures in the style of another one."""
+    import visus
+    from visus.cli.printing import print_aside, print_json, print_notes, print_table
+    from visus.cli.progress import Progress
+
+    with Progress(quiet=quiet) as watch:
+        found = visus.stylize(
+            content, style, out=out, size=size, style_size=style_size, steps=steps, strength=strength,
+            colours=colours, mask=mask, start=start, features=features, weights=weights,  # type: ignore[arg-type]
+            accept=accept or (), seed=seed, watch=watch,
+        )  # fmt: skip
+    if json:
+        print_json(found.json())
+    else:
+        print_table(found.table())
+        print_notes(found.notes)
+    for name, why in found.problems:
+        print_aside("not read", f"{name}: {why}")

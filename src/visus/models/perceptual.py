@@ -1,0 +1,204 @@
+"""Features by which style and content are told apart: any network whose weights are at hand, or random filters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from visus.core.errors import UsageError, VisusError
+from visus.core.modelfile import checksum
+from visus.core.recipe import ModelSettings
+from visus.models.building import build, seeded
+from visus.models.origins import origin_of
+from visus.models.weights import card_of
+
+AUTO, RANDOM = "auto", "random"
+PREFERRED = "efficientnet_lite0"
+"""The network that is taken where none is named: its weights come with visus."""
+COARSEST = 16
+"""Pixels that a place of the coarsest map stands for; what is coarser is of things, not of style."""
+_CONTENT_STRIDE = 8
+_WIDTHS = (32, 64, 128, 256)
+_SIZE = (224, 224)
+
+
+@dataclass(frozen=True)
+class Named:
+    """Which features they are, so that a number that was measured with them can be told from others.
+
+    Attributes:
+        name: of the weights, or ``random``.
+        licence: of the weights; of random ones, our own.
+        sha256: over names, types, shapes and bytes of all tensors.
+    """
+
+    name: str
+    licence: str
+    sha256: str
+
+
+class Features:
+    """Maps of a fixed network, the finest first.  Nothing of it learns, and it is part of no model file.
+
+    Args:
+        body: gives the maps; in eval mode from now on.
+        named: which network it is.
+        mean, std: of each channel, for pixels in [0, 1], as the network wants them.
+
+    Attributes:
+        strides: pixels that a place of each map stands for.
+        content: which of the maps says what is where.
+    """
+
+    def __init__(self, body: nn.Module, named: Named, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.body, self.named = body.eval().requires_grad_(False), named
+        self._mean = torch.tensor(mean).view(1, -1, 1, 1)
+        self._std = torch.tensor(std).view(1, -1, 1, 1)
+        with torch.no_grad():
+            maps = self.maps(torch.zeros(1, 3, 64, 64))
+        self.strides = tuple(2 ** round(math.log2(64 / found.shape[2])) for found in maps)
+        self.widths = tuple(found.shape[1] for found in maps)
+        self.content = max(i for i, stride in enumerate(self.strides) if stride <= _CONTENT_STRIDE)
+
+    def to(self, device: torch.device) -> Features:
+        """Move to a device; return itself."""
+        self.body.to(device)
+        self._mean, self._std = self._mean.to(device), self._std.to(device)
+        return self
+
+    def maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:
+        """Return the maps of pictures in [0, 1] whose sides are 32 pixels at least."""
+        found: list[Tensor] = self.body((images - self._mean) / self._std)
+        return found
+
+
+def features(name: str = AUTO, weights: str = "default", *, seed: int = 0, accept: Sequence[str] = ()) -> Features:
+    """Return the features of a network that is at hand.
+
+    Args:
+        name: any network of ours, timm's or torchvision's that halves its maps step by step, such as ``vgg19``;
+            ``random`` for filters that nobody trained; ``auto`` for ``efficientnet_lite0``, or ``random`` where its
+            weights are missing.
+        weights: ``default``, what the name carries offline, or a file.
+        seed: of random filters.
+        accept: licences accepted beyond the permissive ones.
+
+    Raises:
+        UsageError: STYLE-010 a network without such maps; or there is no such network, or its weights are not here or
+            not accepted.
+        DataError: a weights file that cannot be read.
+    """
+    if name == AUTO:
+        name = PREFERRED if (found := card_of(_settings(PREFERRED, "default")).file) and found.is_file() else RANDOM
+    if name == RANDOM:
+        with seeded(seed):
+            filters = _RandomFilters()
+        return Features(filters, Named(RANDOM, "Apache-2.0", checksum(filters.state_dict())), (0.5,) * 3, (0.5,) * 3)
+    settings = _settings(name, weights)
+    card = card_of(settings)
+    network = build(settings, card.outputs or origin_of(name).card(name).outputs or 1000, 3, _SIZE, accept)
+    mean, std = card.statistics(3)
+    try:
+        return Features(_Lower(network), Named(card.name, card.licence, checksum(network.state_dict())), mean, std)
+    except VisusError:
+        raise
+    except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, IndexError) as error:
+        raise _no_maps(name) from error
+
+
+def _settings(name: str, weights: str) -> ModelSettings:
+    return ModelSettings(name=name, weights=weights)
+
+
+def _no_maps(name: str) -> UsageError:
+    return UsageError("STYLE-010", f"{name} has no maps that halve step by step, by which style could be told",
+                      fix="a network of convolutions: vgg19, efficientnet_lite0, resnet18")  # fmt: skip
+
+
+class _Lower(nn.Module):
+    """The part of a network whose maps are fine enough."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network.eval()
+        chain = getattr(network, "features", None)
+        self.at: list[int] = []
+        if isinstance(chain, nn.Sequential) and any(isinstance(layer, nn.MaxPool2d) for layer in chain):
+            self.chain: nn.Sequential | None = chain
+            self.at = _first_of_each_scale(chain)
+        else:
+            self.chain = None
+            if not hasattr(network, "forward_intermediates"):
+                raise _no_maps(type(network).__name__)
+            with torch.no_grad():
+                maps = _intermediate(network, torch.zeros(1, 3, *_SIZE), None)
+            self.at = [i for i, found in enumerate(maps) if found.dim() == 4 and _SIZE[0] // found.shape[2] <= COARSEST]
+        if not self.at:
+            raise _no_maps(type(network).__name__)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        if self.chain is None:
+            return _intermediate(self.network, images, self.at)
+        maps, x = list[Tensor](), images
+        for i, layer in enumerate(self.chain[: self.at[-1] + 1]):
+            x = F.relu(x) if isinstance(layer, nn.ReLU) else layer(x)  # one in place would change a map that is kept
+            if i in self.at:
+                maps.append(x)
+        return maps
+
+
+def _intermediate(network: nn.Module, images: Tensor, at: list[int] | None) -> list[Tensor]:
+    asked: object = network
+    return list(asked.forward_intermediates(images, indices=at, intermediates_only=True))  # type: ignore[attr-defined]
+
+
+def _first_of_each_scale(chain: nn.Sequential) -> list[int]:
+    """Return where a chain is first rectified at each scale: relu1_1, relu2_1, ... of Gatys et al. in VGG.
+
+    Where layers of a scale rectify within themselves, as SqueezeNet's do, it is the last of them.
+    """
+    found, scale = list[int](), list[int]()
+    for i, layer in enumerate([*chain, nn.MaxPool2d(2)]):
+        if not isinstance(layer, nn.MaxPool2d):
+            scale.append(i)
+            continue
+        if scale:
+            found.append(next((k for k in scale if isinstance(chain[k], nn.ReLU)), scale[-1]))
+        scale = []
+    return found
+
+
+class _RandomFilters(nn.Module):
+    """Rectified 3 x 3 filters with orthogonal random weights, halved between scales, as VGG has them.
+
+    Source:
+        He, Wang and Hopcroft, A powerful generative model using random weights for the deep image representation,
+        NeurIPS 2016.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, *_WIDTHS)
+        self.first = nn.ModuleList(_filters(a, b) for a, b in pairwise(widths))
+        self.second = nn.ModuleList(_filters(b, b) for b in widths[1:])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps, x = list[Tensor](), images
+        for i, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
+            x = F.relu(first(F.avg_pool2d(x, 2) if i else x))
+            maps.append(x)
+            x = F.relu(second(x))
+        return maps
+
+
+def _filters(inputs: int, outputs: int) -> nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="reflect", bias=False)
+    nn.init.orthogonal_(layer.weight, 2**0.5)  # half of the variance is lost where it is rectified
+    return layer

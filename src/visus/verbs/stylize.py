@@ -1,0 +1,299 @@
+"""``visus stylize``: pictures in the style of a painting."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from visus.core.errors import DataError, UsageError, did_you_mean
+from visus.core.figures import Table
+from visus.core.files import write_picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from visus.models.perceptual import Named
+    from visus.verbs.assembly import Tell
+
+SMALLEST = 64
+"""Pixels of a side, below which features see nothing of a style."""
+LARGEST = 4096
+_SHAPE = 0.02  # how far a mask's ratio of sides may be from the picture's
+
+
+@dataclass(frozen=True)
+class Stylized:
+    """One picture in another style.
+
+    Attributes:
+        file: the content; ``drawn``: where the picture was written.
+        size: (height, width) of what was written.
+        before, after: distance of the style from the painting's, of the content and of the picture; see ``style``.
+        similarity: correlation of its features with the content's: 1 where the same things are at the same places.
+        seconds: it took, reading and writing aside.
+    """
+
+    file: str
+    drawn: str
+    size: tuple[int, int]
+    before: float
+    after: float
+    similarity: float
+    seconds: float
+
+    @property
+    def fall(self) -> float:
+        """How many times nearer the style is than it was."""
+        return self.before / max(self.after, 1e-12)
+
+
+@dataclass(frozen=True)
+class Stylizations:
+    """Pictures in another style, and by which features that was measured.
+
+    Attributes:
+        style: the painting; ``features``: by which style was told.
+        pictures: in the order of the files.
+        problems: (what was named, reason): what could not be read.
+        notes: what was passed over or chosen, a sentence each.
+    """
+
+    style: str
+    features: Named
+    pictures: tuple[Stylized, ...]
+    problems: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        """Return plain values with the fields' names."""
+        rows = [
+            {"file": one.file, "drawn": one.drawn, "size": list(one.size), "style_before": one.before,
+             "style_after": one.after, "fall": one.fall, "content_similarity": one.similarity, "seconds": one.seconds}
+            for one in self.pictures
+        ]  # fmt: skip
+        features = {"name": self.features.name, "licence": self.features.licence, "sha256": self.features.sha256}
+        problems = [{"file": file, "why": why} for file, why in self.problems]
+        return {"style": self.style, "features": features, "pictures": rows, "problems": problems,
+                "notes": list(self.notes)}  # fmt: skip
+
+    def table(self) -> Table:
+        """Return a line a picture."""
+        columns = ("picture", "size", "style before", "after", "nearer", "content similarity", "seconds")
+        rows = [
+            (one.drawn, f"{one.size[1]} x {one.size[0]}", round(one.before, 4), round(one.after, 4),
+             f"{one.fall:.1f} x", round(one.similarity, 3), round(one.seconds, 1))
+            for one in self.pictures
+        ]  # fmt: skip
+        return Table("", columns, rows)
+
+
+def stylize(
+    content: str | Path | Sequence[str | Path],
+    style: str | Path,
+    *,
+    out: str | Path | None = None,
+    size: int = 512,
+    style_size: int | None = None,
+    steps: int = 50,
+    strength: float = 1.0,
+    colours: Literal["style", "content"] = "style",
+    mask: str | Path | None = None,
+    start: Literal["content", "noise"] = "content",
+    features: str = "auto",
+    weights: str | Path = "default",
+    accept: Sequence[str] = (),
+    seed: int = 0,
+    watch: Tell | None = None,
+) -> Stylizations:
+    """Paint pictures in the style of another one.
+
+    Args:
+        content: files, folders and globs.
+        style: the painting.
+        out: a ``.png`` file, or a folder where there are several pictures; ``NAME-STYLE.png`` here by default.
+        size: of the longer side at which it is painted; smaller pictures keep theirs.
+        style_size: of the painting's longer side, by which strokes become larger or smaller; ``size`` by default.
+        steps: of the optimiser, at half the size and again at the whole.
+        strength: from 0, the content as it was, to 1.
+        colours: whose they are.
+        mask: a picture that is white where the style shall be, of the content's shape.
+        start: what is painted over.
+        features: by which style is told: a network whose weights are at hand, or ``random``; see
+            ``models/perceptual.py``.
+        weights: of that network: ``default`` or a file.
+        accept: licences of weights accepted beyond the permissive ones.
+        seed: of noise and random features.
+        watch: told what happens.
+
+    Raises:
+        UsageError: STYLE-001 a number out of its range, STYLE-002 a picture that is too small or too narrow, STYLE-003
+            a mask of another shape or without a white pixel, STYLE-004 a place to write to that is a picture to be
+            read, or one file for several pictures, STYLE-010 features that cannot tell style; unknown networks or
+            weights.
+        DataError: the painting or the mask cannot be read, or there is not one picture to paint.
+    """
+    from visus.engine.device import short_of_memory
+    from visus.models.perceptual import RANDOM
+    from visus.models.perceptual import features as features_of
+    from visus.verbs.painting import paint, with_colours_of
+    from visus.verbs.predict import gather
+    from visus.verbs.runs import silent
+
+    tell = watch or silent
+    _check_numbers(size=size, style_size=style_size, steps=steps, strength=strength, colours=colours, start=start)
+    files, missing, notes = gather([content] if isinstance(content, str | Path) else content)
+    places = _places(files, Path(style), Path(out) if out is not None else None)
+    _check_places(places, [*files, style, *([mask] if mask is not None else [])])
+    painting = _fitted(_read(Path(style)), style_size or size, f"the painting {style}")
+    covered = _read(Path(mask)) if mask is not None else None
+    seen = features_of(features, str(weights), seed=seed, accept=accept)
+    if seen.named.name == RANDOM:
+        notes.append("features are random filters, which nobody trained: styles are told less well than by a network")
+    if painting.std() < 1e-3:
+        notes.append(f"{style} is of one colour: there is no style in it but that")
+    tell({"note": f"features: {seen.named.name} ({seen.named.licence}, {seen.named.sha256[:12]})"})
+    done, bad = list[Stylized](), list(missing)
+    for file, place in zip(files, places, strict=True):
+        try:
+            original = _read(Path(file))
+        except DataError as error:
+            bad.append((file, error.what))
+            continue
+        picture = _fitted(original, size, file)
+        where = _mask_of(covered, original, picture, str(mask)) if covered is not None else None
+        began = time.perf_counter()
+
+        def told(count: int, of: int, name: str = file) -> None:
+            tell({"painting": name, "done": count, "of": of})
+
+        with short_of_memory("this picture was not written", "a smaller --size"):
+            painted = paint(
+                picture, painting, seen, steps=steps, strength=strength, start=start, mask=where, seed=seed, watch=told
+            )
+        result = with_colours_of(painted.picture, picture) if colours == "content" else painted.picture
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_picture(place, _bytes(result))
+        shape = (int(result.shape[2]), int(result.shape[3]))
+        seconds = time.perf_counter() - began
+        done.append(Stylized(file, str(place), shape, painted.before, painted.after, painted.similarity, seconds))
+        tell({"note": f"{place}: the style is {done[-1].fall:.1f} times nearer, in {seconds:.0f} s"})
+    if not done:
+        name, why = bad[0]
+        raise DataError("STYLE-005", f"{name}: {why}", where=f"and {len(bad) - 1:,} more" if len(bad) > 1 else "",
+                        done="nothing was painted", fix="visus stylize PHOTO PAINTING")  # fmt: skip
+    return Stylizations(str(style), seen.named, tuple(done), tuple(bad), tuple(notes))
+
+
+def _check_numbers(*, size: int, style_size: int | None, steps: int, strength: float, colours: str, start: str) -> None:
+    """Refuse what is out of its range.
+
+    Raises:
+        UsageError: STYLE-001.
+    """
+    wrong = {
+        f"size {size}": (SMALLEST <= size <= LARGEST, f"from {SMALLEST} to {LARGEST:,}"),
+        f"style_size {style_size}": (
+            style_size is None or SMALLEST <= style_size <= LARGEST, f"from {SMALLEST} to {LARGEST:,}"
+        ),
+        f"steps {steps}": (1 <= steps <= 10_000, "from 1 to 10,000"),
+        f"strength {strength}": (math.isfinite(strength) and 0 <= strength <= 1, "from 0 to 1"),
+        f"colours {colours}": (colours in ("style", "content"), did_you_mean(colours, ("style", "content"))),
+        f"start {start}": (start in ("content", "noise"), did_you_mean(start, ("content", "noise"))),
+    }  # fmt: skip
+    for what, (right, fix) in wrong.items():
+        if not right:
+            raise UsageError("STYLE-001", f"{what}: cannot be", done="nothing was painted", fix=fix)
+
+
+def _places(files: Sequence[str], style: Path, out: Path | None) -> list[Path]:
+    """Return where each picture is written."""
+    if out is not None and out.suffix.lower() == ".png" and not out.is_dir():
+        if len(files) > 1:
+            raise UsageError("STYLE-004", f"{out}: one file cannot hold {len(files):,} pictures",
+                             done="nothing was painted", fix="--out takes a folder, too")  # fmt: skip
+        return [out]
+    stems = [Path(file).stem for file in files]
+    named = [stem if stems.count(stem) == 1 else f"{stem}-{i:05d}" for i, stem in enumerate(stems)]
+    return [(out or Path()) / f"{stem[:100]}-{style.stem[:100]}.png" for stem in named]
+
+
+def _check_places(places: Sequence[Path], read: Sequence[str | Path]) -> None:
+    """Refuse to write over what is read.
+
+    Raises:
+        UsageError: STYLE-004.
+    """
+    for place in places:
+        if any(place.resolve() == Path(file).resolve() for file in read):
+            raise UsageError("STYLE-004", f"{place}: it would be written over a picture that is read",
+                             done="nothing was painted", fix="--out FILE.png")  # fmt: skip
+
+
+def _read(file: Path) -> Tensor:
+    """Return a picture (1, 3, H, W) in [0, 1]; grey ones as colours, transparent ones on white.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    import numpy as np
+    import torch
+
+    from visus.data.decode import decode
+
+    pixels = decode(file).pixels
+    whole = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}.get(pixels.dtype, 1.0)
+    array = torch.from_numpy(np.clip(pixels.astype(np.float32) / whole, 0, 1))
+    array = array[..., None].expand(-1, -1, 3) if array.dim() == 2 else array
+    return array.permute(2, 0, 1)[None].contiguous()
+
+
+def _fitted(picture: Tensor, size: int, name: str) -> Tensor:
+    """Return a picture whose longer side is as long as asked, or as it was where it is shorter.
+
+    Raises:
+        UsageError: STYLE-002, a side is too short to see anything of a style on.
+    """
+    import torch.nn.functional as F
+
+    height, width = picture.shape[2:]
+    scale = min(1.0, size / max(height, width))
+    fitted = (max(1, round(height * scale)), max(1, round(width * scale)))
+    if min(fitted) < SMALLEST:
+        at = f" once its longer side is {size:,}" if scale < 1 else ""
+        raise UsageError(
+            "STYLE-002", f"{name}: {fitted[1]:,} x {fitted[0]:,} pixels{at}: too small to tell a style on",
+            done="nothing was painted",
+            fix=f"{SMALLEST} pixels a side at least" + (", or a larger --size" * (scale < 1)),
+        )  # fmt: skip
+    if fitted == (height, width):
+        return picture
+    return F.interpolate(picture, fitted, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def _mask_of(mask: Tensor, original: Tensor, picture: Tensor, name: str) -> Tensor:
+    """Return (1, 1, H, W), how much of each pixel is painted.
+
+    Raises:
+        UsageError: STYLE-003.
+    """
+    import torch.nn.functional as F
+
+    (height, width), (tall, wide) = mask.shape[2:], original.shape[2:]
+    if abs(height * wide / (width * tall) - 1) > _SHAPE:
+        raise UsageError(
+            "STYLE-003", f"{name}: {width:,} x {height:,} pixels are another shape than the picture's",
+            where=f"that is {wide:,} x {tall:,}", done="nothing was painted", fix="a mask drawn on the picture itself",
+        )  # fmt: skip
+    fitted = F.interpolate(mask[:, :1], picture.shape[2:], mode="bilinear", antialias=True).clamp(0, 1)
+    if not fitted.any():
+        raise UsageError("STYLE-003", f"{name}: the mask is black, so nothing would be painted",
+                         fix="white is where the style shall be")  # fmt: skip
+    return fitted
+
+
+def _bytes(picture: Tensor) -> Any:
+    return (picture[0].cpu() * 255).round().byte().permute(1, 2, 0).numpy()
