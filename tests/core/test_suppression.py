@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torchvision import ops
 
 from visus.core.catalog import UnknownName
-from visus.core.suppression import SUPPRESSIONS, best, fusion, nms, nms_agnostic, soft_nms, suppress
+from visus.core.suppression import SUPPRESSIONS, best, fusion, nms, nms_agnostic, soft_nms, suppress, top
 
 names = pytest.mark.parametrize("name", SUPPRESSIONS)
 
@@ -258,3 +258,10 @@ def test_on_an_accelerator_the_same_is_found_and_stays_there(name):
     there = suppress(*(column.cuda() for column in here), name)
     assert all(column.is_cuda for column in there)
     same([column.cpu() for column in there], suppress(*here, name))
+
+
+def test_of_equal_scores_the_first_are_the_highest_and_what_is_no_number_is_the_lowest():
+    scores = torch.tensor([[0.5, math.nan, 0.9, 0.5, 0.5], [math.nan] * 5, [-math.inf, math.inf, 0, 0, -1]])
+    assert top(scores, 3).tolist() == [[2, 0, 3], [0, 1, 2], [1, 2, 3]]
+    assert top(scores, 5).tolist() == [[2, 0, 3, 4, 1], [0, 1, 2, 3, 4], [1, 2, 3, 4, 0]]
+    assert top(scores[:0], 3).shape == (0, 3)

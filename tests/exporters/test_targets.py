@@ -8,6 +8,7 @@ from visus.core.deployment import Contract, Deployed
 from visus.core.errors import UsageError
 from visus.core.modelfile import Architecture, Card
 from visus.core.recipe import DetectSettings, InputSettings
+from visus.core.suppression import top
 from visus.exporters import EXPORTERS
 from visus.tasks.detect.decoding import finish, finish_in_graph
 from visus.transforms.in_graph import Judging
@@ -68,7 +69,7 @@ def test_suppression_in_the_graph_keeps_the_objects_that_it_keeps_outside(tmp_pa
         return {"boxes": boxes, "scores": scores, "labels": label.long() % 3}
 
     def read(net, images, view):
-        return dict(zip(objects, finish_in_graph(candidates(images), settings, 3), strict=True))
+        return finish_in_graph(candidates(images), settings, 3)
 
     prepare = Judging(InputSettings(size=(40, 6), channels=1, fit="squash", mean=(0,), std=(1,)))
     module = Deployed(prepare, nn.Identity(), read, objects).eval()
@@ -83,6 +84,27 @@ def test_suppression_in_the_graph_keeps_the_objects_that_it_keeps_outside(tmp_pa
         assert 0 < len(found[1]) == int(kept.sum())
         for name, right in zip(objects, found[:3], strict=True):
             torch.testing.assert_close(said[name][row][kept], right)
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino", "torch"])
+def test_of_equal_scores_every_runtime_takes_the_first_as_pytorch_does(target, tmp_path):
+    pytest.importorskip(target)
+
+    def read(net, images, view):
+        at = top(images.flatten(1).round(), 7)
+        return {"places": at, "scores": images.flatten(1).round().gather(1, at)}
+
+    prepare = Judging(InputSettings(size=(12, 18), channels=1, fit="squash", mean=(0,), std=(1,)))
+    module = Deployed(prepare, nn.Identity(), read, {"places": "(B, 7)", "scores": "(B, 7)"}).eval()
+    _, contract = deployed(1)
+    contract = contract.model_copy(update={"outputs": module.outputs})
+    shown = pictures((4, 12, 18, 1))  # whose levels are all 0 or 1 then
+    path = tmp_path / f"a{EXPORTERS[target].suffix}"
+    EXPORTERS[target].export(module, shown[:2], contract, path)
+    places = EXPORTERS[target].load(path)(shown)["places"]
+    assert torch.equal(places, module(shown)[0])
+    ones = (prepare(shown)[0].flatten(1).round() == 1).nonzero()
+    assert all(torch.equal(places[row], ones[ones[:, 0] == row, 1][:7]) for row in range(4))
 
 
 def test_a_file_of_one_size_holds_the_weights_of_its_resize(tmp_path):

@@ -109,9 +109,15 @@ class Contract(BaseModel):
 
 
 class Runtime(Protocol):
-    """An exported file in the library that runs it."""
+    """An exported file in the library that runs it.
+
+    Attributes:
+        contract: what it reads and says.
+        threads: from how many it may be called at the same time.
+    """
 
     contract: Contract
+    threads: int
 
     def __call__(self, pictures: Tensor) -> dict[str, Tensor]:
         """Return the outputs of a batch of pictures by name."""

@@ -243,6 +243,24 @@ def _(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, overlap: floa
     return torch.empty_like(scores, dtype=torch.bool)
 
 
+@torch.library.custom_op("visus::top", mutates_args=())
+def top(scores: Tensor, count: int) -> Tensor:
+    """Return (B, count) int64, where the highest of each row's (B, N) scores are, falling; of equal ones the first.
+
+    One operation, so that a graph can hold it: of equal ones ``topk`` takes any, and a runtime others than PyTorch.
+    What is no number is lowest.
+    """
+    found = torch.empty(len(scores), count, dtype=torch.int64, device=scores.device)
+    for row, each in enumerate(scores):
+        found[row] = best(each.where(~each.isnan(), -torch.inf), count, -torch.inf)
+    return found
+
+
+@top.register_fake
+def _(scores: Tensor, count: int) -> Tensor:
+    return scores.new_empty((scores.shape[0], count), dtype=torch.int64)
+
+
 _LEAST = 1e-150
 """Of a denominator, in float64."""
 

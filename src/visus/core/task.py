@@ -390,7 +390,12 @@ class Task(Protocol):
         ...
 
     def said(self, outputs: Raw) -> Sequence[Prediction]:
-        """Return one prediction a picture, in original pixels, of what such a module gave."""
+        """Return one prediction a picture, in original pixels, of what such a module gave.
+
+        Args:
+            outputs: of pictures of any sizes, filled up to the largest, and ``originals`` (B, 2), their heights and
+                widths.
+        """
         ...
 
     def calibrate(self, said: Mapping[str, float]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -17,21 +18,30 @@ from visus.core.task import Batch, Prediction, Raw, Task, Transform
 
 
 class Running(nn.Module):
-    """Pictures (B, H, W, C) -> the outputs of a file by name."""
+    """Pictures, each (H, W, C) of any size -> the outputs of a file for each, by name.
 
-    def __init__(self, runtime: Callable[[Tensor], dict[str, Tensor]]) -> None:
+    Args:
+        runtime: what runs the file, on (1, H, W, C).
+        threads: pictures that it runs at the same time: most of what a graph does is too small to be shared by cores.
+    """
+
+    def __init__(self, runtime: Callable[[Tensor], dict[str, Tensor]], threads: int = 1) -> None:
         super().__init__()
-        self.runtime = runtime
+        self.runtime, self.threads = runtime, threads
+        self._pool = ThreadPoolExecutor(threads, "visus-runtime")
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
+    def forward(self, pictures: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """Run the file."""
-        return self.runtime(pictures)
+        shown = [picture[None] for picture in pictures]
+        if self.threads == 1 or len(shown) == 1:
+            return [self.runtime(each) for each in shown]
+        return list(self._pool.map(self.runtime, shown))
 
 
 class Asked:
     """A task whose network is ``Running``: what it does not say itself, the task of the card says.
 
-    Pictures are asked one by one, as each may have a size of its own; what is said is at home already.
+    What is said is at home already.
 
     Args:
         task: of the card.
@@ -57,17 +67,18 @@ class Asked:
         return replace(batch, inputs=(), targets={**batch.targets, "pictures": pictures})
 
     def raw(self, model: nn.Module, batch: Batch) -> Raw:
-        """Return the outputs for each picture.
+        """Return the outputs for each picture, filled up to the largest, and ``originals`` (B, 2), their sizes.
 
         Raises:
             DataError: a picture of another depth or size than the file reads.
         """
-        said = []
-        for id, picture in zip(batch.ids, batch.targets["pictures"], strict=True):
+        pictures = batch.targets["pictures"]
+        for id, picture in zip(batch.ids, pictures, strict=True):
             if why := self.refusal(picture):
                 raise DataError("EXP-006", why, where=id, fix="visus export with --data that holds such pictures")
-            said.append(model(picture[None]))
-        return {name: torch.cat([one[name] for one in said]) for name in self._contract.outputs}
+        said = model(pictures)
+        sizes = torch.tensor([picture.shape[:2] for picture in pictures])
+        return {"originals": sizes, **{name: _joined([one[name] for one in said]) for name in self._contract.outputs}}
 
     def decode(self, raw: Raw) -> Sequence[Prediction]:
         """Return a prediction a picture."""
@@ -82,6 +93,17 @@ class Asked:
             height, width = picture.shape[:2]
             return f"it has {height} x {width} pixels, the file reads {contract.size[0]} x {contract.size[1]}"
         return ""
+
+
+def _joined(rows: Sequence[Tensor]) -> Tensor:
+    """Return (B, ...) of B tensors (1, ...), with zeros where one has a shorter side than another."""
+    shape = [max(sides) for sides in zip(*(row.shape for row in rows), strict=True)]
+    if all(list(row.shape) == shape for row in rows):
+        return torch.cat(list(rows))
+    joined = rows[0].new_zeros(len(rows), *shape[1:])
+    for at, row in enumerate(rows):
+        joined[(at, *(slice(side) for side in row.shape[1:]))] = row[0]
+    return joined
 
 
 class _Unchanged:

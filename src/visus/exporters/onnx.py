@@ -95,7 +95,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, data: bytes, name: str) -> None:
-        self.session = _session(data, name)
+        self.session, self.threads = _session(data, name), torch.get_num_threads()
         text = self.session.get_modelmeta().custom_metadata_map.get(KEY)
         if text is None:
             raise DataError("EXP-004", f"{name}: an ONNX file that visus did not write",
@@ -110,9 +110,13 @@ class OnnxRuntime:
 
 def _translations() -> dict[Any, Any]:
     """Return the operations that are written otherwise than PyTorch's exporter would, or that it does not know."""
-    from visus.core import suppression  # noqa: F401  # makes torch.ops.visus.kept
+    from visus.core import suppression  # noqa: F401  # makes torch.ops.visus
 
-    return {torch.ops.visus.kept.default: _kept, torch.ops.aten.group_norm.default: _group_norm}
+    ours, aten = torch.ops.visus, torch.ops.aten
+    return {
+        ours.kept.default: _kept, ours.top.default: _top, aten.group_norm.default: _group_norm,
+        aten._is_all_true.default: _is_all_true,
+    }  # fmt: skip
 
 
 def _group_norm(
@@ -129,6 +133,18 @@ def _group_norm(
     if weight is not None:
         normal = op.Mul(normal, op.Unsqueeze(weight, across))
     return normal if bias is None else op.Add(normal, op.Unsqueeze(bias, across))
+
+
+def _is_all_true(values: Any) -> Any:
+    """Return what an assertion asks, which is left out of the graph itself."""
+    op = _library("onnxscript").opset20
+    return op.Cast(op.ReduceMin(op.Cast(values, to=_INT64), keepdims=0), to=_BOOL)
+
+
+def _top(scores: Any, count: int) -> Any:
+    """Return ``visus::top``: ONNX's operator takes the first of equal ones."""
+    op = _library("onnxscript").opset20
+    return op.TopK(scores, op.Constant(value_ints=[count]), axis=1)[1]
 
 
 def _kept(boxes: Any, scores: Any, labels: Any, classes: int, overlap: float) -> Any:

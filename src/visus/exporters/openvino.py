@@ -27,6 +27,9 @@ def export(module: Deployed, example: Tensor, contract: Contract, path: Path) ->
     written = origin.export(module, example, contract, draft)
     try:
         model = library.convert_model(str(draft))
+        for node in model.get_ops():
+            if node.get_type_name() == "TopK":
+                node.set_attribute("stable", True)  # of equal ones the first, as ONNX has it
         library.save_model(model, str(path), compress_to_fp16=False)
     except Exception as error:  # it raises classes of its own
         raise impossible(contract, error) from error
@@ -53,7 +56,7 @@ class OpenVinoRuntime:
     """A model in OpenVINO, on the processor, in float32: its usual precision is the fastest one at hand."""
 
     def __init__(self, path: Path, contract: Contract) -> None:
-        self.contract = contract
+        self.contract, self.threads = contract, 1
         settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         try:
             core = _library().Core()

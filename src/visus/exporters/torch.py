@@ -64,7 +64,7 @@ class TorchRuntime:
     """A program in PyTorch."""
 
     def __init__(self, path: Path, contract: Contract) -> None:
-        self.contract = contract
+        self.contract, self.threads = contract, 1
         try:
             self.module = torch.export.load(str(path)).module()
         except Exception as error:  # of another version of PyTorch

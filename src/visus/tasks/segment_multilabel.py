@@ -8,10 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from visus.core.annotations import StatedMap
-from visus.core.deployment import Deployed
 from visus.core.errors import UsageError
 from visus.core.pixels import IGNORE, MOST_SEVERAL
 from visus.core.recipe import Choice, Facts, Recipe
@@ -47,6 +46,10 @@ class SegmentMultilabel(Segment):
     column = "labels"
     tiled: Mapping[str, float] = {"bits": -1}
     apart = staticmethod(softened_each)
+    outputs: Mapping[str, str] = {
+        "bits": "(B, H, W) int64, bit k says whether class k is there, -1 where scores were no numbers",
+        "probabilities": "(B, K, H, W) of each class, in [0, 1], whatever the others; above one half it is said",
+    }
     legend: Mapping[str, str] = {"wrong": "wrong: pixels of which other classes were said"}
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
@@ -104,14 +107,11 @@ class SegmentMultilabel(Segment):
             for logits, size in zip(raw["logits"], sizes, strict=True)
         ]
 
-    def deployed(self, network: nn.Module, *, deep: bool = False, size: tuple[int, int] | None = None) -> Deployed:
-        """Refuse: what is exported says one class for each pixel.
-
-        Raises:
-            UsageError: TASK-012.
-        """
-        raise UsageError("TASK-012", "a graph that says several classes for a pixel is not made",
-                         done="nothing was written", fix="predict with the model file")  # fmt: skip
+    def told(self, logits: Tensor) -> Raw:
+        """Return ``outputs`` of logits at home, by operations that a graph can hold."""
+        places = torch.tensor([1 << k for k in range(len(self.classes))])[:, None, None]
+        bits = ((logits > 0) * places).sum(1).where(logits.isfinite().all(1), -1)
+        return {"bits": bits, "probabilities": logits.sigmoid()}
 
     def targets(self, raw: Raw, label: str = "") -> list[Target]:
         """Return the region of each class that is said, the largest first; or that of one class."""

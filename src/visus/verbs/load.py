@@ -49,8 +49,8 @@ class Model:
 
     @property
     def at_once(self) -> int:
-        """Pictures asked at once: one of an exported file, as each may have a size of its own; 0 for whole batches."""
-        return 1 if self.contract is not None else 0
+        """Pictures asked at once: of an exported file as many as it runs at the same time; 0 for whole batches."""
+        return int(getattr(self.network, "threads", 1)) if self.contract is not None else 0
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -244,7 +244,7 @@ def opened(path: Path) -> Model:
     task = TASKS[contract.card.task](recipe, contract.card.classes)
     task.calibrate(contract.card.calibration)
     asked: Any = Asked(task, contract)
-    return Model(path, contract.card, recipe, asked, Running(runtime), contract)
+    return Model(path, contract.card, recipe, asked, Running(runtime, runtime.threads), contract)
 
 
 def _is_exported(path: Path) -> str:

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from visus.core.boxes import clip
-from visus.core.suppression import kept
+from visus.core.suppression import kept, top
 from visus.models import torchvision_parts as parts
 from visus.models.detectors import Detector
 from visus.models.origins.torchvision_zoo import PREFIX
@@ -235,7 +235,7 @@ def _proposals(
         least: score from which on a box is one of them.
     """
     starts = [sum(lengths[:i]) for i in range(len(lengths))]
-    best = [each.topk(min(most, each.shape[1]), 1)[1] + start
+    best = [top(each, min(most, each.shape[1])) + start
             for each, start in zip(torch.split(objectness, list(lengths), 1), starts, strict=True)]  # fmt: skip
     maps = torch.cat([torch.full_like(each, i) for i, each in enumerate(best)], 1)
     at = torch.cat(best, 1)
@@ -244,8 +244,9 @@ def _proposals(
     real = (mine[..., 2:] - mine[..., :2] >= 1e-3).all(2) & logits.isfinite() & (scores >= least)
     scores = torch.where(real, scores, -1.0)
     scores = torch.where(kept(mine, scores, maps, len(lengths), ALIKE), scores, -1.0)
-    top, order = scores.topk(min(most, scores.shape[1]), 1)
-    return torch.where((top >= 0)[..., None], mine.gather(1, order[..., None].expand(-1, -1, 4)), 0.0)
+    order = top(scores, min(most, scores.shape[1]))
+    real = scores.gather(1, order) >= 0
+    return torch.where(real[..., None], mine.gather(1, order[..., None].expand(-1, -1, 4)), 0.0)
 
 
 def _by_anchor(said: Float[Tensor, "B _ h w"], count: int) -> Float[Tensor, "B A _"]:

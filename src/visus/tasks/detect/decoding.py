@@ -14,7 +14,7 @@ from torch import Tensor
 
 from visus.core.recipe import DetectSettings
 from visus.core.shapes import SoftMasks
-from visus.core.suppression import kept, suppress, surviving
+from visus.core.suppression import kept, suppress, surviving, top
 from visus.core.task import Raw
 from visus.metrics.detection import Detected
 
@@ -45,15 +45,16 @@ def candidates(
     """
     classes = scores.shape[2]
     flat = scores.flatten(1).nan_to_num(0)
-    top, at = flat.topk(min(settings.candidates, flat.shape[1]), dim=1)
+    at = top(flat.detach(), min(settings.candidates, flat.shape[1]))
+    sure = flat.gather(1, at)
     by_class = boxes.dim() == 4
     rows = at if by_class else at // classes
     chosen = (boxes.flatten(1, 2) if by_class else boxes).gather(1, rows[..., None].expand(-1, -1, 4)).nan_to_num(0)
     low, high = limits[:, None, :2], limits[:, None, 2:]
     chosen = torch.cat([chosen[..., :2].maximum(low).minimum(high), chosen[..., 2:].maximum(low).minimum(high)], -1)
     has_area = (chosen[..., 2:] > chosen[..., :2]).all(2)
-    top = top.where((top >= max(settings.least, 1e-6)) & has_area, -1.0)
-    return {"boxes": chosen, "scores": top, "labels": at % classes}
+    sure = sure.where((sure >= max(settings.least, 1e-6)) & has_area, -1.0)
+    return {"boxes": chosen, "scores": sure, "labels": at % classes}
 
 
 def finish(raw: Raw, settings: DetectSettings) -> list[Detected]:
@@ -76,7 +77,7 @@ def finish(raw: Raw, settings: DetectSettings) -> list[Detected]:
     return found
 
 
-def finish_in_graph(raw: Raw, settings: DetectSettings, classes: int) -> tuple[Tensor, Tensor, Tensor]:
+def finish_in_graph(raw: Raw, settings: DetectSettings, classes: int) -> dict[str, Tensor]:
     """Return the objects of all pictures at once: what ``finish`` does, by operations that an exported graph can hold.
 
     Args:
@@ -85,7 +86,8 @@ def finish_in_graph(raw: Raw, settings: DetectSettings, classes: int) -> tuple[T
         classes: how many there are.
 
     Returns:
-        Boxes (B, N, 4), scores (B, N), falling, and labels (B, N); a score of -1 where there is no further object.
+        As the candidates, N a picture, by falling score; where there is no further object, the score and the label are
+        -1 and all else is 0.
     """
     boxes, scores, labels = raw["boxes"], raw["scores"], raw["labels"]
     if settings.suppression != "none":
@@ -94,10 +96,15 @@ def finish_in_graph(raw: Raw, settings: DetectSettings, classes: int) -> tuple[T
         real = kept(boxes, scores, kinds, 1 if agnostic else classes, settings.overlap)
         scores = torch.where(real, scores, -1.0)
     scores = torch.where(scores >= settings.least, scores, -1.0)
-    top, at = scores.topk(min(settings.most, scores.shape[1]), dim=1)
-    found = top >= 0
-    boxes = boxes.gather(1, at[..., None].expand(-1, -1, 4))
-    return torch.where(found[..., None], boxes, 0.0), top, torch.where(found, labels.gather(1, at), -1)
+    at = top(scores, min(settings.most, scores.shape[1]))
+    sure = scores.gather(1, at)
+    found = sure >= 0
+    said = {"scores": sure, "labels": torch.where(found, labels.gather(1, at), -1)}
+    for name in raw.keys() - said.keys():
+        rows, more = raw[name], (1,) * (raw[name].dim() - 2)
+        picked = rows.gather(1, at.reshape(*at.shape, *more).expand(*at.shape, *rows.shape[2:]))
+        said[name] = torch.where(found.reshape(*at.shape, *more), picked, 0.0)
+    return said
 
 
 def joined(raws: list[Raw]) -> Raw:

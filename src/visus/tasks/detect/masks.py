@@ -23,7 +23,7 @@ from visus.core.task import Batch, Raw, Term
 from visus.models.detectors.faster_rcnn import FasterRCNN
 from visus.models.detectors.mask_rcnn import MASK, MaskRCNN
 from visus.tasks.detect.assignment import Objects
-from visus.tasks.detect.decoding import MASKS, candidates, finish
+from visus.tasks.detect.decoding import MASKS, candidates, finish, finish_in_graph
 from visus.tasks.detect.proposals import Drawn, Proposals
 from visus.tasks.detect.terms import UNIT, precise, weights
 
@@ -53,11 +53,18 @@ class Masks(Proposals):
             )  # fmt: skip
 
     def seen(
-        self, model: nn.Module, images: Float[Tensor, "B C H W"], limits: Float[Tensor, "B 4"], settings: DetectSettings
+        self,
+        model: nn.Module,
+        images: Float[Tensor, "B C H W"],
+        limits: Float[Tensor, "B 4"],
+        settings: DetectSettings,
+        *,
+        in_graph: bool = False,
     ) -> Raw:
         """Return the objects of each picture after suppression, as candidates with masks.
 
-        Only what stays is outlined, within the box it was given at last, as its authors do.
+        Only what stays is outlined, within the box it was given at last, as its authors do; in a graph, where nobody
+        knows how many these are, as many as may stay.
         """
         assert isinstance(model, MaskRCNN)
         maps = model.maps(images)
@@ -65,7 +72,13 @@ class Masks(Proposals):
         logits, corrections = model.judge(images, maps, list(proposals))
         shape = proposals.shape[:2]
         boxes, scores = self.read(proposals, logits.reshape(*shape, -1), corrections.reshape(*shape, -1, 4))
-        found = finish(candidates(boxes, scores, limits, settings), settings)
+        several = candidates(boxes, scores, limits, settings)
+        if in_graph:
+            said = finish_in_graph(several, settings, boxes.shape[2])
+            label = said["labels"].clamp(min=0)
+            logits = model.outline(images, maps, list(said["boxes"]), label.flatten() + 1)
+            return {**said, "labels": label, MASKS: precise(logits).sigmoid().reshape(*label.shape, MASK, MASK)}
+        found = finish(several, settings)
         labels = torch.cat([one.labels for one in found]).to(images.device)
         masks = model.outline(images, maps, [one.boxes.to(images.device) for one in found], labels + 1)
         most = max((len(one.scores) for one in found), default=0)

@@ -29,7 +29,16 @@ from visus.models.origins import backbone_of
 from visus.tasks._scores import chosen
 from visus.tasks._tiling import framed, limits_of, tiling_of
 from visus.tasks.detect.choices import choices
-from visus.tasks.detect.decoding import IN_GRAPH, ORIGINALS, candidates, finish, finish_in_graph, joined, mirrored
+from visus.tasks.detect.decoding import (
+    IN_GRAPH,
+    MASKS,
+    ORIGINALS,
+    candidates,
+    finish,
+    finish_in_graph,
+    joined,
+    mirrored,
+)
 from visus.tasks.detect.terms import IGNORED, UNIT
 from visus.tasks.detect.tiling import tiled
 from visus.transforms.tiles import Tiling
@@ -45,6 +54,11 @@ OUTPUTS = {
     "shown": "(B, N) whether the score is that of the best F1 on the validation part, or higher: what to draw",
 }
 """What the exported network gives."""
+OF_MASKS = {
+    MASKS: "(B, N, S, S) the probability that a place of a grid over the box shows the object, in [0, 1]",
+    ORIGINALS: "(B, 2) height and width of the pictures",
+}
+"""What one that also outlines objects gives beside it."""
 
 
 class Reading(Protocol):
@@ -64,7 +78,13 @@ class Outlining(Protocol):
     """A reading of a network of masks, which outlines only what stays after suppression."""
 
     def seen(
-        self, model: nn.Module, images: Float[Tensor, "B C H W"], limits: Float[Tensor, "B 4"], settings: DetectSettings
+        self,
+        model: nn.Module,
+        images: Float[Tensor, "B C H W"],
+        limits: Float[Tensor, "B 4"],
+        settings: DetectSettings,
+        *,
+        in_graph: bool = False,
     ) -> Raw:
         """Return the objects of each picture as candidates with masks."""
         ...
@@ -248,20 +268,27 @@ class Detect:
         present = batch.originals.new_tensor(images.shape[2:]).expand(len(batch), 2)
         return {**raw, ORIGINALS: batch.originals.where(batch.originals > 0, present)}
 
-    def _seen(self, model: nn.Module, images: Float[Tensor, "B C H W"], limits: Float[Tensor, "B 4"]) -> Raw:
+    def _seen(
+        self,
+        model: nn.Module,
+        images: Float[Tensor, "B C H W"],
+        limits: Float[Tensor, "B 4"],
+        *,
+        in_graph: bool = False,
+    ) -> Raw:
         """Return the candidates of pictures or tiles of the network's size, as they are and mirrored."""
-        raws = [self._candidates(model, images, limits)]
+        raws = [self._candidates(model, images, limits, in_graph)]
         if self.recipe.flips:
             width = images.shape[-1]
             turned = limits.clone()
             turned[:, 0], turned[:, 2] = width - limits[:, 2], width - limits[:, 0]
-            raws.append(mirrored(self._candidates(model, images.flip(-1), turned), width))
+            raws.append(mirrored(self._candidates(model, images.flip(-1), turned, in_graph), width))
         return self.merge(raws)
 
-    def _candidates(self, model: nn.Module, images: Tensor, limits: Tensor) -> Raw:
+    def _candidates(self, model: nn.Module, images: Tensor, limits: Tensor, in_graph: bool) -> Raw:
         reading = self._reading
         if isinstance(reading, Outlining):
-            return reading.seen(model, images, limits, self.detect)
+            return reading.seen(model, images, limits, self.detect, in_graph=in_graph)
         return candidates(*reading.answer(model, images), limits, self.detect)
 
     def merge(self, raws: Sequence[Raw]) -> Raw:
@@ -299,36 +326,40 @@ class Detect:
         """Return pictures -> objects in original pixels.
 
         Raises:
-            UsageError: TASK-012, pictures are read in tiles, or objects have masks, or are found by a suppression that
-                works in rounds.
+            UsageError: TASK-012, pictures are read in tiles, or the suppression works in rounds.
         """
         from visus.transforms.in_graph import Judging
 
         if self._tiling is not None:
             raise _unexportable("input.tiles: how many there are depends on the picture")
-        if self.masks:
-            raise _unexportable("it outlines objects only once it is known which of them stay")
         if self.detect.suppression not in IN_GRAPH:
             raise _unexportable(f"detect.suppression = {self.detect.suppression}: it works in rounds, one an object")
         prepare = Judging(self.recipe.input, deep=deep, size=size)
-        return Deployed(prepare, network, self._read, OUTPUTS)
+        return Deployed(prepare, network, self._read, {**OUTPUTS, **OF_MASKS} if self.masks else OUTPUTS)
 
     def said(self, outputs: Raw) -> list[Objects]:
         """Return the objects of each picture that are shown."""
         found = []
-        for boxes, scores, labels, shown in zip(*(outputs[name].cpu() for name in OUTPUTS), strict=True):
+        for row, (boxes, scores, labels, shown) in enumerate(
+            zip(*(outputs[name].cpu() for name in OUTPUTS), strict=True)
+        ):
             names = tuple(self.classes[k] for k in labels[shown].tolist())
-            found.append(Objects(boxes[shown].double(), names, scores[shown]))
+            masks = None
+            if MASKS in outputs:
+                height, width = outputs[ORIGINALS][row].tolist()
+                masks = SoftMasks(outputs[MASKS][row].cpu()[shown].numpy(), (height, width))
+            found.append(Objects(boxes[shown].double(), names, scores[shown], masks))
         return found
 
     def _read(self, network: nn.Module, images: Float[Tensor, "B C H W"], view: Any) -> Raw:
-        """Return ``OUTPUTS`` by operations that a graph can hold."""
+        """Return ``OUTPUTS``, and ``OF_MASKS``, by operations that a graph can hold."""
         limits = view.outline.expand(images.shape[0], 4)
-        raw = self._seen(network, images, limits)
-        boxes, scores, labels = finish_in_graph(raw, self.detect, len(self.classes))
-        shown = scores >= self.thresholds.to(scores.device)[labels.clamp(min=0)]
-        home = torch.where((scores >= 0)[..., None], view.home(boxes), 0.0)
-        return {"boxes": home, "scores": scores, "labels": labels, "shown": shown & (scores >= 0)}
+        said = finish_in_graph(self._seen(network, images, limits, in_graph=True), self.detect, len(self.classes))
+        real = said["scores"] >= 0
+        shown = said["scores"] >= self.thresholds.to(images.device)[said["labels"].clamp(min=0)]
+        home = torch.where(real[..., None], view.home(said["boxes"]), 0.0)
+        size = torch.stack([view.down.extent, view.across.extent]).long().expand(images.shape[0], 2)
+        return {**said, "boxes": home, "shown": shown & real, ORIGINALS: size}
 
     def calibrate(self, said: Mapping[str, float]) -> None:
         """Take the score from which on an object of a class is shown, and is then looked for at the latest."""

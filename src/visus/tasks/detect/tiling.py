@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from visus.core.suppression import top
 from visus.core.task import Raw
 from visus.tasks._tiling import extents_of
 from visus.tasks.detect.decoding import joined
@@ -73,7 +74,7 @@ def _own(raw: Raw, tile: Tile) -> Raw:
 
 def _best(raw: Raw, most: int) -> Raw:
     """Return the candidates of the highest scores of one picture."""
-    _, at = raw["scores"].topk(min(most, raw["scores"].shape[1]), dim=1)
+    at = top(raw["scores"].detach(), min(most, raw["scores"].shape[1]))
     return {name: values[:, at[0]] for name, values in raw.items()}
 
 

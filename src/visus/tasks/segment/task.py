@@ -38,11 +38,6 @@ from visus.tasks.segment.tiling import read_in_tiles
 from visus.transforms.tiles import Tiling
 
 PIXEL, IMAGE = "pixel", "image"
-OUTPUTS = {
-    "classes": "(B, H, W) uint8, places in the class names, 255 where scores were no numbers; of the pictures' size",
-    "scores": "(B, H, W) the probability of that class, in [0, 1]",
-}
-"""What the exported network gives."""
 REGION = "classes"
 """What the losses of whole pictures learn from; those of pixels learn from ``label``."""
 
@@ -70,6 +65,11 @@ class Segment:
     """What is said of original pixels where pictures are read in tiles, and what stands beyond a picture."""
     apart: Callable[[Tensor, Tensor, float], Tensor] = staticmethod(softened)
     """How far a pixel's logits are from a teacher's."""
+    outputs: Mapping[str, str] = {
+        "classes": "(B, H, W) uint8, places in the class names, 255 where scores were no numbers",
+        "scores": "(B, H, W) the probability of that class, in [0, 1]",
+    }
+    """What the exported network gives."""
     players: Mapping[str, str] = {"model": ""}
     group = 1
     legend: Mapping[str, str] = {"wrong": "wrong: pixels of another class than was said"}
@@ -241,20 +241,20 @@ class Segment:
                              done="nothing was written", fix="train one that reads whole pictures")  # fmt: skip
 
         def read(net: nn.Module, images: Tensor, view: Any) -> Raw:
-            logits = view.at_home(self._seen(net, images))
-            best, classes = logits.max(1)
-            sure = (best - logits.logsumexp(1)).exp()
-            said = classes.to(torch.uint8).where(sure.isfinite(), IGNORE)
-            return {"classes": said, "scores": sure.nan_to_num(0).clamp(max=1)}
+            return self.told(view.at_home(self._seen(net, images)))
 
-        return Deployed(Judging(self.recipe.input, deep=deep, size=size), network, read, OUTPUTS)
+        return Deployed(Judging(self.recipe.input, deep=deep, size=size), network, read, self.outputs)
 
-    def said(self, outputs: Raw) -> list[Regions]:
+    def told(self, logits: Float[Tensor, "B K H W"]) -> Raw:
+        """Return ``outputs`` of logits at home, by operations that a graph can hold."""
+        best, classes = logits.max(1)
+        sure = (best - logits.logsumexp(1)).exp()
+        said = classes.to(torch.uint8).where(sure.isfinite(), IGNORE)
+        return {"classes": said, "scores": sure.nan_to_num(0).clamp(max=1)}
+
+    def said(self, outputs: Raw) -> Sequence[Prediction]:
         """Return what is said of each picture."""
-        return [
-            Regions(classes, scores.half(), self.classes, self.palette)
-            for classes, scores in zip(outputs["classes"].cpu(), outputs["scores"].cpu(), strict=True)
-        ]
+        return self.decode({name: said.cpu() for name, said in outputs.items()})
 
     def calibrate(self, said: Mapping[str, float]) -> None:
         """Take nothing: the largest score is the answer."""
