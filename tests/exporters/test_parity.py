@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from visus.exporters._parity import TOLERANCE, Differences, Parity, changes
+from visus.exporters._parity import TOLERANCE, Candidates, Differences, Parity, changes
 
 
 @dataclass
@@ -89,8 +89,57 @@ def test_boxes_are_matched_by_class_and_place_whatever_their_order(file, changed
     assert changes([found(CAT, DOG)], [found(*file)]) == (changed, 2, "boxes")
 
 
-def test_of_two_boxes_over_one_object_with_the_same_score_either_may_hide_the_other():
+def test_of_two_candidates_over_one_object_with_the_same_score_either_may_hide_the_other():
     weights, file = found(CAT), found(("cat", (0, 0, 11, 10)))
-    assert changes([weights], [file]) == (1, 1, "boxes")
+    known = Candidates(torch.cat([weights.boxes, file.boxes]), ("cat", "cat"), weights.scores.repeat(2))
+    assert changes([weights], [file], [known]) == (1, 1, "boxes")
     file.scores = weights.scores
-    assert changes([weights], [file]) == (0, 1, "boxes")
+    assert changes([weights], [file], [known]) == (0, 1, "boxes")
+
+
+def test_a_box_that_is_no_candidate_of_the_weights_is_another_one_whatever_its_score():
+    weights, moved = found(CAT), found(("cat", (0, 0, 11, 10)))
+    moved.scores = weights.scores
+    known = Candidates(weights.boxes, ("cat",), weights.scores)
+    assert changes([weights], [moved], [known]) == (1, 1, "boxes")
+
+
+def test_candidates_of_one_object_that_a_file_does_not_suppress_are_too_many():
+    weights, both = found(CAT), found(CAT, ("cat", (0, 0, 11, 10)))
+    both.scores = weights.scores.repeat(2)
+    known = Candidates(both.boxes, both.labels, both.scores)
+    assert changes([weights], [both], [known]) == (1, 1, "boxes")
+
+
+def test_boxes_and_scores_of_the_objects_in_both_are_compared_by_number():
+    def said(boxes, scores):
+        return {"boxes": torch.tensor([boxes]), "scores": torch.tensor([scores]), "labels": torch.zeros(1, 2).long(),
+                "shown": torch.ones(1, 2).bool()}  # fmt: skip
+
+    one = said([[0.0, 0, 100, 100], [0, 0, 50, 50]], [0.9, 0.8])
+    other = said([[0.0, 0, 50, 50.1], [0, 0, 100, 100]], [0.8, 0.91])
+    measured = Differences()
+    measured.add(one, other)
+    assert measured.found() == {"boxes": pytest.approx(0.001, rel=1e-4), "scores": pytest.approx(0.01 / 0.9, rel=1e-4)}
+
+
+@dataclass
+class Sets:
+    """Several classes a pixel."""
+
+    layers: dict[str, torch.Tensor]
+
+    def home(self, frame):
+        return self
+
+    def json(self):
+        return {}
+
+    def rows(self):
+        return []
+
+
+def test_a_pixel_of_other_classes_counts_once():
+    left, right = torch.tensor([[True, False, False]]), torch.tensor([[False, False, True]])
+    weights, file = Sets({"a": left, "b": left}), Sets({"a": right})
+    assert changes([weights, weights], [file, weights]) == (2, 6, "pixels")

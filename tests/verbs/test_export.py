@@ -15,6 +15,7 @@ from PIL import Image
 from tests.verbs.examples import train, write_splits
 from tests.verbs.segmenting import TINY as SCENES
 from tests.verbs.segmenting import write_scenes
+from tests.verbs.test_segmenting_sources import write_layers
 
 import visus
 from visus.cli.app import run as command
@@ -248,3 +249,68 @@ def test_segmenters_say_the_same_classes_at_original_pixels(tmp_path):
     assert visus.evaluate(made.path, scenes).scores["miou"].value == pytest.approx(
         weights.scores["miou"].value, abs=1e-3
     )
+
+
+def test_segmenters_of_several_classes_a_pixel_say_the_same_layers_at_original_pixels(tmp_path):
+    scenes = write_layers(tmp_path / "layers")
+    run = visus.train(scenes, out=tmp_path / "run", steps=4, set={**SCENES, "model.options": {"width": 8}})
+    assert run.recipe.task == "segment_multilabel"
+    made = visus.export(run.folder, to="onnx")
+    assert made.parity.holds and made.parity.unit == "pixels"
+    weights = visus.evaluate(visus.load(run.folder, precision="float32"), scenes)
+    file = visus.evaluate(made.path, scenes)
+    assert file.scores["miou"].value == pytest.approx(weights.scores["miou"].value, abs=1e-3)
+    found = visus.predict(made.path, scenes / "images" / "test", keep=True)
+    for (_, said), (_, right) in zip(found, visus.predict(run.folder, scenes / "images" / "test"), strict=True):
+        assert said.layers.keys() == right.layers.keys()
+
+
+def test_pictures_of_different_sizes_are_asked_at_the_same_time(tmp_path):
+    scenes = write_scenes(tmp_path / "scenes", train=8, val=32, test=2)
+    run = visus.train(scenes, out=tmp_path / "run", steps=2, set={**SCENES, "model.options": {"width": 8}})
+    made = visus.export(run.folder, to="onnx")
+    draw = np.random.default_rng(0)
+    for i, shape in enumerate([(40, 90, 3), (100, 31, 3), (64, 64, 3)]):
+        Image.fromarray(draw.integers(0, 256, shape, np.uint8)).save(tmp_path / f"{i}.png")
+    file = visus.load(made.path)
+    file.network.threads = 3
+    together = visus.predict(file, [tmp_path / f"{i}.png" for i in range(3)])
+    file.network.threads = 1
+    alone = visus.predict(file, [tmp_path / f"{i}.png" for i in range(3)])
+    for (_, one), (_, other) in zip(together, alone, strict=True):
+        assert one.class_map.shape == other.class_map.shape
+        assert np.array_equal(one.class_map, other.class_map)
+
+
+def test_detectors_find_the_same_boxes_with_the_same_scores(detector, squares, tmp_path):
+    made = visus.export(detector.folder, to="onnx", data=squares, out=tmp_path / "a.onnx")
+    assert set(made.parity.outputs) == {"boxes", "scores"}
+    assert (made.parity.unit, made.parity.changed) == ("boxes", 0)
+    assert made.parity.of > 0
+
+
+def test_a_detector_whose_boxes_are_moved_a_little_is_not_kept(detector, squares, tmp_path, monkeypatch):
+    faithful = EXPORTERS["onnx"]
+
+    def export(module, example, contract, path):
+        contract = faithful.export(module, example, contract, path)
+        model = onnx.load(path)
+        (node,) = (node for node in model.graph.node if "boxes" in node.output)
+        node.output[:] = ["straight"]
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1.05), "larger"))
+        model.graph.node.append(helper.make_node("Mul", ["straight", "larger"], ["boxes"]))
+        onnx.save(model, path)
+        return contract
+
+    monkeypatch.setattr("visus.exporters.onnx.EXPORTER", replace(faithful, export=export))
+    with pytest.raises(MissedError, match="EXP-010"):
+        visus.export(detector.folder, to="onnx", data=squares, out=tmp_path / "a.onnx")
+
+
+def test_a_target_of_one_size_asks_for_it_where_pictures_have_several(painter, colours, tmp_path):
+    varied = shutil.copytree(colours, tmp_path / "varied")
+    for i, file in enumerate(sorted((varied / "val").glob("*/*.png"))):
+        Image.open(file).resize((20 + i % 3, 17)).save(file)
+    with pytest.raises(UsageError, match="--size") as caught:
+        visus.export(painter.folder, to="executorch", data=varied, out=tmp_path / "a.pte")
+    assert caught.value.code == "EXP-014"

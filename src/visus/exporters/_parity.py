@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from visus.core.boxes import pairwise_iou
 from visus.core.deployment import Contract, Deployed
 from visus.core.scores import Score
-from visus.core.task import Located, Mapped, Prediction
+from visus.core.task import Layered, Located, Mapped, Prediction
 from visus.exporters import Exporter
 
 TOLERANCE = 1e-4
@@ -22,7 +23,7 @@ TOLERANCE = 1e-4
 SAME_PLACE = 0.99
 """Overlap from which on two boxes are the same one."""
 SAME_OBJECT = 0.5
-"""Overlap from which on boxes of the same score are over the same object."""
+"""Overlap from which on one of two boxes of the same score may hide the other."""
 PIXELS = 1e-4
 """Share of the pixels whose class may change: of two that score alike to rounding, either may be said."""
 LEAST = 32
@@ -70,8 +71,7 @@ class Parity:
 class Differences:
     """The largest difference of each output over all pictures, as a share of its largest number.
 
-    Of objects only the scores are compared so, of those that are in both at the same place: which of two of the same
-    score hides the other is chance.
+    Of objects, boxes and scores of those that are in both are compared so: ``changes`` tells of the others.
     """
 
     def __init__(self) -> None:
@@ -93,19 +93,45 @@ class Differences:
         return {name: apart / max(self._top[name], _LEAST) for name, apart in self._apart.items()}
 
 
-def changes(weights: Sequence[Prediction], file: Sequence[Prediction]) -> tuple[int, int, str]:
-    """Return how many labels, boxes or pixels are others, of how many, and which of these they are."""
+@dataclass(frozen=True)
+class Candidates:
+    """What the weights could have said of one picture, before it was seen which boxes are the same object.
+
+    Attributes:
+        boxes: (T, 4) xyxy in pixels of the picture.
+        labels: (T,) names of classes.
+        scores: (T,).
+    """
+
+    boxes: Tensor
+    labels: tuple[str, ...]
+    scores: Tensor
+
+
+def changes(
+    weights: Sequence[Prediction], file: Sequence[Prediction], known: Sequence[Candidates] = ()
+) -> tuple[int, int, str]:
+    """Return how many labels, boxes or pixels are others, of how many, and which of these they are.
+
+    Args:
+        weights, file: what both say of each picture.
+        known: of each picture, where boxes were chosen from candidates of the weights.
+    """
     changed = of = 0
     unit = "labels"
-    for one, other in zip(weights, file, strict=True):
+    for row, (one, other) in enumerate(zip(weights, file, strict=True)):
         if isinstance(one, Mapped) and isinstance(other, Mapped):
             unit = "pixels"
             of += one.class_map.numel()
             changed += int((one.class_map != other.class_map).sum())
+        elif isinstance(one, Layered) and isinstance(other, Layered):
+            unit = "pixels"
+            of += max((layer.numel() for layer in one.layers.values()), default=0)
+            changed += _pixels_apart(one.layers, other.layers)
         elif isinstance(one, Located) and isinstance(other, Located):
             unit = "boxes"
             of += len(one.labels)
-            changed += max(_unmatched(one, other), _unmatched(other, one))
+            changed += _boxes_apart(one, other, known[row] if known else None)
         else:
             told, answered = one.json(), other.json()
             if "label" in told:
@@ -173,6 +199,7 @@ def _answers(module: nn.Module, pictures: Tensor, forward: Any = None) -> dict[s
 
 
 _LEAST = 1e-12
+_NEVER = 1e3  # more than all scores of a picture are apart
 
 
 def _top(values: Tensor) -> float:
@@ -192,34 +219,71 @@ def _apart(one: Tensor, other: Tensor) -> float:
 
 
 def _paired(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the scores of the objects of one picture that are in both, in the same order."""
-    rows, others = one["scores"][0] >= 0, other["scores"][0] >= 0
-    overlap = pairwise_iou(one["boxes"][0][rows].double(), other["boxes"][0][others].double())
-    same = one["labels"][0][rows][:, None] == other["labels"][0][others]
-    if not overlap.numel():
-        return {"scores": one["scores"][0][:0]}, {"scores": other["scores"][0][:0]}
-    best, at = overlap.where(same, -1.0).max(1)
-    found = best >= SAME_PLACE
-    return {"scores": one["scores"][0][rows][found]}, {"scores": other["scores"][0][others][at[found]]}
+    """Return what is said in numbers of the objects that are in both, in the same order."""
+    names = [name for name, values in one.items() if values.shape[:2] == one["scores"].shape and name != "shown"]
+    found: tuple[dict[str, list[Tensor]], ...] = ({name: [] for name in names}, {name: [] for name in names})
+    for row in range(len(one["scores"])):
+        real = [{name: said[name][row][said["scores"][row] >= 0] for name in names} for said in (one, other)]
+        same = real[0]["labels"][:, None] == real[1]["labels"]
+        rows = _pairs(_alike(real[0], real[1], same), real[0]["scores"], real[1]["scores"])
+        for side, said, at in zip(found, real, rows, strict=True):
+            for name in names:
+                side[name].append(said[name][at])
+    first, second = ({name: torch.cat(parts) for name, parts in side.items()} for side in found)
+    return first, second
 
 
-def _unmatched(one: Located, other: Located) -> int:
-    """Return how many boxes of one have none in the other of the same class at the same place, each taken once.
+def _boxes_apart(one: Located, other: Located, known: Candidates | None) -> int:
+    """Return how many boxes of the weights and of a file have none of the same class at the same place in the other.
 
-    Of boxes over the same object whose scores are the same to rounding, either may have hidden the other.
+    Of two candidates of the weights over one object whose scores are the same to rounding, either may hide the other: a
+    box of the file that is such a candidate is none of these if it stands in for the box that it hides.
     """
-    if not len(one.labels):
+    said, told = ({"boxes": each.boxes, "scores": each.scores, "labels": each.labels} for each in (one, other))
+    same = _same(one.labels, other.labels)
+    rows, columns = _pairs(_alike(said, told, same), one.scores, other.scores)
+    lost = sorted({*range(len(one.labels))} - {*rows.tolist()})
+    new = sorted({*range(len(other.labels))} - {*columns.tolist()})
+    tied = 0
+    if lost and new and known is not None:
+        hidden = _alike(told, vars(known), _same(other.labels, known.labels), tied=True).any(1)
+        instead = _alike(said, told, same & hidden, SAME_OBJECT, tied=True)[lost][:, new]
+        tied = len(_pairs(instead, one.scores[lost], other.scores[new])[0])
+    return max(len(lost), len(new)) - tied
+
+
+def _same(labels: Sequence[str], others: Sequence[str]) -> Tensor:
+    return torch.tensor([[a == b for b in others] for a in labels], dtype=torch.bool).reshape(len(labels), len(others))
+
+
+def _alike(
+    one: Mapping[str, Any], other: Mapping[str, Any], same: Tensor, overlap: float = SAME_PLACE, *, tied: bool = False
+) -> Tensor:
+    """Return (N, M) bool, which boxes of one and of the other are at the same place.
+
+    Args:
+        one, other: ``boxes`` (N, 4) and (M, 4) xyxy, and ``scores``.
+        same: (N, M) bool, whether the classes are.
+        overlap: from which on the place is the same.
+        tied: their scores are the same, too.
+    """
+    alike = same & (pairwise_iou(one["boxes"].double(), other["boxes"].double()) >= overlap)
+    apart = (one["scores"].double()[:, None] - other["scores"].double()).abs()
+    return alike & (apart <= TOLERANCE) if tied else alike
+
+
+def _pairs(alike: Tensor, scores: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Return rows of one and of the other that belong together, each once: the most pairs, the least apart in score."""
+    apart = (scores.double()[:, None] - others.double()).abs()
+    rows, columns = (torch.from_numpy(at) for at in linear_sum_assignment(torch.where(alike, apart, _NEVER).numpy()))
+    real = alike[rows, columns]
+    return rows[real], columns[real]
+
+
+def _pixels_apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> int:
+    """Return how many pixels are not in the same layers; a class without a layer is nowhere."""
+    layers = {**one, **other}
+    if not layers:
         return 0
-    if not len(other.labels):
-        return len(one.labels)
-    overlap = pairwise_iou(one.boxes.double(), other.boxes.double())
-    same = torch.tensor([[a == b for b in other.labels] for a in one.labels])
-    tied = (one.scores.double()[:, None] - other.scores.double()).abs() <= TOLERANCE
-    overlap = torch.where(same & ((overlap >= SAME_PLACE) | (tied & (overlap >= SAME_OBJECT))), overlap, -1.0)
-    missing = 0
-    for row in range(len(one.labels)):
-        best, at = overlap[row].max(0)
-        missing += bool(best < 0)
-        if best >= 0:
-            overlap[:, at] = -1.0
-    return missing
+    nowhere = torch.zeros_like(next(iter(layers.values())))
+    return int(torch.stack([one.get(name, nowhere) ^ other.get(name, nowhere) for name in layers]).any(0).sum())

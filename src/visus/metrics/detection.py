@@ -72,6 +72,7 @@ SCORES = (*_OF_ALL, *_OF_SIZE, *_RECALLS, *_OF_VOC, *_OF_COUNTS)
 OF_MASKS = {f"mask_{name}": name for name in (*_OF_ALL, *_OF_SIZE, *_RECALLS)}
 """Scores of masks, and what each is called of boxes."""
 _OF_A_CLASS = ("AP", "AP50", "AP75", "precision of a class", "recall of a class", "F1 of a class")
+_LESS = 1 - 1e-5  # more than float32 rounds a score to, and less than two of them are apart
 _COST = "cost"
 _SHOWN = "from the score on at which their class has its best F1"
 
@@ -237,13 +238,16 @@ class Detection(RowMetric["JudgedDetections"]):
         return {title: items.indices[at].tolist() for title, at in titles.items()}
 
     def calibration(self) -> dict[str, float]:
-        """Return the score of the best F1 of all classes together, and of each that has another; nothing for none."""
+        """Return the score of the best F1 of all classes together, and of each that has another; nothing for none.
+
+        It is that of a detection, less rounding: the detection is shown by other arithmetic, too.
+        """
         items = self.judged()
         if not items.n or not np.isfinite(items.threshold):
             return {}
         own = zip(self.classes, items.thresholds.tolist(), strict=True)
-        apart = {f"threshold/{name}": score for name, score in own if score != items.threshold}
-        return {"threshold": items.threshold, **apart}
+        apart = {f"threshold/{name}": score * _LESS for name, score in own if score != items.threshold}
+        return {"threshold": items.threshold * _LESS, **apart}
 
     def _class_table(self, items: JudgedDetections) -> Table:
         shown = items.objects(0).sum(1)

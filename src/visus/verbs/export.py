@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,13 +86,14 @@ def export(
             on, where the run still knows its place and it has not changed.
         out: the file; by default the model's own name with the target's ending.
         size: (height, width) of all pictures that the file will read, or one side, or "224x320"; by default any, but of
-            ``executorch`` the one size that all pictures of the data have, or the network's own.
+            ``executorch`` the one size that all pictures of the data have.  Only such pictures are compared then.
         network: ``FILE.py:Class`` or a module, when the network is the user's own.
         pictures: how many are compared, 32 at least where there are as many.
 
     Raises:
         MissedError: EXP-010, the file says something else; it is not kept.
-        UsageError: no such target, a missing library, or a network that cannot be written; EXP-011, no data.
+        UsageError: no such target, a missing library, or a network that cannot be written; EXP-011, no data; EXP-014,
+            the target takes one size, and the pictures have several.
         DataError: the data cannot be read.
     """
     import torch
@@ -110,9 +111,10 @@ def export(
     path = Path(out) if out is not None else loaded.path.with_suffix(exporter.suffix)
     dataset, indices, notes = _pictures(loaded, data, max(pictures, 1))
     indices, shown, depth, sizes = readable(loaded, dataset, indices, notes)
-    sides = _sides(size) if size is not None else None
-    if sides is None and exporter.one_picture:
-        sides = sizes[0] if len(sizes) == 1 else loaded.card.input.size
+    sides = _sides(size) if size is not None else _only_size(to, dataset, sizes) if exporter.one_picture else None
+    if sides is not None and set(sizes) != {sides}:
+        indices = _of_size(sides, dataset, indices, sizes, notes)
+        indices, shown, depth, _ = readable(loaded, dataset, indices, notes)
     network_ = loaded.network.float().cpu().to(memory_format=torch.contiguous_format)
     module = loaded.task.deployed(network_, deep=depth == "uint16", size=sides).eval()
     contract = Contract(
@@ -226,7 +228,7 @@ def _given(model: Model, data: str | Path) -> tuple[Dataset, list[str]]:
 def readable(
     model: Model, dataset: Dataset, indices: NDArray[np.int64], notes: list[str]
 ) -> tuple[NDArray[np.int64], Tensor, Any, list[tuple[int, int]]]:
-    """Return which pictures can be compared, the first one as a batch, their depth, and which sizes they have.
+    """Return which pictures can be compared, the first one as a batch, their depth, and the size of each.
 
     Raises:
         DataError: EXP-012, there is none.
@@ -250,7 +252,42 @@ def readable(
     if len(kept) < len(indices):
         notes.append(f"{len(indices) - len(kept):,} pictures were passed over: not readable, or not {depth}")
     (first,) = source.take(np.array(kept[:1]), lambda index: None).images
-    return np.array(kept, np.int64), first.movedim(0, -1)[None], depth, sorted({kinds[i][1] for i in kept})
+    return np.array(kept, np.int64), first.movedim(0, -1)[None], depth, [kinds[i][1] for i in kept]
+
+
+def _only_size(to: str, dataset: Dataset, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Return the (height, width) that all pictures have.
+
+    Raises:
+        UsageError: EXP-014, they have several.
+    """
+    several = Counter(sizes)
+    (height, width), most = several.most_common(1)[0]
+    if len(several) > 1:
+        raise UsageError(
+            "EXP-014", f"{to} takes pictures of one size, and those of {dataset.name} have {len(several):,}",
+            where=f"{most:,} of the {len(sizes):,} to compare have {height} x {width}", done="nothing was written",
+            fix=f"--size {height}x{width}, or --data with pictures of the size that the file will read",
+        )  # fmt: skip
+    return height, width
+
+
+def _of_size(
+    size: tuple[int, int], dataset: Dataset, indices: NDArray[np.int64], sizes: Sequence[tuple[int, int]],
+    notes: list[str],
+) -> NDArray[np.int64]:  # fmt: skip
+    """Return which pictures have a size.
+
+    Raises:
+        DataError: EXP-012, there is none.
+    """
+    kept = indices[[each == size for each in sizes]]
+    words = f"{size[0]} x {size[1]}"
+    if not len(kept):
+        raise DataError("EXP-012", f"{dataset.name}: not one of {len(sizes):,} pictures has {words} pixels",
+                        done="nothing was written", fix="--data DATA with such, or another --size")  # fmt: skip
+    notes.append(f"{len(sizes) - len(kept):,} pictures were passed over: not of {words} pixels")
+    return kept
 
 
 def example_of(contract: Contract) -> Tensor:
@@ -265,23 +302,31 @@ def _compared(model: Model, file: Model, module: Deployed, dataset: Dataset, ind
     """Return how a file compares with the weights: with what they say the usual way, and number by number."""
     import torch
 
-    from visus.exporters._parity import PIXELS, Differences, Parity, changes
+    from visus.core.boxes import moved
+    from visus.exporters._parity import PIXELS, Candidates, Differences, Parity, changes
     from visus.exporters._running import Running
 
-    measured = Differences()
+    measured, known = Differences(), list[Candidates]()
 
     @torch.no_grad()
     def run(pictures: Tensor) -> dict[str, Tensor]:
         return dict(zip(module.outputs, module(pictures), strict=True))
 
-    eager = Running(run)
+    eager = Running(run)  # one after the other: each has all threads
+
+    def remember(part: Batch, raw: Raw) -> None:
+        for row in range(len(part) if "boxes" in raw else 0):
+            real = raw["scores"][row] >= 0
+            labels = tuple(model.classes[k] for k in raw["labels"][row][real].tolist())
+            boxes = moved(raw["boxes"][row][real].double(), part.frames[row].double())
+            known.append(Candidates(boxes, labels, raw["scores"][row][real]))
 
     def compare(part: Batch, raw: Raw) -> None:
         measured.add(file.task.raw(eager, part), raw)
 
-    one, right = asked(model, dataset, indices)
+    one, right = asked(model, dataset, indices, remember)
     other, said = asked(file, dataset, indices, compare)
-    changed, of, unit = changes(right, said)
+    changed, of, unit = changes(right, said, known)
     scores, scores_of_file = one.compute(), other.compute()
     name = model.task.score if model.task.score in scores and model.task.score in scores_of_file else ""
     return Parity(
