@@ -9,8 +9,8 @@ from visus.core.errors import UsageError
 from visus.core.recipe import Recipe
 
 KINDS = [
-    "compressors", "explainers", "formats", "losses", "models", "optimisers", "schedules", "settings", "suppressions",
-    "tasks",
+    "compressors", "explainers", "exporters", "formats", "losses", "models", "optimisers", "schedules", "settings",
+    "suppressions", "tasks",
 ]  # fmt: skip
 
 
@@ -24,7 +24,9 @@ def test_every_list_has_rows_of_its_columns(what):
     assert table.rows and all(len(row) == len(table.columns) for row in table.rows)
 
 
-@pytest.mark.parametrize("what", ["formats", "losses", "optimisers", "schedules", "settings", "suppressions", "tasks"])
+@pytest.mark.parametrize(
+    "what", ["exporters", "formats", "losses", "optimisers", "schedules", "settings", "suppressions", "tasks"]
+)
 def test_every_name_says_what_it_is(what):
     said = [row[-1] for row in visus.list(what).rows]
     assert all(len(words) > 10 for words in said) and len(set(said)) == len(said)

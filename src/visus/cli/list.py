@@ -18,7 +18,8 @@ def list(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="WHAT", help="formats, losses, models, optimisers, schedules, settings, suppressions or tasks."
+            metavar="WHAT",
+            help="explainers, exporters, formats, losses, models, optimisers, schedules, settings, tasks, ...",
         ),
     ] = "",
     pattern: Annotated[

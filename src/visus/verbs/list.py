@@ -12,8 +12,8 @@ def list(what: str = "", pattern: str = "") -> Table:
     """Return a table of what there is.
 
     Args:
-        what: ``compressors``, ``explainers``, ``formats``, ``losses``, ``models``, ``optimisers``, ``schedules``,
-            ``settings``, ``suppressions`` or ``tasks``; empty for this list.
+        what: ``compressors``, ``explainers``, ``exporters``, ``formats``, ``losses``, ``models``, ``optimisers``,
+            ``schedules``, ``settings``, ``suppressions`` or ``tasks``; empty for this list.
         pattern: part of a name; for models and optimisers ``*`` also lists those of timm and torchvision.
 
     Raises:
@@ -118,9 +118,16 @@ def _compressors(pattern: str) -> Table:
     return Table("compressors", ("name", "writes", "trains", "what", "source"), rows)
 
 
+def _exporters(pattern: str) -> Table:
+    from visus.exporters import EXPORTERS
+
+    return Table("exporters", ("name", "what"), [(n, EXPORTERS.about(n)) for n in EXPORTERS if pattern in n])
+
+
 _LISTS = {
     "compressors": (_compressors, "visus compress --method NAME"),
     "explainers": (_explainers, "visus explain --method NAME"),
+    "exporters": (_exporters, "visus export --to NAME"),
     "formats": (_formats, "how data may lie on disk; which one it is, is recognised"),
     "losses": (_losses, "--set loss=NAME"),
     "models": (_models, "--model NAME"),
