@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from visus.core.deployment import Contract
+from visus.core.errors import UsageError
 from visus.core.modelfile import Architecture, Card
 from visus.core.recipe import DetectSettings, InputSettings, LossSettings, ModelSettings, Recipe
 from visus.exporters import EXPORTERS
@@ -87,7 +88,8 @@ def same(of, weights, file):
     """Check that both found the same objects, and at least one."""
     measured = Differences()
     measured.add(weights, file)
-    assert all(apart <= TOLERANCE for apart in measured.found().values()), measured.found()
+    limits = {MASKS: 1e-2}  # a network that has learned nothing is sure of every place, or of none
+    assert all(apart <= limits.get(name, TOLERANCE) for name, apart in measured.found().items()), measured.found()
     changed, count, _ = changes(of.said(weights), of.said(file))
     assert (changed, count > 0) == (0, True)
 
@@ -123,11 +125,9 @@ def test_masks_of_a_file_lie_in_the_pictures_pixels(written):
     assert found.json()["masks"][0]["size"] == [120, 90]
 
 
-def test_a_detector_of_places_runs_on_small_machines(tmp_path):
+def test_small_machines_have_no_kernel_for_suppression_and_the_message_says_so(tmp_path):
     pytest.importorskip("executorch")
-    of = task("anchor_free")
-    module, contract = deployed(of, (70, 110))
+    module, contract = deployed(task("anchor_free"), (70, 110))
     contract = contract.model_copy(update={"target": "executorch", "size": (70, 110), "batch": 1})
-    EXPORTERS["executorch"].export(module, scene(70, 110), contract, tmp_path / "a.pte")
-    pictures = scene(70, 110, 5)
-    same(of, said(module, pictures), EXPORTERS["executorch"].load(tmp_path / "a.pte")(pictures))
+    with pytest.raises(UsageError, match=r"EXP-002.*chooses among overlapping boxes"):
+        EXPORTERS["executorch"].export(module, scene(70, 110), contract, tmp_path / "a.pte")

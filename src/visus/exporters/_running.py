@@ -102,7 +102,7 @@ def _joined(rows: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(rows))
     joined = rows[0].new_zeros(len(rows), *shape[1:])
     for at, row in enumerate(rows):
-        joined[(at, *(slice(side) for side in row.shape[1:]))] = row[0]
+        joined[at][tuple(slice(side) for side in row.shape[1:])] = row[0]
     return joined
 
 

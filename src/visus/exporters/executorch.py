@@ -9,16 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.export import ExportedProgram
 
 from visus.core.deployment import Contract, Deployed
 from visus.core.errors import IntegrityError, first_line, needs
 from visus.core.files import write_bytes
 from visus.exporters import Exporter
 from visus.exporters._program import contract_beside, impossible, program, stamp
-
-ROUNDS = 32
-"""In which suppression is settled."""
 
 
 def export(module: Deployed, example: Tensor, contract: Contract, path: Path) -> Contract:
@@ -30,10 +26,12 @@ def export(module: Deployed, example: Tensor, contract: Contract, path: Path) ->
     to_edge = _library("executorch.exir").to_edge_transform_and_lower
     partitioner = _library("executorch.backends.xnnpack.partition.xnnpack_partitioner").XnnpackPartitioner
     traced, contract = program(module, example, contract)
+    if any(str(node.target).startswith("visus.") for node in traced.graph.nodes):
+        raise impossible(contract, NotImplementedError("it has no kernel that chooses among overlapping boxes"))
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)  # it tells of every operation that it leaves to its own kernels
     try:
-        lowered = to_edge(_plain(traced), partitioner=[partitioner()]).to_executorch()
+        lowered = to_edge(traced, partitioner=[partitioner()]).to_executorch()
     except Exception as error:  # it raises nearly anything
         raise impossible(contract, error) from error
     finally:
@@ -75,44 +73,6 @@ class ExecuTorchRuntime:
         return {
             name: torch.cat(each) for name, each in zip(self.contract.outputs, zip(*rows, strict=True), strict=True)
         }
-
-
-def _plain(traced: ExportedProgram) -> ExportedProgram:
-    """Return a program without our own operations, for which it has no kernels: in those that it has."""
-    from visus.core import suppression  # noqa: F401  # makes torch.ops.visus
-
-    said = {torch.ops.visus.kept.default: _kept, torch.ops.visus.top.default: _top}
-    ours = any(node.target in said for node in traced.graph.nodes)
-    return traced.run_decompositions(said) if ours else traced
-
-
-def _top(scores: Tensor, count: int) -> Tensor:
-    """Return ``visus::top``."""
-    return scores.topk(count, dim=1)[1]
-
-
-def _kept(boxes: Tensor, scores: Tensor, labels: Tensor, classes: int, overlap: float) -> Tensor:
-    """Return ``visus::kept`` of one picture.
-
-    At first every candidate hides the lesser ones over the same object; then those that are hidden hide no longer, and
-    so on.  After round n all is settled but what hangs on a chain of more than n candidates of which each would hide
-    the next; the runtime knows no loop that ends by itself, so the rounds are as many as no chain is long.
-    """
-    order = scores.topk(scores.shape[1], dim=1)[1]
-    sure, kind = scores.gather(1, order), labels.gather(1, order)
-    x0, y0, x1, y1 = (boxes[..., side].gather(1, order) for side in range(4))  # (1, T)
-    wide = (torch.minimum(x1, x1.T) - torch.maximum(x0, x0.T)).clamp(min=0)
-    high = (torch.minimum(y1, y1.T) - torch.maximum(y0, y0.T)).clamp(min=0)
-    area = (x1 - x0) * (y1 - y0)
-    shared = wide * high
-    same = (shared > overlap * (area + area.T - shared)) & (kind == kind.T)
-    place = torch.arange(scores.shape[1])[None]
-    hides = (same & (place > place.T)).float()  # (T, T), the row hides the column
-    real = (sure >= 0).float()
-    found = real
-    for _ in range(ROUNDS):
-        found = torch.where(found @ hides > 0, torch.zeros_like(real), real)
-    return torch.zeros_like(scores).scatter(1, order, found) > 0.5
 
 
 def _recognises(start: bytes) -> bool:
