@@ -35,6 +35,7 @@ def test_what_is_kept_is_smaller_and_nearly_as_good(made):
     assert made.path.stat().st_size < 0.9 * made.whole.bytes
     assert made.kept.score.value > 0.8
     assert made.whole.score.n == made.kept.score.n == 60
+    assert made.best.settings.get("importance", "Taylor") == "Taylor"  # these pictures say what is true
 
 
 def test_the_file_is_judged_and_predicts_as_was_measured(made, photos):
@@ -52,6 +53,7 @@ def test_the_file_describes_itself(made, digits):
     assert weights[0] < weights[1]
 
 
+@pytest.mark.parametrize("made", ["low_rank"], indirect=True)
 def test_the_file_is_explained_exported_and_made_smaller_again(made, photos, tmp_path):
     visus.export(made.path, to="onnx", out=tmp_path / "a.onnx", data=photos)
     small = visus.compress(made.path, method="weight_only", target="size", max_drop=100, data=photos,
