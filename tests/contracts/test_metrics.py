@@ -14,7 +14,7 @@ import torch.nn.functional as F
 import visus.metrics
 from visus.core.figures import Curve, Matrix, Table
 from visus.core.task import Batch
-from visus.metrics import SMALLER_IS_BETTER
+from visus.metrics import SMALLER_IS_BETTER, kind_of
 from visus.metrics.rows import RowMetric
 
 N, K = 60, 7
@@ -73,7 +73,17 @@ def sets(off):
     return {"logits": 4.0 * shown - 2 + off * noise(N, K, 8, K)}
 
 
+REAL = noise(N, K, seed=7)
+
+
+def generated(off):
+    """Return features of generated pictures that lie ``off`` from real ones, and the classes that are seen in them."""
+    seen = torch.where(torch.rand(N, generator=torch.Generator().manual_seed(8)) < off / 8, (LABEL + 1) % K, LABEL)
+    return {"real": REAL, "generated": 0.2 * off * (1 + noise(N, K)) + REAL.roll(1, 0), "asked": LABEL, "seen": seen}
+
+
 EXAMPLES = {
+    "Generation": ("generated", {}, generated),
     "Classification": ("logits", {"label": LABEL}, lambda off: {"logits": 4 * F.one_hot(LABEL, K) + off * noise(N, K)}),
     "Multilabel": ("logits", {"labels": SHOWN}, lambda off: {"logits": 4 * SHOWN - 2 + off * noise(N, K)}),
     "Detection": ("boxes", {"stated": STATED}, boxed),
@@ -82,6 +92,12 @@ EXAMPLES = {
     "Regression": ("predictions", {"numbers": NUMBERS}, lambda off: {"predictions": NUMBERS + off * noise(N, K)}),
 }
 """By metric: the tensor it reads, the truth, and answers that are ``off`` by more or less."""
+
+
+def empty(name, **settings):
+    """Return a metric that has seen nothing."""
+    of = {"width": K, "extractor": "noise"} if name == "Generation" else {}
+    return METRICS[name](NAMES, **of, **settings)
 
 
 @pytest.fixture(params=sorted(METRICS))
@@ -94,7 +110,7 @@ def judged(name, off=2.0, order=None, parts=1):
     """Return metrics that have seen all items between them, in some order."""
     _, truth, answers = EXAMPLES[name]
     order = torch.arange(N) if order is None else order
-    metrics = [METRICS[name](NAMES, resamples=30) for _ in range(parts)]
+    metrics = [empty(name, resamples=30) for _ in range(parts)]
     for i, rows in enumerate(order.split(7)):
         batch = Batch(
             (),
@@ -114,7 +130,7 @@ def test_there_is_an_example_of_what_it_judges(name):
 @pytest.mark.parametrize("parts", [1, 2, 5])
 def test_neither_the_order_of_items_nor_the_number_of_ranks_matters(name, parts):
     (whole,) = judged(name)
-    merged = METRICS[name](NAMES, resamples=30)
+    merged = empty(name, resamples=30)
     shuffled = torch.randperm(N, generator=torch.Generator().manual_seed(3))
     merged.load([metric.state() for metric in judged(name, order=shuffled, parts=parts)])
     assert merged.quick() == whole.quick()
@@ -125,8 +141,8 @@ def test_neither_the_order_of_items_nor_the_number_of_ranks_matters(name, parts)
 
 def test_a_rank_that_saw_nothing_adds_nothing(name):
     (whole,) = judged(name)
-    merged = METRICS[name](NAMES, resamples=30)
-    merged.load([METRICS[name](NAMES).state(), whole.state(), METRICS[name](NAMES).state()])
+    merged = empty(name, resamples=30)
+    merged.load([empty(name).state(), whole.state(), empty(name).state()])
     assert merged.compute() == whole.compute()
 
 
@@ -150,7 +166,7 @@ def test_every_score_is_better_for_better_answers_in_the_direction_it_is_said_to
     good, poor = judged(name, off=1.0)[0].compute(), judged(name, off=6.0)[0].compute()
     assert set(good) == set(poor)
     for key in good:
-        sign = -1 if key.partition("/")[0] in SMALLER_IS_BETTER else 1
+        sign = -1 if kind_of(key) in SMALLER_IS_BETTER else 1
         assert sign * (good[key].value - poor[key].value) > 0, key
 
 
@@ -162,7 +178,7 @@ def test_the_headline_agrees_with_the_full_judgement(name):
 
 
 def test_nothing_seen_means_no_scores_and_no_pictures(name):
-    metric = METRICS[name](NAMES)
+    metric = empty(name)
     assert metric.compute() == {}
     assert list(metric.figures()) == []
     assert all(not indices for indices in metric.gallery(3).values())

@@ -56,7 +56,7 @@ def deployed(of, size=None):
         torch.manual_seed(1)
         network = of.model().train()
         for key, layer in network.named_modules():
-            if isinstance(layer, nn.Conv2d) and not key.startswith(("backbone", "head")):
+            if isinstance(layer, nn.Conv2d) and not key.startswith("backbone"):
                 nn.init.kaiming_normal_(layer.weight)
             if isinstance(layer, nn.BatchNorm2d):
                 layer.momentum = None  # the mean of what was seen, which is this:

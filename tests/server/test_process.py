@@ -58,7 +58,8 @@ def test_what_was_accepted_before_a_stop_is_answered_and_no_process_stays(starti
         server.process.terminate()
         said = [one.exception() or one.result().status_code for one in asked]
     assert server.process.wait(60) == 0
-    answered, refused = said.count(200), sum(isinstance(one, httpx.ConnectError) for one in said)  # never accepted
+    # Never accepted: refused by the system, or reset, as it was still in the queue when the server stopped listening.
+    answered, refused = said.count(200), sum(isinstance(one, httpx.ConnectError | httpx.ReadError) for one in said)
     assert answered and answered + refused == 24, said
     until(lambda: not any(Path(f"/proc/{each}").exists() for each in below))
 
