@@ -27,13 +27,19 @@ def test_the_gradient_of_a_weight_is_that_without_rounding():
 def looked_at(low, high):
     reads = RoundedInput()
     reads(torch.tensor([low, high]))
-    reads.looking = False
+    reads.settle()
     return reads
 
 
 def test_the_first_range_is_what_was_seen():
     assert looked_at(-1.0, 3.0).range() == (-1.0, 3.0)
     assert looked_at(0.5, 3.0).range() == (0.0, 3.0)  # zero is always a step
+
+
+def test_a_layer_that_only_training_asks_is_not_clipped_to_nothing():
+    reads, images = RoundedInput(), torch.linspace(-2, 4, 50)
+    reads.settle()
+    assert torch.equal(reads(images), images)
 
 
 def test_inputs_have_256_steps_of_which_one_is_zero():

@@ -33,7 +33,7 @@ def propose(subject: Subject) -> Proposals:
             subject.task.raw(network, batch)
     for part in network.modules():
         if isinstance(part, RoundedInput):
-            part.looking = False
+            part.settle()
     subject.fit(network, rate=RATE)
     learned = {
         name.removesuffix(".reads"): part.range()
@@ -109,6 +109,10 @@ class RoundedInput(nn.Module):
         zero = (-low.detach() / step).round()
         rounded = ((clipped.detach() / step).round() + zero).clamp(0, 255)
         return clipped + ((rounded - zero) * step - clipped).detach()
+
+    def settle(self) -> None:
+        """Round from now on, if anything was seen; a layer that only training asks has no range to round to."""
+        self.looking = self.range() == (0.0, 0.0)
 
     def range(self) -> tuple[float, float]:
         """Return the ends."""
