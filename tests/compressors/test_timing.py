@@ -46,5 +46,14 @@ def test_the_interval_holds_the_ratio_and_leaves_out_the_few_rounds_that_were_di
     assert found.high < 1
 
 
+def test_each_picture_is_asked_of_either_file_first():
+    order = []
+    pictures = [torch.full((1, 1, 1, 3), i) for i in range(2)]
+    _timing.in_turns(lambda shown: order.append((0, int(shown[0, 0, 0, 0]))),
+                     lambda shown: order.append((1, int(shown[0, 0, 0, 0]))), pictures)  # fmt: skip
+    first = order[2 * len(pictures) :: 2]
+    assert set(first) == {(0, 0), (0, 1), (1, 0), (1, 1)}
+
+
 def test_there_are_enough_rounds_however_slow_the_files_are(clock):
     assert _timing.in_turns(clock.takes(9.0), clock.takes(9.0), PICTURES).rounds == _timing.FEWEST

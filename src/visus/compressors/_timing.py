@@ -35,7 +35,9 @@ class Turns:
 
 
 def in_turns(one: Runtime, other: Runtime, pictures: Sequence[Tensor], seconds: float = SECONDS) -> Turns:
-    """Time two files on the same pictures, one at a time: each round asks both, the first of them changing.
+    """Time two files on the same pictures, one at a time: each round asks both.
+
+    Which of them is first changes from picture to picture, and from one sweep over the pictures to the next.
 
     Args:
         one, other: pictures (1, H, W, C) -> anything.
@@ -51,7 +53,8 @@ def in_turns(one: Runtime, other: Runtime, pictures: Sequence[Tensor], seconds: 
     began, warm = time.perf_counter(), time.perf_counter() - began
     taken: list[tuple[float, float]] = []
     while len(taken) < FEWEST or (time.perf_counter() - began + warm < seconds and len(taken) < MOST):
-        picture, turn = pictures[len(taken) % len(pictures)], len(taken) % 2
+        sweep, place = divmod(len(taken), len(pictures))
+        picture, turn = pictures[place], (sweep + place) % 2
         first, second = (other, one) if turn else (one, other)
         times = _seconds(first, picture), _seconds(second, picture)
         taken.append((times[1], times[0]) if turn else times)
