@@ -96,8 +96,6 @@ def export(
             the target takes one size, and the pictures have several.
         DataError: the data cannot be read.
     """
-    import torch
-
     from visus import __version__
     from visus.core.deployment import Contract
     from visus.core.files import replacing
@@ -115,8 +113,8 @@ def export(
     if sides is not None and set(sizes) != {sides}:
         indices = _of_size(sides, dataset, indices, sizes, notes)
         indices, shown, depth, _ = readable(loaded, dataset, indices, notes)
-    network_ = loaded.network.float().cpu().to(memory_format=torch.contiguous_format)
-    module = loaded.task.deployed(network_, deep=depth == "uint16", size=sides).eval()
+    loaded = loaded.on_processor()
+    module = loaded.task.deployed(loaded.network, deep=depth == "uint16", size=sides).eval()
     contract = Contract(
         visus=__version__, target=to, format="", dtype=depth, channels=loaded.card.input.channels, size=sides,
         batch=1 if exporter.one_picture else None, outputs=dict(module.outputs), card=loaded.card,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,7 @@ ASKED = ("flips", "input.tiles", "input.seam", "segment.scales", "generate.extra
 """Settings of how a trained network is asked."""
 TILED = frozenset({"objects", "class_map", "class_sets"})
 """What is learned by tasks that can ask it tile by tile."""
+_PROCESSOR = {"device": "cpu", "memory_format": "contiguous"}
 
 
 class Model:
@@ -78,6 +80,14 @@ class Model:
         from visus.engine.device import place
 
         return place(self.recipe)
+
+    def on_processor(self) -> Model:
+        """Return the same model in float32 on the processor, its network a copy."""
+        import torch
+
+        recipe = self.recipe.model_copy(update={**_PROCESSOR, "precision": "float32"})
+        network = copy.deepcopy(self.network).float().cpu().to(memory_format=torch.contiguous_format).eval()
+        return Model(self.path, self.card, recipe, self.task, network, self.contract)
 
     def answering(self, verb: str) -> Model:
         """Return itself, where it says something of pictures.
@@ -240,7 +250,7 @@ def opened(path: Path) -> Model:
 
     runtime = EXPORTERS[_is_exported(path)].load(path)
     contract = runtime.contract
-    recipe = _recipe(path, contract.card, "float32").model_copy(update={"device": "cpu", "memory_format": "contiguous"})
+    recipe = _recipe(path, contract.card, "float32").model_copy(update=_PROCESSOR)
     task = TASKS[contract.card.task](recipe, contract.card.classes)
     task.calibrate(contract.card.calibration)
     asked: Any = Asked(task, contract)
