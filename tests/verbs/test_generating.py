@@ -247,3 +247,8 @@ def test_a_model_that_says_something_makes_nothing(photos, tmp_path):
     classifier = train_classifier(photos, tmp_path / "run")
     with pytest.raises(UsageError, match="trained to classify"):
         visus.generate(classifier.folder)
+
+
+def test_a_model_that_makes_pictures_is_not_compressed(run):
+    with pytest.raises(UsageError, match="USE-080"):
+        visus.compress(run.folder)

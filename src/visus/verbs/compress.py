@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from visus.core.errors import UsageError, did_you_mean
+from visus.core.errors import DivergedError, UsageError, did_you_mean
 from visus.core.figures import Table
 from visus.core.recipe import Choice, Draft
 from visus.core.scores import Score
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MOST_PICTURES = 2000
 """Validation pictures that are judged, where no number is asked for."""
 
+FEWEST = 8
+"""Pictures of a part below which there is nothing to learn from, and nothing to judge by."""
+
 TARGETS = ("latency", "size")
 
 
@@ -32,7 +35,7 @@ class Tried:
 
     Attributes:
         method: that proposed it; ``settings``: that made it, by name.
-        score: on the validation pictures.
+        score: on the validation pictures; of the float32 model, that of its weights themselves.
         bytes: of the file on disk.
         seconds: a picture, median.
         memory: most bytes in memory of a process that runs it and nothing else; None where the system does not tell.
@@ -179,6 +182,7 @@ def compress(
     Raises:
         UsageError: bad arguments, a missing library, a network that cannot be exported, no data, or no such method.
         DataError: the data cannot be read, or has too few pictures.
+        DivergedError: the only method that was tried trains, and cannot.
     """
     from visus.compressors import COMPRESSORS
     from visus.verbs.compressing import Bench
@@ -186,7 +190,7 @@ def compress(
 
     tell = watch or (lambda row: None)
     loaded = model if isinstance(model, Model) else load(model, model=network, precision="float32")
-    _check(loaded, max_drop, target, minutes, steps)
+    _check(loaded.answering("compress"), max_drop, target, minutes, steps, pictures)
     names = _methods(method, out, minutes is not None or steps is not None)
     places = {name: Path(out) if out else loaded.path.with_name(f"{loaded.path.stem}.{name}{COMPRESSORS[name].suffix}")
               for name in names}  # fmt: skip
@@ -205,7 +209,7 @@ def compress(
                 for one, file in _candidates(bench, name, max_drop, tell):
                     tried.append(one)
                     files.append(file)
-            except UsageError as refused:
+            except (UsageError, DivergedError) as refused:
                 if name == names[-1] and not tried:
                     raise
                 bench.notes.append(f"{name} was left out: {refused.what}")
@@ -258,11 +262,11 @@ def _candidates(bench: Any, name: str, max_drop: float, tell: Callable[[Mapping[
         proposals.close()
 
 
-def _check(model: Model, max_drop: float, target: str, minutes: float | None, steps: int | None) -> None:
+def _check(model: Model, max_drop: float, target: str, minutes: float | None, steps: int | None, pictures: int) -> None:
     """Refuse what makes no sense before anything is read.
 
     Raises:
-        UsageError: COMPRESS-001 to 003.
+        UsageError: COMPRESS-001 to 003, and 008.
     """
     if model.contract is not None:
         raise UsageError("COMPRESS-001", f"{model.path}: is an exported file, which is made smaller no more",
@@ -273,9 +277,13 @@ def _check(model: Model, max_drop: float, target: str, minutes: float | None, st
     if target not in TARGETS:
         raise UsageError("COMPRESS-002", f"--target {target}: latency or size", done="nothing was written",
                          fix=did_you_mean(target, TARGETS))  # fmt: skip
-    if any(bound is not None and not bound > 0 for bound in (minutes, steps)) or (minutes and steps):
+    bounds = [bound for bound in (minutes, steps) if bound is not None]
+    if len(bounds) > 1 or not all(0 < bound < math.inf for bound in bounds):
         raise UsageError("COMPRESS-003", "--minutes or --steps: one of them, above 0", done="nothing was written",
                          fix="--minutes 10")  # fmt: skip
+    if pictures < FEWEST:
+        raise UsageError("COMPRESS-008", f"--pictures {pictures}: {FEWEST} at least, to judge by",
+                         done="nothing was written", fix=f"--pictures {MOST_PICTURES}")  # fmt: skip
 
 
 def _methods(method: str | None, out: str | Path | None, budget: bool) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,15 +21,17 @@ from visus.core.errors import DataError
 from visus.core.files import replacing
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import ModelSettings
+from visus.core.scores import is_share
 from visus.data.dataset import Dataset
 from visus.data.pixels import pictures as decoded
 from visus.engine.evaluate import judge
 from visus.exporters import EXPORTERS
-from visus.metrics.compare import paired
+from visus.metrics import UNBOUNDED, kind_of
+from visus.metrics.compare import Difference, paired
 from visus.models.folding import folded
 from visus.models.weights import card_of
 from visus.verbs.assembly import feed
-from visus.verbs.compress import Tried
+from visus.verbs.compress import FEWEST, Tried
 from visus.verbs.export import example_of, readable, trained_on
 from visus.verbs.fine_tuning import fine_tune
 from visus.verbs.load import Model, opened
@@ -40,9 +42,6 @@ if TYPE_CHECKING:
 
 CALIBRATING = 128
 """Training pictures from which methods learn which numbers to expect."""
-
-FEWEST = 8
-"""Pictures below which there is nothing to learn from, and nothing to judge by."""
 
 TIMED = 8
 """Pictures that are timed."""
@@ -55,7 +54,7 @@ class Bench:
     """Where candidates are made and measured.
 
     Attributes:
-        model: to be made smaller.
+        given: the model to be made smaller, where it trains; ``model``: the same where it is judged, in float32.
         dataset: with ``judged``: which validation pictures, and ``seen``: which training pictures methods learn from.
         dtype: of the pictures as they are decoded.
         folder: for drafts.
@@ -64,9 +63,11 @@ class Bench:
         minutes, steps: that a method which trains may use.
         wanted: settings that the user has for methods, by dotted key.
         exports: how many files were exported.
+        calibrated: by file of weights, what was fitted for its decoder on the judged pictures, as at the end of a run.
         whole: what was measured of the float32 model.
     """
 
+    given: Model
     model: Model
     dataset: Dataset
     judged: NDArray[np.int64]
@@ -79,6 +80,7 @@ class Bench:
     steps: int | None = None
     wanted: Mapping[str, Any] = field(default_factory=dict)
     exports: int = 0
+    calibrated: dict[Path, dict[str, float]] = field(default_factory=dict)
     _metric: Metric = field(init=False)
     _file: Model = field(init=False)
     whole: Tried = field(init=False)
@@ -109,9 +111,7 @@ class Bench:
             what = f"{dataset.name}: training pictures are {depth}, validation pictures {dtype}"
             raise DataError("COMPRESS-012", what,
                             done="nothing was written", fix="--data DATA whose pictures are alike")  # fmt: skip
-        bench = Bench(model, dataset, judged, seen, dtype, folder, tell, notes)
-        network = model.network.float().cpu().to(memory_format=torch.contiguous_format).eval()
-        bench.model = Model(model.path, model.card, model.recipe, model.task, network)
+        bench = Bench(model, model.on_processor(), dataset, judged, seen, dtype, folder, tell, notes)
         bench._measure_whole()
         return bench
 
@@ -148,11 +148,13 @@ class Bench:
         kept, file = self._written(candidate)
         model = opened(file)
         metric = self._judged(model)
-        turns = in_turns(self._runtime(self._file), self._runtime(model), self._timed())
+        if kept != file:  # of a file that holds its decoder, this is done already
+            self.calibrated[kept] = metric.calibration()
         score = self.model.task.score
+        turns = in_turns(self._runtime(self._file), self._runtime(model), self._timed())
         return Tried(
             method, candidate.settings, metric.compute()[score], kept.stat().st_size, turns.other, self._peak(file),
-            paired(self._metric, metric, score), turns.ratio, turns.low, turns.high,
+            _no_surer(paired(self._metric, metric, score)), turns.ratio, turns.low, turns.high,
         ), kept  # fmt: skip
 
     def finish(self, file: Path, path: Path, kept: Tried, verdict: str) -> None:
@@ -167,7 +169,7 @@ class Bench:
             EXPORTERS["onnx"].stamp(file, contract.model_copy(update={"card": contract.card.model_copy(update=update)}))
         else:
             tensors, card = read_model(file)
-            write_model(file, tensors, card.model_copy(update=update))
+            write_model(file, tensors, card.model_copy(update={**update, "calibration": self.calibrated[file]}))
         with replacing(path, file.stat().st_size) as place:
             place.write(file.read_bytes())
 
@@ -175,7 +177,7 @@ class Bench:
         score = self.model.task.score
         file = self.exported(self.model.network)
         self._file = opened(file)
-        self._metric = self._judged(self._file)
+        self._metric = self._judged(self.model)
         scores = self._metric.compute()
         if score not in scores:
             raise DataError("COMPRESS-011", f"{self.name}: its validation part defines no {score}, by which to judge",
@@ -237,7 +239,7 @@ class Bench:
     def _fit(self, network: nn.Module, task: Task | None = None, *, rate: float = 0.1, share: float = 1.0) -> None:
         minutes = self.minutes * share if self.minutes is not None else None
         steps = max(1, round(self.steps * share)) if self.steps is not None else None
-        fine_tune(self.model, self.dataset, network, task, rate=rate, minutes=minutes, steps=steps, watch=self.tell)
+        fine_tune(self.given, self.dataset, network, task, rate=rate, minutes=minutes, steps=steps, watch=self.tell)
 
     def _peak(self, file: Path) -> int | None:
         return peak(file, next(self._of(self.judged)).shape, self.dtype, torch.get_num_threads())
@@ -252,6 +254,23 @@ def _spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     if len(indices) <= most:
         return indices
     return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
+
+
+def _no_surer(change: Difference) -> Difference:
+    """Return a difference with an interval no narrower than so few items can make it.
+
+    Resamples of items that both models answer alike are alike, too, and cannot tell how many of all others would not
+    be: of n, up to 1 - 0.025 ** (1 / n).  A score that is no share of items, such as mean IoU, moves with all of them,
+    so this is about those alone that did not move at all.
+
+    Source:
+        Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 1934.
+    """
+    unmoved = change.low == change.high and kind_of(change.score) not in UNBOUNDED
+    if not (unmoved or is_share(change.score)):
+        return change
+    most = 1 - 0.025 ** (1 / change.n)
+    return replace(change, low=min(change.low, change.value - most), high=max(change.high, change.value + most))
 
 
 def _check_enough(dataset: Dataset, indices: NDArray[np.int64], part: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from visus.core.errors import Interrupted
+from visus.core.errors import DivergedError, Interrupted
 from visus.core.modelfile import Card, read_model
 from visus.engine import device as hardware
 from visus.engine import loop
@@ -89,11 +89,14 @@ def fine_tune(
 
 
 def _fit(run: loop.Run) -> None:
-    """Train; what an interrupted run saved goes with its folder, so there is nothing to resume."""
+    """Train; what a run that did not end well has saved goes with its folder: there is nothing to resume."""
     try:
         loop.fit(run)
     except Interrupted as stop:
         raise Interrupted(stop.exit - 128, "interrupted while fine-tuning", done="nothing was written") from stop
+    except DivergedError as error:
+        error.done, error.fix = "nothing was written", "another method: visus list compressors"
+        raise
 
 
 def _card(card: Card, step: int) -> Card:
