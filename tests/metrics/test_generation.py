@@ -228,11 +228,21 @@ def test_class_accuracy_is_the_share_in_which_the_asked_class_is_seen():
     assert table.rows[0] == ("a", 20, 0.9, "b (10%)")
 
 
-def test_pictures_that_all_look_alike_spread_less_than_real_ones():
+def test_shares_of_none_and_of_all_are_not_sure():
+    """Of 60 that were none: the share may be 6 % (Clopper and Pearson)."""
     rows, index = judged()
-    collapsed = {**rows, "generated": rows["generated"] * 0.01}
-    assert told(Generation((), 5, "x"), collapsed, index).judged().spread < 0.05
-    assert told(Generation((), 5, "x"), rows, index).judged().spread == pytest.approx(1, abs=0.3)
+    far = told(Generation((), 5, "x"), {**rows, "generated": rows["generated"] + 1e3}, index).compute()
+    same = told(Generation((), 5, "x"), {**rows, "generated": rows["real"]}, index).compute()
+    for kind in ("precision", "recall", "coverage"):
+        assert (far[f"{kind} (x)"].low, far[f"{kind} (x)"].high) == pytest.approx((0, 1 - 0.025 ** (1 / 60)))
+        assert (same[f"{kind} (x)"].low, same[f"{kind} (x)"].high) == pytest.approx((0.025 ** (1 / 60), 1))
+
+
+def test_what_a_validation_does_not_ask_for_is_not_computed(monkeypatch):
+    rows, index = judged()
+    metric = told(Generation((), 5, "x", score="coverage (x)"), rows, index)
+    monkeypatch.delattr(generation, "kernel_distance")
+    assert set(metric.quick()) == {"fid (x)", "recall (x)", "coverage (x)"}
 
 
 def test_features_that_are_not_finite_lie_far_out():

@@ -6,6 +6,7 @@ N real and N generated pictures, D features.  All sums are float64 and go block 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,11 +24,14 @@ NEIGHBOURLY = ("precision", "recall", "density", "coverage")
 KINDS = (*DISTANCES, *NEIGHBOURLY)
 """Scores of features; each bears the name of what made these."""
 
+SHARES = ("precision", "recall", "coverage")
+"""Those that are shares of pictures."""
+
 CLASS_ACCURACY = "class_accuracy"
 CELLS = 4_000_000
 """Of one block of a matrix of all pairs."""
 
-_RANGES = dict.fromkeys(("precision", "recall", "coverage"), (0, 1)) | {
+_RANGES = dict.fromkeys(SHARES, (0, 1)) | {
     "fid": (0, None), "kid": (None, None), "density": (0, None),
 }  # fmt: skip
 _EDGE = 1e-12  # of squared lengths: a picture on the edge of a ball, but for rounding, is inside
@@ -110,8 +114,6 @@ class Generation(RowMetric["JudgedGeneration"]):
         and 2; Naeem et al., Reliable fidelity and diversity metrics, ICML 2020, eq. 3 and 4.
     """
 
-    shares = frozenset({CLASS_ACCURACY})
-
     def __init__(
         self,
         classes: Sequence[str],
@@ -123,6 +125,7 @@ class Generation(RowMetric["JudgedGeneration"]):
         resamples: int = 1000,
     ) -> None:
         self.classes, self.extractor, self.neighbours = tuple(classes), extractor, neighbours
+        self.shares = {CLASS_ACCURACY, *(named(kind, extractor) for kind in SHARES)}
         none, features = torch.zeros(0, dtype=torch.int64), torch.zeros(0, width)
         empty = {"real": features, "generated": features, "asked": none, "seen": none, "index": none}
         quick = filter(None, (named("fid", extractor), named("recall", extractor), score))
@@ -179,8 +182,7 @@ class JudgedGeneration:
     """What follows from the features of N real pictures and the N generated beside them.
 
     Attributes:
-        indices, asked, seen: (N,); distance: (N,) from each generated picture to the nearest real one.
-        spread: how far generated pictures lie from each other, as a share of how far real ones do.
+        indices, asked, seen: (N,).
     """
 
     def __init__(self, rows: Mapping[str, Tensor], extractor: str, neighbours: int) -> None:
@@ -188,35 +190,41 @@ class JudgedGeneration:
         self.asked: NDArray[np.int64] = rows["asked"].numpy()
         self.seen: NDArray[np.int64] = rows["seen"].numpy()
         self.n = len(self.indices)
-        real, generated = (_finite(rows[name]) for name in ("real", "generated"))
-        self._scores: dict[str, Measured] = {}
-        self.distance, self.spread = np.zeros(self.n), float("nan")
-        if self.n > neighbours:
-            near = neighbourhoods(real, generated, neighbours)
-            nothing = np.zeros(self.n)
-            found = {
-                "fid": frechet(real, generated), "kid": kernel_distance(real, generated),
-                "precision": Measured(near.precise.mean(), nothing, _slope(near.precise)),
-                "recall": Measured(near.recalled.mean(), _slope(near.recalled), nothing),
-                "density": Measured(near.density.mean(), nothing, _slope(near.density)),
-                "coverage": Measured(near.covered.mean(), _slope(near.covered), nothing),
-            }  # fmt: skip
-            self._scores = {named(kind, extractor): score for kind, score in found.items()}
-            self.distance = near.distance
-            apart, among = (float(np.median(radii)) for radii in near.radii)
-            self.spread = among / apart if apart else float("nan")
+        self._sets = _finite(rows["real"]), _finite(rows["generated"])
+        self._kinds = {named(kind, extractor): kind for kind in KINDS} if self.n > neighbours else {}
+        self._neighbours, self._scores = neighbours, dict[str, Measured]()
+
+    @cached_property
+    def near(self) -> Neighbourhoods:
+        """How the pictures of both sets lie to each other."""
+        return neighbourhoods(*self._sets, self._neighbours)
+
+    @property
+    def distance(self) -> Numbers:
+        """(N,) from each generated picture to the nearest real one; 0 where there are too few pictures."""
+        return self.near.distance if self._kinds else np.zeros(self.n)
 
     def weighted(self, weights: Weights, names: Collection[str] = ()) -> dict[str, Numbers]:
-        """Return (r,) scores under weights (N, r) of the pairs; only those named, if any are."""
-        found = {
-            name: np.clip(score.value + (score.real + score.generated) @ (weights - 1), *_RANGES[kind])
-            for kind, (name, score) in zip(KINDS, self._scores.items(), strict=False)
-        }
+        """Return (r,) scores under weights (N, r) of the pairs; only those named, if any are: no other is computed."""
+        found = {}
+        for name, kind in self._kinds.items():
+            if not names or name in names:
+                score = self._scores[kind] = self._scores.get(kind) or self._measured(kind)
+                found[name] = np.clip(score.value + (score.real + score.generated) @ (weights - 1), *_RANGES[kind])
         known = (self.asked >= 0) & (self.seen >= 0)
         if known.any():
             right = (self.asked == self.seen) & known
             found[CLASS_ACCURACY] = ratio(right @ weights, known @ weights)
         return {name: value for name, value in found.items() if not names or name in names}
+
+    def _measured(self, kind: str) -> Measured:
+        if kind in DISTANCES:
+            return (frechet if kind == "fid" else kernel_distance)(*self._sets)
+        values = {"precision": self.near.precise, "recall": self.near.recalled, "density": self.near.density,
+                  "coverage": self.near.covered}[kind]  # fmt: skip
+        slope, nothing = (values - values.mean()) / self.n, np.zeros(self.n)
+        of_real = kind in ("recall", "coverage")
+        return Measured(float(values.mean()), *((slope, nothing) if of_real else (nothing, slope)))
 
 
 def named(kind: str, extractor: str) -> str:
@@ -327,12 +335,6 @@ def _nearest(
         order = np.take_along_axis(few, np.take_along_axis(squares, few, 1).argsort(1, kind="stable"), 1)
         places[mine], distances[mine] = order, np.sqrt(np.maximum(np.take_along_axis(squares, order, 1), 0))
     return places, distances
-
-
-def _slope(values: NDArray[np.generic]) -> Numbers:
-    """Return (N,) slopes of a mean of values in the weight of each."""
-    slope: Numbers = (values - values.mean()) / len(values)
-    return slope
 
 
 def _finite(features: Tensor) -> Numbers:
