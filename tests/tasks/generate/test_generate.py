@@ -126,10 +126,17 @@ def test_every_picture_has_a_latent_of_its_own_for_each_player_and_step():
     assert len(latents.unique(dim=0)) == 4 * B
 
 
-def test_ada_and_a_relativistic_loss_contradict_each_other():
+@pytest.mark.parametrize("loss", ["relativistic", "wasserstein"])
+def test_ada_and_a_loss_of_differences_contradict_each_other(loss):
+    """Logits that are all larger by one cost the same: their signs mean nothing."""
     with pytest.raises(UsageError, match="signs of logits") as caught:
-        task_for(**{"generate.augment": "ada", "loss.name": "relativistic"}).model()
+        task_for(**{"generate.augment": "ada", "loss.name": loss}).model()
     assert "generate.target=0" in caught.value.fix
+
+
+@pytest.mark.parametrize("loss", ["non_saturating", "hinge"])
+def test_ada_reads_signs_of_logits_that_have_a_zero(loss):
+    assert task_for(**{"generate.augment": "ada", "loss.name": loss}).model().feedback.p == 0
 
 
 def test_without_classes_every_picture_counts():

@@ -312,8 +312,9 @@ class Generate:
         Raises:
             UsageError: they do.
         """
-        compares = self._compares  # refuses a loss that is none of two players
-        if self.settings.augment == "ada" and self.settings.target and compares:
+        zero = torch.zeros(1)
+        here, there = (self._loss(logit, logit, player="discriminator") for logit in (zero, zero + 3))
+        if self.settings.augment == "ada" and self.settings.target and torch.equal(here, there):
             raise UsageError(
                 "TASK-010", f"ada reads the signs of logits: with the loss {self.recipe.loss.name!r} they mean nothing",
                 fix="--set generate.target=0 keeps generate.p as it is; or --set loss=non_saturating",
