@@ -17,9 +17,9 @@ def told(log=(), **values):
     return Story("a run", task="generate", scores=scores, log=log)
 
 
-def logged(learned, made, new, steps=200):
+def logged(learned, made, new, steps=200, zero=0.0):
     rows = [{"step": i, "told/real": learned, "told/fake": made} for i in range(1, steps + 1)]
-    return [*rows, {"step": steps, "validation": {"real_logits": new}}]
+    return [*rows, {"step": steps, "validation": {"real_logits": new + zero, "fake_logits": made + zero}}]
 
 
 def test_good_pictures_of_few_kinds_are_called_mode_collapse_with_their_numbers():
@@ -29,8 +29,10 @@ def test_good_pictures_of_few_kinds_are_called_mode_collapse_with_their_numbers(
     assert "5.0" in finding.text and "70.0" in finding.text
 
 
-def test_pictures_like_nothing_real_are_not_called_a_collapse():
-    finding = mode_collapse(told(precision=0.01, recall=0.01, coverage=0.01))
+@pytest.mark.parametrize("precision", [0.0, 0.01, 0.1])
+@pytest.mark.parametrize("recall", [0.0, 0.01])
+def test_pictures_like_nothing_real_are_not_called_a_collapse(precision, recall):
+    finding = mode_collapse(told(precision=precision, recall=recall, coverage=0.0))
     assert finding.level == "problem"
     assert "Mode collapse" not in finding.text
 
@@ -49,6 +51,10 @@ def test_copies_are_named_as_surely_as_their_interval_allows(own, level):
 @pytest.mark.parametrize(("new", "share"), [(2.0, 0.0), (0.0, 0.5), (-2.0, 1.0)])
 def test_the_overfit_of_a_discriminator_is_how_far_new_pictures_lie_towards_generated_ones(new, share):
     assert overfit(logged(2.0, -2.0, new)) == pytest.approx(share)
+
+
+def test_it_does_not_matter_where_the_zero_of_the_averaged_discriminator_lies():
+    assert overfit(logged(2.0, -2.0, 0.0, zero=7.0)) == pytest.approx(0.5)
 
 
 def test_a_discriminator_that_knows_its_pictures_by_heart_is_named():

@@ -14,7 +14,7 @@ from visus.report.story import Finding, Level, Story
 from visus.report.words import interval_of, percent
 
 REACHED = 0.2
-"""Recall and coverage up to which most of what is real is never made."""
+"""Recall and coverage up to which most of what is real is never made, precision up to which little looks real."""
 
 USUAL = 0.5
 """Share of its own pictures that a generator makes which has learned nothing by heart."""
@@ -31,7 +31,7 @@ def mode_collapse(story: Story) -> Finding | None:
     recall, coverage, precision = (_score(story, kind) for kind in ("recall", "coverage", "precision"))
     if recall is None or coverage is None or precision is None or max(recall.high, coverage.high) > REACHED:
         return None
-    if precision.value < 2 * recall.value:
+    if precision.low <= max(REACHED, 2 * recall.value):
         text = (
             f"Generated pictures are not among the real ones: precision {_in(precision)}, recall {_in(recall)},"
             f" coverage {_in(coverage)}."
@@ -76,11 +76,13 @@ def rival_overfits(story: Story) -> Finding | None:
 def overfit(log: Sequence[Mapping[str, Any]]) -> float | None:
     """Return r_v, how far new real pictures lie on the way from those learned from to generated ones; None if unknown.
 
-    At the last validation, against the mean of what training told since the one before.
+    At the last validation, against the mean of what training told since the one before.  Both kinds of real pictures
+    are compared with the generated ones beside them: the averaged discriminator that judges may have another zero than
+    the one that learns, for some losses know differences alone.
     """
-    new = history.validation(log, "real_logits")
+    new, beside = (history.validation(log, f"{kind}_logits") for kind in ("real", "fake"))
     real, fake = (history.training(log, f"told/{kind}") for kind in ("real", "fake"))
-    if not len(new) or not len(real) or not len(fake):
+    if not len(new) or not len(beside) or not len(real) or not len(fake):
         return None
     last = new.steps[-1]
     since = new.steps[-2] if len(new) > 1 else 0
@@ -91,7 +93,7 @@ def overfit(log: Sequence[Mapping[str, Any]]) -> float | None:
             return None
         means.append(float(np.mean(near)))
     learned, made = means
-    return (learned - new.values[-1]) / (learned - made) if learned > made else None
+    return 1 - float(new.values[-1] - beside.values[-1]) / (learned - made) if learned > made else None
 
 
 def curves(log: Sequence[Mapping[str, Any]]) -> list[Curve]:
