@@ -219,7 +219,7 @@ def test_truncated_pictures_are_less_varied(run):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"label": "seven"}, {"label": 3}, {"count": 0}, {"count": 10**9}, {"truncation": -1}]
+    "wrong", [{"label": "seven"}, {"label": 3}, {"label": "²"}, {"count": 0}, {"count": 10**9}, {"truncation": -1}]
 )
 def test_what_cannot_be_made_is_said(run, wrong):
     with pytest.raises(UsageError):

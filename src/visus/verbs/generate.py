@@ -188,7 +188,7 @@ def _classes(names: Sequence[str], label: str | int | Sequence[str | int] | None
     for one in asked or range(len(names)):
         if str(one) in names:
             found.append(names.index(str(one)))
-        elif str(one).isdigit() and int(one) < len(names):
+        elif str(one).isdecimal() and int(one) < len(names):
             found.append(int(one))
         else:
             raise UsageError("USE-083", f"--class {one}: there is no such class", done="nothing was made",
