@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import sqrtm, svdvals
 from sklearn.neighbors import NearestNeighbors
 
-from visus.core.task import Batch
+from visus.core.task import Batch, Timed
 from visus.metrics import generation
 from visus.metrics.bootstrap import resamples_of
 from visus.metrics.generation import (
@@ -215,6 +215,15 @@ def test_too_few_pictures_for_a_ball_have_no_scores_rather_than_wrong_ones():
     metric = told(Generation((), 5, "x"), rows, index)
     assert metric.compute() == {}
     assert np.isnan(metric.quick()["fid (x)"])
+
+
+def test_the_time_that_scores_take_grows_as_pairs_meet_every_other(monkeypatch):
+    """A clock that goes on by a second whenever it is asked: a second for FID, one for what compares all pairs."""
+    clock = iter(range(100))
+    monkeypatch.setattr(generation.time, "perf_counter", lambda: next(clock))
+    metric = Generation((), 5, "x")
+    assert [metric.seconds(n) for n in (3, 500, 1000, 5000)] == [0, 2, 2, 5 + 25]
+    assert isinstance(metric, Timed)
 
 
 def test_class_accuracy_is_the_share_in_which_the_asked_class_is_seen():

@@ -299,6 +299,15 @@ class Metric(Protocol):
 
 
 @runtime_checkable
+class Timed(Protocol):
+    """A metric whose scores take long when everything is counted already."""
+
+    def seconds(self, n: int) -> float:
+        """Return about how long the scores of ``n`` samples take on this machine."""
+        ...
+
+
+@runtime_checkable
 class Showing(Protocol):
     """A task whose network shows by itself what it has learned: looked at whenever it is judged."""
 

@@ -5,6 +5,7 @@ N real and N generated pictures, D features.  All sums are float64 and go block 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -30,6 +31,8 @@ SHARES = ("precision", "recall", "coverage")
 CLASS_ACCURACY = "class_accuracy"
 CELLS = 4_000_000
 """Of one block of a matrix of all pairs."""
+FEW = 1000
+"""Pairs by which it is told how long the scores of many take."""
 
 _RANGES = dict.fromkeys(SHARES, (0, 1)) | {
     "fid": (0, None), "kid": (None, None), "density": (0, None),
@@ -166,6 +169,19 @@ class Generation(RowMetric["JudgedGeneration"]):
         rows.sort(key=lambda row: row[2])
         columns = ("class", "generated", "seen as that class", "most often seen as another")
         return (Table("Classes of generated pictures", columns, rows, "By the classifier that was named."),)
+
+    def seconds(self, n: int) -> float:
+        """Return about how long the scores of ``n`` pairs take, in which each meets every other: timed on few."""
+        few = min(n, FEW)
+        if few <= self.neighbours:
+            return 0.0
+        sets = np.random.default_rng(0).normal(size=(2, few, self._empty["real"].shape[1]))
+        began = time.perf_counter()
+        frechet(*sets)
+        between = time.perf_counter()
+        kernel_distance(*sets)
+        neighbourhoods(sets[0], sets[1], self.neighbours)
+        return (between - began) * n / few + (time.perf_counter() - between) * (n / few) ** 2
 
     def gallery(self, n: int) -> Mapping[str, Sequence[int]]:
         """Return the generated pictures that lie farthest from any real one and nearest to one."""

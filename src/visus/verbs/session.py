@@ -12,7 +12,7 @@ from visus.core.files import write_json, write_text
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import Recipe
 from visus.core.scores import WithoutLeaks
-from visus.core.task import Metric
+from visus.core.task import Metric, Timed
 from visus.data.dataset import Dataset
 from visus.data.feed import THREADS, Feed
 from visus.data.leaks import Reading
@@ -79,11 +79,12 @@ def complete(
         comparing = None
         if isinstance(run.horizon, Minutes):
             val, test = len(dataset.indices("val")), len(dataset.indices("test"))
-            reading, answering = seconds_a_picture(run, dataset)
-            comparing = leaking.seconds_for(dataset, _judged(dataset), reading)
+            each, answering = seconds_a_picture(run, dataset)
+            comparing = leaking.seconds_for(dataset, _judged(dataset), each)
             affordable = recipe.data.leaks and comparing <= leaking.SHARE * run.horizon.seconds
-            run.horizon.reserve = REPORTING + (reading + answering) * (val + test) + affordable * comparing
-            run.horizon.cost = (reading + answering) * val
+            judging = [(each + answering) * n + run.device.shared(_seconds_of_scores(run, n)) for n in (val, test)]
+            run.horizon.reserve = REPORTING + sum(judging) + affordable * comparing
+            run.horizon.cost = judging[0]
         seconds = {"reading data": reading, "preparing": time.perf_counter() - started - reading}
         if not run.state.progress.finished:
             loop.fit(run)
@@ -208,6 +209,12 @@ def seconds_a_picture(run: loop.Run, dataset: Dataset) -> tuple[float, float]:
         except DataError:
             continue  # not one of these can be read: judging meets them again, names them and counts them
     return run.device.shared(reading), run.device.shared(answering)
+
+
+def _seconds_of_scores(run: loop.Run, n: int) -> float:
+    """Return about how long the scores of ``n`` pictures take once all of them are judged; nothing of most tasks."""
+    metric = run.task.metric()
+    return metric.seconds(n) if isinstance(metric, Timed) else 0.0
 
 
 def _seconds_of(run: loop.Run, dataset: Dataset, few: NDArray[np.int64]) -> tuple[float, float]:
