@@ -66,6 +66,13 @@ def test_latents_keep_their_length_on_the_way_and_turn_evenly():
     assert turns == pytest.approx(turns.mean().expand(6), abs=1e-4)
 
 
+def test_the_vector_of_a_class_beside_a_latent_goes_straight_and_lengthens_nothing():
+    drawn = nn.functional.normalize(latents(2), dim=1)
+    way = between(torch.cat([drawn, torch.tensor([[1.0, 2.0], [1.0, 4.0]])], 1)[:, None], 4, latent=6)[:, 0]
+    assert way[:, :6].norm(dim=1) == pytest.approx(torch.ones(5), abs=1e-5)
+    assert way[:, 6:].tolist() == [[1, 2], [1, 2.5], [1, 3], [1, 3.5], [1, 4]]
+
+
 def test_styles_of_several_layers_go_straight():
     ends = Painter(4).styles(latents(2), LABELS[:2])
     assert torch.allclose(between(ends, 2)[1], ends.mean(0), atol=1e-6)

@@ -89,23 +89,27 @@ def pixels(images: Float[Tensor, "N C H W"]) -> NDArray[np.uint8]:
     return np.stack([in_colour(picture) for picture in pixels_of(images)])
 
 
-def between(ends: Float[Tensor, "K L W"], steps: int, loop: bool = False) -> Float[Tensor, "N L W"]:
+def between(
+    ends: Float[Tensor, "K L W"], steps: int, loop: bool = False, latent: int | None = None
+) -> Float[Tensor, "N L W"]:
     """Return styles on the way from each of K to the next, ``steps`` for each part of the way, and the last one.
 
     Styles of several layers go straight.  Latents go along a great circle while their length changes evenly: half way
-    on a straight line they would be shorter than any the generator has learned from.
+    on a straight line they would be shorter than any the generator has learned from.  What stands beside them, the
+    vector of a class, goes straight.
 
     Args:
         ends: two or more.
         steps: from one to the next.
         loop: go on from the last one back to the first, which then is not repeated.
+        latent: how many of the numbers of a single layer are the latent's; all by default.
 
     Source:
         White, Sampling generative networks, 2016, section 3.1; Shoemake, Animating rotation with quaternion curves,
         SIGGRAPH 1985, section 3.3.
     """
     after = ends.roll(-1, 0)
-    parts = [_way(ends[i], after[i], steps) for i in range(len(ends) if loop else len(ends) - 1)]
+    parts = [_way(ends[i], after[i], steps, latent) for i in range(len(ends) if loop else len(ends) - 1)]
     return torch.cat(parts if loop else [*parts, ends[-1:]])
 
 
@@ -240,19 +244,25 @@ def check_kind(path: Path, kinds: Sequence[str] = (*ANIMATED, STRIP)) -> None:
                          done="nothing was written", fix=f"{path.stem}{kinds[-1]}")  # fmt: skip
 
 
-def _way(a: Tensor, b: Tensor, steps: int) -> Tensor:
+def _way(a: Tensor, b: Tensor, steps: int, latent: int | None) -> Tensor:
     """Return (steps, L, W) from ``a`` on, without ``b``."""
     t = torch.arange(steps, device=a.device, dtype=a.dtype)[:, None, None] / steps
-    if len(a) > 1:
-        return a + t * (b - a)
+    way = a + t * (b - a)
+    if len(a) == 1:
+        way[..., :latent] = _arc(a[:, :latent], b[:, :latent], t)
+    return way
+
+
+def _arc(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Return (steps, 1, Z) along the great circle from ``a`` to ``b``, at each share ``t`` of it."""
     lengths = torch.linalg.vector_norm(a), torch.linalg.vector_norm(b)
     cosine = (a * b).sum() / (lengths[0] * lengths[1]).clamp(min=1e-12)
     angle = torch.arccos(cosine.clamp(-1, 1))
     if torch.sin(angle) < 1e-4:  # one direction, or opposite ones, between which there is no one way
         return a + t * (b - a)
     along = (torch.sin((1 - t) * angle) * a / lengths[0] + torch.sin(t * angle) * b / lengths[1]) / torch.sin(angle)
-    way: Tensor = along * (lengths[0] + t * (lengths[1] - lengths[0]))
-    return way
+    arc: Tensor = along * (lengths[0] + t * (lengths[1] - lengths[0]))
+    return arc
 
 
 def _differences(images: Tensor, target: Tensor) -> Tensor:

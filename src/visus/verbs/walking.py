@@ -72,8 +72,9 @@ def interpolate(model: Model, file: Path, labels: Sequence[int], seed: int, trun
                          done="nothing was written", fix="--count 6")  # fmt: skip
     strip = file.suffix.lower() == ".png"
     ends = _styles(model, seed, labels, truncation)
-    way = walks.between(ends, STRIP if strip else STEPS, loop=not strip)
-    pictures = walks.drawn(_generator(model), way)
+    generator = _generator(model)
+    way = walks.between(ends, STRIP if strip else STEPS, loop=not strip, latent=generator.latent)
+    pictures = walks.drawn(generator, way)
     walks.write_frames(file, list(pictures))
     return Walk(tuple(pictures), file, {"from": len(labels), "seed": seed})
 
