@@ -81,7 +81,7 @@ def test_pictures_are_resized_and_their_channels_fitted(classifier):
 
 def test_channels_that_cannot_be_fitted_are_refused(classifier):
     with pytest.raises(UsageError, match="reads 1 channel"):
-        extractor(str(classifier()[1]), 5, (16, 16))(pictures(channels=5))
+        extractor(str(classifier()[1]), 5, (16, 16))
 
 
 def test_pictures_are_seen_as_their_files_would_be():

@@ -80,11 +80,6 @@ class Extractor(nn.Module):
         pixels = ((images.clamp(-1, 1) + 1) * 127.5).round() / 255
         wanted = self.input.channels
         if pixels.shape[1] != wanted:
-            if {pixels.shape[1], wanted} != {1, 3}:
-                raise UsageError(
-                    "METRIC-001", f"{self.name} reads {wanted} channels, and these pictures have {pixels.shape[1]}",
-                    fix="judge them by a classifier of such pictures: --classifier FILE",
-                )  # fmt: skip
             weights = torch.tensor(_GREY, device=pixels.device)[:, None, None]
             pixels = pixels.repeat(1, 3, 1, 1) if wanted == 3 else (pixels * weights).sum(1, keepdim=True)
         if pixels.shape[2:] != self.input.size:
@@ -106,10 +101,21 @@ def extractor(source: str, channels: int, size: tuple[int, int]) -> Extractor:
         size: (height, width) of the pictures.
 
     Raises:
-        UsageError: METRIC-002, the file holds no classifier, METRIC-003 another Inception; or its network is the user's
-            own code.
+        UsageError: METRIC-001, it reads other channels, METRIC-002, the file holds no classifier, METRIC-003 another
+            Inception; or its network is the user's own code.
         DataError, IntegrityError: the file cannot be read.
     """
+    found = _found(source, channels, size)
+    wanted = found.input.channels
+    if channels != wanted and {channels, wanted} != {1, 3}:
+        raise UsageError(
+            "METRIC-001", f"{found.name} reads {wanted} channels, and these pictures have {channels}",
+            fix="judge them by a classifier of such pictures: --classifier FILE",
+        )  # fmt: skip
+    return found
+
+
+def _found(source: str, channels: int, size: tuple[int, int]) -> Extractor:
     if source == RANDOM:
         grey = InputSettings(size=size, channels=channels, mean=(0.5,), std=(0.5,))
         return Extractor("random convolutions, seed 0", _random(channels), grey)

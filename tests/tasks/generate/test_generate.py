@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from visus.core.errors import UsageError
+from visus.core.errors import DataError, UsageError
 from visus.core.recipe import Choice, Draft, Facts
 from visus.core.task import Batch
 from visus.tasks import TASKS
@@ -112,6 +112,13 @@ def test_the_generator_rests_while_its_rival_learns():
     assert all(task.losses(model, batch(), "discriminator", step) for step in range(6))
 
 
+def test_path_lengths_are_looked_at_as_often_however_long_the_generator_rests():
+    task = task_for(**{"generate.rival_steps": 2, "generate.path_length": 2.0, "generate.path_every": 3})
+    model = task.model().double()
+    found = [task.losses(model, batch(), "generator", step) for step in range(14)]
+    assert ["path_length" in terms for terms in found if terms] == [True, False, False, True, False, False, True]
+
+
 def test_every_picture_has_a_latent_of_its_own_for_each_player_and_step():
     task = task_for()
     model = task.model().double()
@@ -137,6 +144,13 @@ def test_ada_and_a_loss_of_differences_contradict_each_other(loss):
 @pytest.mark.parametrize("loss", ["non_saturating", "hinge"])
 def test_ada_reads_signs_of_logits_that_have_a_zero(loss):
     assert task_for(**{"generate.augment": "ada", "loss.name": loss}).model().feedback.p == 0
+
+
+def test_what_cannot_judge_these_pictures_is_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(DataError, match="no such model file"):
+        task_for(**{"generate.extractor": str(tmp_path / "nowhere.safetensors")}).model()
+    with pytest.raises(UsageError, match="reads 3 channels"):
+        task_for(**{"generate.extractor": "imagenet", "input.channels": 5}).model()
 
 
 def test_without_classes_every_picture_counts():

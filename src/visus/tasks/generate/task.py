@@ -266,7 +266,8 @@ class Generate:
             with torch.no_grad():
                 on_real = model.discriminator(self._changed(images, feedback, draws, "real/generator"), labels)
         terms = {self.recipe.loss.name: _sum(self._loss(on_real, on_fake, player="generator"), known)}
-        if settings.path_length and step % settings.path_every == 0:
+        turn = step // settings.rival_steps  # of the generator, which does not rest now
+        if settings.path_length and turn % settings.path_every == 0:
             feedback.settle(step)
             found = path_lengths(made, styles, _normal(draws, "direction", tuple(made.shape[1:]), made))
             feedback.measured(found.detach()[known])
@@ -319,7 +320,7 @@ class Generate:
                 "TASK-010", f"ada reads the signs of logits: with the loss {self.recipe.loss.name!r} they mean nothing",
                 fix="--set generate.target=0 keeps generate.p as it is; or --set loss=non_saturating",
             )  # fmt: skip
-        _ = self._augment  # refuses a name that is none
+        _ = self._augment, self._extractor  # refuse a name that is none, and what reads no such pictures
 
     @property
     def score(self) -> str:
