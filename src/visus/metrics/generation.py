@@ -206,9 +206,13 @@ class JudgedGeneration:
         self.asked: NDArray[np.int64] = rows["asked"].numpy()
         self.seen: NDArray[np.int64] = rows["seen"].numpy()
         self.n = len(self.indices)
-        self._sets = _finite(rows["real"]), _finite(rows["generated"])
+        self._rows = rows
         self._kinds = {named(kind, extractor): kind for kind in KINDS} if self.n > neighbours else {}
         self._neighbours, self._scores = neighbours, dict[str, Measured]()
+
+    @property
+    def _sets(self) -> tuple[Numbers, Numbers]:
+        return _finite(self._rows["real"]), _finite(self._rows["generated"])  # not kept: twice as large
 
     @cached_property
     def near(self) -> Neighbourhoods:
