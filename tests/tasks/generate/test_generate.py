@@ -199,6 +199,14 @@ def test_pictures_are_made_at_a_power_of_two(sizes, device, side):
     assert chosen["input.size"] == [side, side] and "target.column" not in chosen
 
 
+@pytest.mark.parametrize(("optimiser", "rate"), [("adam", 5e-4), ("sgd", 0.1)])
+def test_the_rate_found_for_a_network_is_that_of_the_optimiser_it_was_found_with(optimiser, rate):
+    draft = Draft([Choice("optim.name", optimiser, "the user")])
+    for choice in TASKS["generate"].defaults(Facts("", (), (), 9, (), 3, wanted={"optim.name": optimiser})):
+        draft.choose(choice)
+    assert draft.finish().optim.lr == rate
+
+
 def test_classes_can_be_left_aside():
     facts = Facts("label", CLASSES, (), 100, ((28, 28),), 1)
     chosen = {choice.key: choice.value for choice in TASKS["generate"].defaults(facts)}

@@ -10,6 +10,7 @@ from visus.models.generators import GENERATORS
 from visus.tasks._choices import CHANNELS, batch, optimiser, shorter_side
 
 USUAL = "dcgan"
+ADAM = "adam"
 BATCH = 64
 REMEMBERED = 10_000
 """Pictures after which half of an older average is forgotten (Karras et al., NeurIPS 2020, table 6)."""
@@ -40,8 +41,10 @@ def choices(facts: Facts) -> Iterator[Choice]:
         yield Choice("generate.p", 1.0, "as its authors have it")
     yield Choice("augment.flip", 0.0, "what is shown is what is learned to be made")
     if name in GENERATORS:
+        other = facts.wanted.get("optim.name", ADAM) != ADAM  # to which the rate that was found means something else
         for key, value in GENERATORS[name].defaults.items():
-            yield Choice(key, value, f"found for {name}")
+            if not (other and key.startswith("optim.")):
+                yield Choice(key, value, f"found for {name}")
     yield batch(facts, BATCH)
     size = int(facts.wanted.get("batch", min(BATCH, max(1, facts.train))))
     steps = int(facts.wanted.get("generate.rival_steps", 1))
@@ -50,7 +53,7 @@ def choices(facts: Facts) -> Iterator[Choice]:
     )
     yield from optimiser(
         facts,
-        Choice("optim.name", "adam", "usual for generators"),
+        Choice("optim.name", ADAM, "usual for generators"),
         Choice("optim.lr", 2e-4, "usual for generators"),
         Choice("optim.betas", [0.0, 0.99], "two players answer each other: what was right before is no guide"),
         Choice("optim.weight_decay", 0.0, "usual for generators"),
