@@ -32,6 +32,13 @@ def test_the_first_line_is_the_score_with_its_interval(digits):
     assert first.split(None, 1)[1] == "91.4\u202f%, 95 % interval 90.8 to 91.9\u202f%, n = 10,000"
 
 
+def test_a_score_of_features_names_what_made_them_after_its_value(digits):
+    name = "coverage (random convolutions, seed 0)"
+    told = summary(replace(digits, score=name, scores={name: Score(0.5, 0.4, 0.6, 1000)})).splitlines()
+    assert told[0] == "coverage  0.50, 95 % interval 0.40 to 0.60, n = 1,000, by random convolutions, seed 0"
+    assert max(map(len, told)) < 100
+
+
 def test_the_worst_classes_of_pixels_are_those_of_the_lowest_iou():
     low, high = Score(0.2, 0.1, 0.3, 9), Score(0.9, 0.8, 1.0, 9)
     table = Table("Classes", ("class", "IoU", "contour F"), [("road", low, high), ("sky", high, low)])

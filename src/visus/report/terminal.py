@@ -39,8 +39,9 @@ def summary(story: Story) -> str:
 
     What a story does not tell is left out; what makes a run not to be trusted follows, a line each.
     """
+    name, _, maker = label(story.score).partition(" (")  # of features, named last lest all lines be moved to the right
     lines = {
-        label(story.score) or "score": _headline(story),
+        name or "score": _headline(story) + (f", by {maker.removesuffix(')')}" if maker else ""),
         "worst": _worst(story),
         "speed": _speed(story),
         "measured": _measured(story),

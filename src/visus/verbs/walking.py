@@ -60,7 +60,8 @@ def interpolate(model: Model, file: Path, labels: Sequence[int], seed: int, trun
         model: a generator.
         file: ``.gif``, ``.webp``, or ``.png`` for a strip.
         labels: the class of each picture on the way, two at least.
-        seed: of the pictures, which are those that ``visus generate`` makes of it.
+        seed: of the pictures, which are those that ``visus generate`` makes of it, but for the noise of a network that
+            has some: that stays the same all the way.
         truncation: of the latents.
 
     Raises:
