@@ -309,7 +309,7 @@ def neighbourhoods(real: Numbers, generated: Numbers, k: int) -> Neighbourhoods:
     """
     centre = real.mean(0)  # against cancellation in squared distances
     real, generated = real - centre, generated - centre
-    lengths, theirs = (real**2).sum(1), (generated**2).sum(1)
+    lengths, theirs = (1 - _EDGE) * (real**2).sum(1), (1 - _EDGE) * (generated**2).sum(1)
     of_real, of_generated = (_radii(side, k) for side in (real, generated))
     recalled, covered = np.zeros(len(real), bool), np.zeros(len(real), bool)
     inside, nearest = np.zeros(len(generated)), np.zeros(len(generated))
@@ -317,11 +317,10 @@ def neighbourhoods(real: Numbers, generated: Numbers, k: int) -> Neighbourhoods:
     for part in _blocks(generated, len(real)):
         rows = slice(start, start := start + len(part))
         squares = _squares(part, theirs[rows], real, lengths)
-        slack = _EDGE * (theirs[rows, None] + lengths)
-        held = squares <= of_real + slack
+        held = squares <= of_real
         inside[rows], nearest[rows] = held.sum(1), squares.min(1)
         covered |= held.any(0)
-        recalled |= (squares <= of_generated[rows, None] + slack).any(0)
+        recalled |= (squares <= of_generated[rows, None]).any(0)
     return Neighbourhoods(
         inside > 0, inside / k, recalled, covered, np.sqrt(nearest), (np.sqrt(of_real), np.sqrt(of_generated))
     )
@@ -388,7 +387,8 @@ def _kernel_sums(rows: Numbers, others: Numbers, same: bool) -> tuple[Numbers, N
     by_row, by_other = [], np.zeros(len(others))
     start = 0
     for part in _blocks(rows, len(others)):
-        kernel = (part @ others.T / rows.shape[1] + 1) ** 3
+        base = part @ others.T / rows.shape[1] + 1
+        kernel = base * base * base  # a general power costs ten times as much
         if same:
             at = np.arange(len(part))
             kernel[at, start + at] = 0
@@ -400,8 +400,11 @@ def _kernel_sums(rows: Numbers, others: Numbers, same: bool) -> tuple[Numbers, N
 
 def _squares(part: Numbers, lengths: Numbers, others: Numbers, theirs: Numbers) -> Numbers:
     """Return (B, N) squared distances, given squared lengths."""
-    found: Numbers = np.maximum(lengths[:, None] + theirs - 2 * (part @ others.T), 0)
-    return found
+    found: Numbers = part @ others.T
+    found *= -2
+    found += lengths[:, None]
+    found += theirs
+    return np.maximum(found, 0, out=found)
 
 
 def _radii(rows: Numbers, k: int) -> Numbers:
