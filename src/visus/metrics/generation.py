@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visus.core.figures import Figure, Table
+from visus.core.seeds import derive
 from visus.core.task import Batch, Raw
 from visus.metrics.bootstrap import Numbers, Weights, ratio
 from visus.metrics.rows import RowMetric
@@ -175,7 +176,9 @@ class Generation(RowMetric["JudgedGeneration"]):
         few = min(n, FEW)
         if few <= self.neighbours:
             return 0.0
-        sets = np.random.default_rng(0).normal(size=(2, few, self._empty["real"].shape[1]))
+        sets = np.random.Generator(np.random.PCG64(derive(0, "seconds"))).normal(
+            size=(2, few, len(self._empty["real"].T))
+        )
         began = time.perf_counter()
         frechet(*sets)
         between = time.perf_counter()
