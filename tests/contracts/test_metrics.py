@@ -83,7 +83,7 @@ def generated(off):
 
 
 EXAMPLES = {
-    "Generation": ("generated", {}, generated),
+    "Generation": ("generated", {"label": LABEL}, generated),
     "Classification": ("logits", {"label": LABEL}, lambda off: {"logits": 4 * F.one_hot(LABEL, K) + off * noise(N, K)}),
     "Multilabel": ("logits", {"labels": SHOWN}, lambda off: {"logits": 4 * SHOWN - 2 + off * noise(N, K)}),
     "Detection": ("boxes", {"stated": STATED}, boxed),

@@ -13,8 +13,11 @@ from visus.metrics import generation
 from visus.metrics.bootstrap import resamples_of
 from visus.metrics.generation import (
     CLASS_ACCURACY,
-    KINDS,
+    CLASS_COVERAGE,
+    DISTANCES,
+    NEIGHBOURLY,
     Generation,
+    covered_within,
     frechet,
     kernel_distance,
     named,
@@ -130,6 +133,41 @@ def test_balls_on_a_line_are_what_hands_count():
     assert near.recalled.tolist() == [True] * 4
 
 
+@pytest.mark.usefixtures("blocks")
+def test_a_ball_is_covered_within_its_class_by_a_picture_that_was_asked_to_be_of_it(sets):
+    real, generated = sets
+    labels, asked = np.arange(len(real)) % 4 - 1, np.arange(len(generated)) // 3 % 3
+    radii = neighbourhoods(real, generated, 3).radii[0]
+    far = np.linalg.norm(real[:, None] - generated[None], axis=2)
+    held = (far <= radii[:, None]) & (labels[:, None] == asked) & (labels >= 0)[:, None]
+    assert covered_within(real, generated, radii, labels, asked).tolist() == held.any(1).tolist()
+
+
+def test_a_generator_that_is_deaf_to_its_class_loses_to_one_that_makes_less_varied_pictures_of_it():
+    drawn, labels = np.random.default_rng(0), torch.arange(600) % 6
+    centres = 8 * drawn.normal(size=(6, 5))
+    real, deaf, narrow = (torch.from_numpy(centres[labels.roll(by)] + scale * drawn.normal(size=(600, 5)))
+                          for by, scale in ((0, 1), (1, 1), (0, 0.7)))  # fmt: skip
+    covered = []
+    for generated in (deaf, narrow):
+        rows = {"real": real, "generated": generated, "asked": labels}
+        found = told(Generation(tuple("abcdef"), 5, "x"), rows, torch.arange(600), label=labels).compute()
+        covered.append((found["coverage (x)"].value, found[named(CLASS_COVERAGE, "x")].value))
+    assert covered[0][0] > covered[1][0] > 0.5, "of all pictures the deaf one covers more"
+    assert covered[0][1] < 0.05 and covered[1][1] == covered[1][0]
+
+
+def test_pictures_of_which_no_class_is_known_are_left_out_of_coverage_within_classes():
+    rows, index = judged(asked=torch.arange(60) % 3)
+    labels = torch.where(torch.arange(60) < 30, torch.arange(60) % 3, -1)
+    found = told(Generation(tuple("abc"), 5, "x"), rows, index, label=labels).judged()
+    radii = found.near.radii[0]
+    held = covered_within(rows["real"].double().numpy(), rows["generated"].double().numpy(), radii, *(
+        each.numpy() for each in (labels, rows["asked"])))  # fmt: skip
+    value = found.weighted(np.ones((60, 1)))[named(CLASS_COVERAGE, "x")]
+    assert value == pytest.approx(held[:30].mean())
+
+
 @pytest.mark.parametrize("score", [frechet, kernel_distance])
 def test_slopes_are_what_a_picture_more_changes(score):
     real, generated = features(400, 6, 0), features(400, 6, 1, shift=0.5)
@@ -179,16 +217,16 @@ def judged(n=60, d=5, **more):
     return rows, torch.arange(n) * 2
 
 
-def told(metric, rows, index):
+def told(metric, rows, index, **targets):
     n = len(index)
-    metric.update(rows, Batch((), {}, ("",) * n, index, torch.eye(3).expand(n, 3, 3)))
+    metric.update(rows, Batch((), targets, ("",) * n, index, torch.eye(3).expand(n, 3, 3)))
     return metric
 
 
 def test_scores_bear_the_name_of_what_made_the_features():
     rows, index = judged()
     found = told(Generation((), 5, "random convolutions, seed 0"), rows, index).compute()
-    assert list(found) == [f"{kind} (random convolutions, seed 0)" for kind in KINDS]
+    assert list(found) == [f"{kind} (random convolutions, seed 0)" for kind in (*DISTANCES, *NEIGHBOURLY)]
 
 
 def test_scores_have_intervals_around_them_and_the_number_of_pairs():

@@ -108,6 +108,21 @@ def test_without_a_task_pictures_of_which_nothing_is_said_are_refused(loose, tmp
     assert caught.value.code == "DATA-006"
 
 
+def test_a_sample_of_many_pictures_is_judged_and_the_report_says_so(digits, tmp_path, monkeypatch):
+    from visus.tasks.generate import task
+
+    monkeypatch.setattr(task, "MOST_AGAIN", 10)
+    monkeypatch.setattr(task, "MOST_ONCE", 11)
+    run = train(digits, tmp_path / "run", steps=1)
+    assert {score.n for name, score in run.scores.items() if "authenticity" not in name} == {11}
+    page = Path(run.report).read_text(encoding="utf-8")
+    assert "11 of 24 pictures of the test part were judged" in page
+    assert "10 of 18 pictures of the validation part were judged" in page
+    again = visus.evaluate(run.best, digits)
+    assert again.n == 11 and "11 of 24 pictures of the test part were judged" in " ".join(again.notes)
+    assert visus.evaluate(run.best, digits, split="val").n == 10
+
+
 def test_judging_again_repeats_what_the_run_measured(run, digits):
     again = visus.evaluate(run.best, digits)
     assert {name: score.value for name, score in again.scores.items()} == pytest.approx(

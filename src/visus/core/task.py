@@ -308,6 +308,15 @@ class Timed(Protocol):
 
 
 @runtime_checkable
+class Sampled(Protocol):
+    """A task whose scores are of two sets, so dear that a sample of a part is judged in its stead."""
+
+    def most(self, split: str) -> int:
+        """Return how many records of a part are judged, at most."""
+        ...
+
+
+@runtime_checkable
 class Showing(Protocol):
     """A task whose network shows by itself what it has learned: looked at whenever it is judged."""
 

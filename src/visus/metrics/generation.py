@@ -23,10 +23,11 @@ from visus.metrics.rows import RowMetric
 
 DISTANCES = ("fid", "kid")
 NEIGHBOURLY = ("precision", "recall", "density", "coverage")
-KINDS = (*DISTANCES, *NEIGHBOURLY)
+CLASS_COVERAGE = "class_coverage"
+KINDS = (*DISTANCES, *NEIGHBOURLY, CLASS_COVERAGE)
 """Scores of features; each bears the name of what made these."""
 
-SHARES = ("precision", "recall", "coverage")
+SHARES = ("precision", "recall", "coverage", CLASS_COVERAGE)
 """Those that are shares of pictures."""
 
 CLASS_ACCURACY = "class_accuracy"
@@ -93,7 +94,8 @@ class Generation(RowMetric["JudgedGeneration"]):
     falls with more pictures also where nothing else changes; ``kid``, the unbiased squared maximum mean discrepancy
     under a cubic kernel, of all pairs; ``precision`` and ``recall``, the share of generated pictures among the real
     ones and of real ones among the generated; ``density`` and ``coverage``, how many real balls a generated picture is
-    in, and the share of real balls that hold one.  ``class_accuracy`` is the share of pictures in which a classifier
+    in, and the share of real balls that hold one; ``class_coverage``, the share of real balls that hold one which was
+    asked to be of the class of the ball's centre.  ``class_accuracy`` is the share of pictures in which a classifier
     sees the class that was asked for.
 
     Every score but the last means something only together with the network that made the features, so it bears its
@@ -131,7 +133,7 @@ class Generation(RowMetric["JudgedGeneration"]):
         self.classes, self.extractor, self.neighbours = tuple(classes), extractor, neighbours
         self.shares = {CLASS_ACCURACY, *(named(kind, extractor) for kind in SHARES)}
         none, features = torch.zeros(0, dtype=torch.int64), torch.zeros(0, width)
-        empty = {"real": features, "generated": features, "asked": none, "seen": none, "index": none}
+        empty = {"real": features, "generated": features, "label": none, "asked": none, "seen": none, "index": none}
         quick = filter(None, (named("fid", extractor), named("recall", extractor), score))
         super().__init__(empty, tuple(quick), resamples)
 
@@ -141,11 +143,12 @@ class Generation(RowMetric["JudgedGeneration"]):
         Args:
             raw: ``real`` and ``generated``, (B, D); where a class was asked for, ``asked`` (B,); where a classifier
                 looked, ``seen`` (B,), what it sees.
-            batch: of the real pictures.
+            batch: of the real pictures; their classes are its target ``label`` (B,), -1 where one is not known.
         """
         unknown = torch.full((len(batch),), -1)
         self.add(
             torch.ones(len(batch), dtype=torch.bool), real=raw["real"], generated=raw["generated"],
+            label=batch.targets.get("label", unknown),
             asked=raw.get("asked", unknown), seen=raw.get("seen", unknown), index=batch.indices,
         )  # fmt: skip
 
@@ -202,15 +205,18 @@ class JudgedGeneration:
 
     Attributes:
         indices, asked, seen: (N,).
+        labels: (N,) classes of the real pictures, -1 where one is not known.
     """
 
     def __init__(self, rows: Mapping[str, Tensor], extractor: str, neighbours: int) -> None:
         self.indices: NDArray[np.int64] = rows["index"].numpy()
         self.asked: NDArray[np.int64] = rows["asked"].numpy()
         self.seen: NDArray[np.int64] = rows["seen"].numpy()
+        self.labels: NDArray[np.int64] = rows["label"].numpy()
         self.n = len(self.indices)
         self._rows = rows
-        self._kinds = {named(kind, extractor): kind for kind in KINDS} if self.n > neighbours else {}
+        kinds = KINDS if (self.labels >= 0).any() and (self.asked >= 0).any() else (*DISTANCES, *NEIGHBOURLY)
+        self._kinds = {named(kind, extractor): kind for kind in kinds} if self.n > neighbours else {}
         self._neighbours, self._scores = neighbours, dict[str, Measured]()
 
     @property
@@ -243,6 +249,11 @@ class JudgedGeneration:
     def _measured(self, kind: str) -> Measured:
         if kind in DISTANCES:
             return (frechet if kind == "fid" else kernel_distance)(*self._sets)
+        if kind == CLASS_COVERAGE:
+            known = self.labels >= 0
+            held = covered_within(*self._sets, self.near.radii[0], self.labels, self.asked)
+            share = held.sum() / known.sum()
+            return Measured(float(share), (held - share * known) / known.sum(), np.zeros(self.n))
         values = {"precision": self.near.precise, "recall": self.near.recalled, "density": self.near.density,
                   "coverage": self.near.covered}[kind]  # fmt: skip
         slope, nothing = (values - values.mean()) / self.n, np.zeros(self.n)
@@ -327,6 +338,34 @@ def neighbourhoods(real: Numbers, generated: Numbers, k: int) -> Neighbourhoods:
     return Neighbourhoods(
         inside > 0, inside / k, recalled, covered, np.sqrt(nearest), (np.sqrt(of_real), np.sqrt(of_generated))
     )
+
+
+def covered_within(
+    real: Numbers, generated: Numbers, radii: Numbers, labels: NDArray[np.int64], asked: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return (N,) whether a generated picture of the same class is in the ball of a real one.
+
+    The ball is among pictures of all classes.  So a generator that is deaf to the class it is asked for covers hardly
+    any, though what it makes may look like the real pictures as a whole.
+
+    Args:
+        real, generated: (N, D) and (M, D) features.
+        radii: (N,) of the real balls.
+        labels: (N,) classes of the real pictures; where one is negative, its ball holds nothing.
+        asked: (M,) classes that the generated ones were asked to be of.
+    """
+    centre = real.mean(0)
+    real, generated = real - centre, generated - centre
+    held = np.zeros(len(real), bool)
+    for label in np.unique(labels[labels >= 0]):
+        mine, theirs = labels == label, generated[asked == label]
+        lengths, others = (1 - _EDGE) * (real[mine] ** 2).sum(1), (1 - _EDGE) * (theirs**2).sum(1)
+        found, start = np.zeros(len(lengths), bool), 0
+        for part in _blocks(theirs, len(lengths)):
+            rows = slice(start, start := start + len(part))
+            found |= (_squares(part, others[rows], real[mine], lengths) <= radii[mine] ** 2).any(0)
+        held[mine] = found
+    return held
 
 
 def nearest(training: Numbers, generated: Numbers, k: int) -> Nearest:

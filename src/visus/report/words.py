@@ -70,6 +70,10 @@ _GENERATED: Mapping[str, tuple[str, str]] = {
     "recall": ("recall", "share of the real pictures that lie among generated ones"),
     "density": ("density", "how many real pictures a generated one is near to, of the usual number"),
     "coverage": ("coverage", "share of the real pictures that a generated one is near to"),
+    "class_coverage": (
+        "coverage within classes",
+        "share of the real pictures that a generated one is near to which was asked to be of their class",
+    ),
     "authenticity": ("authenticity", "share of the generated pictures that copy no training picture; half is usual"),
 }
 """Scores of features: ``fid (random convolutions, seed 0)`` bears the name of what made them."""
@@ -141,6 +145,12 @@ def few(scores: Mapping[str, Score], split: str) -> str:
     half = math.sqrt(square * (score.value * (1 - score.value) / n + square / (4 * n * n))) / (1 + square / n)
     low, high = min(score.low, middle - half), max(score.high, middle + half)
     return f"{told}; the {label(shares[0])} may be anything from {100 * low:.0f} to {percent(high)}"
+
+
+def sampled(judged: int, there: int, split: str) -> str:
+    """Return what to know of a part of which only a sample was judged; or nothing."""
+    few = f"{judged:,} of {there:,} pictures of {part(split)} were judged, evenly through their order"
+    return few if judged < there else ""
 
 
 def leaking(found: WithoutLeaks, split: str) -> str:

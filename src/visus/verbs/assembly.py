@@ -15,7 +15,7 @@ from visus import __version__
 from visus.core.errors import UsageError
 from visus.core.modelfile import Architecture, Card
 from visus.core.recipe import Recipe
-from visus.core.task import Task
+from visus.core.task import Sampled, Task
 from visus.data import cache as caches
 from visus.data.cache import Cache
 from visus.data.dataset import SPLITS, Dataset
@@ -70,7 +70,7 @@ def assemble(
     state = new_state(model, recipe, task.players, order, forever)
     cache = decoded(dataset, recipe, tell)
     train = feed(dataset, dataset.indices("train"), task, recipe, device, train=True, cache=cache)
-    judged = dataset.indices("val")
+    judged = judged_of(task, dataset, "val")
     validation = feed(dataset, judged, task, recipe, device, train=False, cache=cache) if len(judged) else None
     return loop.Run(
         task=task, recipe=recipe, device=device, folder=held, state=state, train=train, validation=validation,
@@ -104,6 +104,19 @@ def network(recipe: Recipe, task: Task, given: nn.Module | None) -> nn.Module:
             fix="give it again, from Python: visus.resume(run, model=module)",
         )  # fmt: skip
     return given
+
+
+def judged_of(task: Task, dataset: Dataset, split: str) -> NDArray[np.int64]:
+    """Return the records of a part that are judged: all of them, or as many as the task wants, evenly spread."""
+    indices = dataset.indices(split)
+    return spread(indices, task.most(split)) if isinstance(task, Sampled) else indices
+
+
+def spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return at most so many indices, evenly spread over all."""
+    if len(indices) <= most:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
 
 
 def feed(
@@ -157,7 +170,8 @@ def horizon(recipe: Recipe, train: Feed, held: RunFolder, judged: int) -> Horizo
 
 def describer(recipe: Recipe, dataset: Dataset) -> Callable[[int, Mapping[str, float]], Card]:
     """Return what makes the card of a model file at a step; the same run makes the same card."""
-    classes = task_of(recipe, dataset).classes
+    task = task_of(recipe, dataset)
+    classes = task.classes
     name, licences = recipe.model.name, {"code": "Apache-2.0"}
     start = None if recipe.model.weights == "none" or name.startswith(GIVEN) else card_of(recipe.model)
     if start is not None:
@@ -180,7 +194,7 @@ def describer(recipe: Recipe, dataset: Dataset) -> Callable[[int, Mapping[str, f
               **{split: len(dataset.indices(split)) for split in SPLITS}},
         trace=trace(dataset) if recipe.data.trace else (),
     )  # fmt: skip
-    judged = len(dataset.indices("val"))
+    judged = len(judged_of(task, dataset, "val"))
 
     def describe(step: int, scores: Mapping[str, float]) -> Card:
         kept = {name: {"value": value, "n": judged} for name, value in scores.items() if math.isfinite(value)}

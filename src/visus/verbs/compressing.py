@@ -30,7 +30,7 @@ from visus.metrics import UNBOUNDED, kind_of
 from visus.metrics.compare import Difference, paired
 from visus.models.folding import folded
 from visus.models.weights import card_of
-from visus.verbs.assembly import feed
+from visus.verbs.assembly import feed, spread
 from visus.verbs.compress import FEWEST, Tried
 from visus.verbs.export import example_of, readable, trained_on
 from visus.verbs.fine_tuning import fine_tune
@@ -100,11 +100,11 @@ class Bench:
             part = part_for(model, data, "val")
             dataset = part.dataset
             notes += part.notes
-        judged = _spread(dataset.indices("val"), most)
+        judged = spread(dataset.indices("val"), most)
         _check_enough(dataset, judged, "validation")
         judged, _, dtype, _ = readable(model, dataset, judged, notes)
         _check_enough(dataset, judged, "validation")
-        pool = _spread(dataset.indices("train"), CALIBRATING)
+        pool = spread(dataset.indices("train"), CALIBRATING)
         _check_enough(dataset, pool, "training")
         seen, _, depth, _ = readable(model, dataset, pool, notes)
         if depth != dtype:
@@ -247,13 +247,6 @@ class Bench:
     @staticmethod
     def _runtime(model: Model) -> Callable[[Tensor], Any]:
         return model.network
-
-
-def _spread(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return at most so many indices, evenly spread over all."""
-    if len(indices) <= most:
-        return indices
-    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
 
 
 def _no_surer(change: Difference) -> Difference:

@@ -21,7 +21,7 @@ from visus.metrics.generation import named, nearest
 from visus.models.extractors import extractor
 from visus.report.story import Picture
 from visus.tasks.generate.sheet import pixels_of, sheet
-from visus.verbs.assembly import feed
+from visus.verbs.assembly import feed, spread
 
 MADE = 256
 """Generated pictures that are looked at."""
@@ -75,10 +75,10 @@ def copying(
         shown: pictures drawn.
     """
     train = dataset.indices("train")
-    looked = _evenly(train, MOST)
+    looked = spread(train, MOST)
     if len(looked) <= BESIDE:
         return Copying({}, (), len(looked), len(train))
-    images, features = _made(task, network, dataset, _evenly(train, MADE), recipe, device)
+    images, features = _made(task, network, dataset, spread(train, MADE), recipe, device)
     known, records = _features(task, dataset, looked, recipe, device)
     if len(known) <= BESIDE or not len(features):
         return Copying({}, (), len(looked), len(train))
@@ -129,10 +129,3 @@ def _pixels(
     with feed(dataset, indices, task, recipe, device, train=False) as few:
         shown: list[tuple[Tensor, Tensor]] = [(batch.indices, batch.inputs[0]) for batch in few.sweep() if len(batch)]
     return {i: picture for at, images in shown for i, picture in zip(at.tolist(), pixels_of(images), strict=True)}
-
-
-def _evenly(indices: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return at most so many of some records, evenly through their order."""
-    at = np.linspace(0, len(indices) - 1, min(most, len(indices))).round().astype(np.int64)
-    found: NDArray[np.int64] = indices[np.unique(at)]
-    return found

@@ -176,12 +176,12 @@ def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
     """
     from visus.engine.device import short_of_memory
     from visus.engine.evaluate import judge
-    from visus.report.words import few, looked_at
+    from visus.report.words import few, looked_at, sampled
     from visus.report.words import part as named
-    from visus.verbs.assembly import feed
+    from visus.verbs.assembly import feed, judged_of
 
     dataset, split = part.dataset, part.split
-    indices = dataset.indices(split)
+    indices = judged_of(model.task, dataset, split)
     if not len(indices):
         raise UsageError("USE-016", f"{dataset.name}: the {split} split is empty", fix="--split all")
     began = time.perf_counter()
@@ -193,7 +193,8 @@ def measure(model: Model, part: Part, data: str, batch: int = 0) -> Evaluation:
         scores, figures = metric.compute(), metric.figures()
     about = few(scores, split) if scores else f"{named(split)} shows nothing that a score could be made of"
     ways = looked_at(model.recipe.flat())
-    told = (about, f"pictures were looked at {ways}" if ways else "", *part.notes)
+    sample = sampled(len(indices), len(dataset.indices(split)), split)
+    told = (about, f"pictures were looked at {ways}" if ways else "", sample, *part.notes)
     return Evaluation(
         str(model.path), data, split, model.task.score, scores, figures,
         len(indices) - len(bad), (*dataset.bad, *bad), len(bad) <= recipe.data.most_bad(len(dataset)),
@@ -217,16 +218,20 @@ def _with_copies(found: Evaluation, model: Model, part: Part) -> Evaluation:
 
 def _with_leaks(found: Evaluation, model: Model, part: Part) -> Evaluation:
     """Return an evaluation with what is to be said of pictures that parts the model was trained on give away."""
+    import numpy as np
+
     from visus.data.dataset import SPLITS
     from visus.data.leaks import Reading
     from visus.report.words import leaking as told
     from visus.verbs import leaking
+    from visus.verbs.assembly import judged_of
 
     dataset, recipe = part.dataset, model.recipe
     known = part.seen or dataset.fingerprint() == model.card.data.get("fingerprint")
     if not recipe.data.leaks or not known or found.split not in SPLITS[1:] or not len(dataset.indices("train")):
         return found
     judged, others = leaking.records(dataset, found.split, {(found.split, name) for name, _ in found.bad})
+    judged = judged[np.isin(judged, judged_of(model.task, dataset, found.split))]
     expected = leaking.seconds_for(dataset, found.split, found.seconds / max(1, found.n))
     reading = Reading(dataset, recipe.input.channels, recipe.data.stored, workers=recipe.data.workers)
     limit = max(leaking.CHEAP, found.seconds)

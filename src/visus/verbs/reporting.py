@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,8 @@ from visus.engine.device import Device
 from visus.engine.evaluate import answers
 from visus.report.findings import findings
 from visus.report.story import Picture, Story
-from visus.verbs.assembly import feed
+from visus.report.words import sampled
+from visus.verbs.assembly import feed, judged_of
 from visus.verbs.copying import Copying, copying
 from visus.verbs.runs import ROUTINE, Run, read_document, sentence
 
@@ -60,7 +61,7 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
         legend=run.task.legend,
         recipe=run.recipe,
         card=card,
-        data=_data(dataset, result, run.bad.keys()),
+        data=_data(run, dataset, result),
         seconds=result.seconds,
         events=[{"step": row["step"], "kind": row["kind"], "what": sentence(row)} for row in run.folder.decisions()
                 if row["kind"] not in ROUTINE],
@@ -95,10 +96,12 @@ def samples(folder: Path) -> Iterator[Picture]:
             yield Picture(title, f"step {int(sheet.stem):,}", np.asarray(image.convert("RGB")))
 
 
-def _data(dataset: Dataset, result: Run, unread: Collection[tuple[str, str]]) -> dict[str, Any]:
+def _data(run: loop.Run, dataset: Dataset, result: Run) -> dict[str, Any]:
     counts: dict[str, dict[str, int]] = {}
+    sample = [sampled(len(judged_of(run.task, dataset, split)), len(dataset.indices(split)), split)
+              for split in dict.fromkeys(("val", result.split))]  # fmt: skip
     named = zip(dataset.split.tolist(), dataset.ids, strict=True)
-    read = np.array([(SPLITS[split], name) not in unread for split, name in named], np.bool_)
+    read = np.array([(SPLITS[split], name) not in run.bad for split, name in named], np.bool_)
     parts = {split: (at := dataset.indices(split))[read[at]] for split in SPLITS}
     if dataset.column() in ("label", "objects"):
         shown = {split: shown_in(dataset, at) for split, at in parts.items()}
@@ -106,7 +109,8 @@ def _data(dataset: Dataset, result: Run, unread: Collection[tuple[str, str]]) ->
         listed = [k for k in range(len(dataset.classes)) if anywhere[k] or dataset.objects is None]
         counts = {split: {dataset.classes[k]: int(found[k]) for k in listed} for split, found in shown.items()}
     return {
-        "name": dataset.name, "format": dataset.format, "evidence": dataset.evidence, "notes": dataset.notes,
+        "name": dataset.name, "format": dataset.format, "evidence": dataset.evidence,
+        "notes": (*dataset.notes, *filter(None, sample)),
         "items": {split: len(parts[split]) for split in SPLITS}, "carved": dataset.carved, "counts": counts,
         "bad": result.bad, "fingerprint": dataset.fingerprint(), "licence": dataset.licence,
     }  # fmt: skip

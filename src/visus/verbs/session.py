@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from visus.core.errors import DataError, quoted
 from visus.core.files import write_json, write_text
 from visus.core.modelfile import Card, read_model, write_model
@@ -24,11 +26,10 @@ from visus.engine.folder import RunFolder
 from visus.engine.schedule import Minutes
 from visus.engine.signals import stopping_at_once
 from visus.verbs import leaking
-from visus.verbs.assembly import Tell, assemble, feed
+from visus.verbs.assembly import Tell, assemble, feed, judged_of
 from visus.verbs.runs import Run
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import nn
 
@@ -78,7 +79,7 @@ def complete(
             run.record = stack.enter_context(writing(held.path, run.state.progress.step))
         comparing = None
         if isinstance(run.horizon, Minutes):
-            val, test = len(dataset.indices("val")), len(dataset.indices("test"))
+            val, test = (len(judged_of(run.task, dataset, split)) for split in ("val", "test"))
             each, answering = seconds_a_picture(run, dataset)
             comparing = leaking.seconds_for(dataset, _judged(dataset), each)
             affordable = recipe.data.leaks and comparing <= leaking.SHARE * run.horizon.seconds
@@ -123,7 +124,7 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float], compar
         held_out, _ = judge(task, model, run.validation, device, micro=run.micro(card.step))
     if held_out is not None:
         said = held_out.calibration()
-    with feed(dataset, dataset.indices(split), task, recipe, device, train=False) as final:
+    with feed(dataset, judged_of(task, dataset, split), task, recipe, device, train=False) as final:
         task.calibrate(said)
         metric, bad = judge(task, model, final, device, micro=run.micro(card.step))
     seconds |= {"training": run.seconds["steps"] - run.train.waiting, "waiting for data": run.train.waiting,
@@ -158,6 +159,7 @@ def _without_leaks(
     """Return the scores without the pictures that other parts give away, where there is time to look for these."""
     recipe = run.recipe
     judged, others = leaking.records(dataset, result.split, run.bad.keys())
+    judged = judged[np.isin(judged, judged_of(run.task, dataset, result.split))]
     if not recipe.data.leaks:
         return WithoutLeaks(run.task.score, len(judged), unknown="data.leaks = false")
     if isinstance(run.horizon, Minutes):
@@ -230,9 +232,9 @@ def _seconds_of(run: loop.Run, dataset: Dataset, few: NDArray[np.int64]) -> tupl
         batch = next(iter(uncached.sweep()))
     reading = (time.perf_counter() - began) / min(THREADS, cores())
     answering = []
-    for _ in range(2):
+    for seed in range(2):  # of another seed the second time, lest what the task remembers of the first be reckoned in
         began = time.perf_counter()
-        for _part in answers(run.task, run.state.model, [batch], alone):
+        for _part in answers(run.task, run.state.model, [replace(batch, seed=seed)], alone):
             pass
         answering.append(time.perf_counter() - began)
     return reading / len(batch), 1.3 * min(answering) / len(batch)

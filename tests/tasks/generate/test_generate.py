@@ -225,6 +225,24 @@ def test_diffaugment_changes_every_picture_unless_said_otherwise():
     assert chosen["generate.p"] == 1
 
 
+def test_the_score_knows_classes_where_there_are_some():
+    assert task_for().score == "class_coverage (random convolutions, seed 0)"
+    assert task_for("").score == "coverage (random convolutions, seed 0)"
+    with pytest.raises(UsageError, match="no score named"):
+        task_for("", score="class_coverage")
+
+
+def test_what_is_seen_in_real_pictures_is_extracted_once():
+    task, looks = task_for(), []
+    model, whole = task.model().double().eval(), batch()
+    task._extractor.network.register_forward_hook(lambda module, given, said: looks.append(len(given[0])))
+    first, again = (task.raw(model, whole) for _ in range(2))
+    assert looks == [B, B, B], "generated pictures twice, real ones once"
+    assert torch.equal(first["real"], again["real"])
+    other = replace(whole, inputs=(whole.inputs[0].flip(3),))
+    assert torch.equal(task.raw(model, other)["real"], task_for().raw(model, other)["real"])
+
+
 def test_a_score_of_which_less_is_better_does_not_pick_weights():
     with pytest.raises(UsageError):
         task_for(score="fid")

@@ -220,8 +220,8 @@ def _halvings(size: tuple[int, int]) -> int:
 FOUND = {
     "model.options": {"generator_normalisation": "pixel", "discriminator_normalisation": "none"},
     "optim.lr": 5e-4,
-    "generate.r1": 0.1,
-    "generate.every": 4,
+    "generate.r1": 0.05,
+    "generate.every": 8,
 }
 
 GENERATOR = Generator(

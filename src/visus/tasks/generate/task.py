@@ -24,7 +24,7 @@ from visus.models.extractors import Extractor, extractor
 from visus.tasks._captions import UNJUDGED, captioned
 from visus.tasks.generate.choices import choices
 from visus.tasks.generate.feedback import Feedback
-from visus.tasks.generate.judging import SCORES, Judged, score_of
+from visus.tasks.generate.judging import MOST_AGAIN, MOST_ONCE, SCORES, Judged, Remembered, score_of
 from visus.tasks.generate.penalties import distance_from_one, path_lengths, squared_slopes
 from visus.tasks.generate.sheet import pixels_of, sheet
 
@@ -89,7 +89,7 @@ class Generate:
         self.recipe, self.settings = recipe, recipe.generate
         self.classes = tuple(classes) if recipe.target.column == "label" else ()
         self.group = 1
-        _ = score_of(recipe.score, "")
+        _ = score_of(recipe.score, "", bool(self.classes))
 
     @staticmethod
     def defaults(facts: Facts) -> Iterator[Choice]:
@@ -157,14 +157,18 @@ class Generate:
         latents = _normal(draws, "judged", (model.generator.latent,), images)
         made = model.generator(latents, labels, noise=_noise(model.generator, draws, "judged", images))
         extract = self._extractor.to(images.device)
-        (real, _), (generated, outputs) = extract(images), extract(made)
-        said = {"images": made, "real": real, "generated": generated}
+        generated, outputs = extract(made)
+        said = {"images": made, "real": self._features(images, batch.seed), "generated": generated}
         said |= {"real_logits": model.discriminator(images, labels), "fake_logits": model.discriminator(made, labels)}
         if self.classes:
             said["asked"] = labels
             if extract.classes == self.classes:
                 said["seen"] = outputs.argmax(1)
         return said
+
+    def most(self, split: str) -> int:
+        """Return how many pictures of a part are judged, at most: more of them take longer and say hardly more."""
+        return MOST_AGAIN if split == "val" else MOST_ONCE
 
     def merge(self, raws: Sequence[Raw]) -> Raw:
         """Return the first view: what is made does not depend on how a picture is looked at."""
@@ -325,11 +329,15 @@ class Generate:
     @property
     def score(self) -> str:
         """The metric that picks the best weights."""
-        return score_of(self.recipe.score, self._extractor.name)
+        return score_of(self.recipe.score, self._extractor.name, bool(self.classes))
 
     @cached_property
     def _extractor(self) -> Extractor:
         return extractor(self.settings.extractor, self.recipe.input.channels, self.recipe.input.size)
+
+    @cached_property
+    def _features(self) -> Remembered:
+        return Remembered(lambda images: self._extractor(images)[0])
 
     @cached_property
     def _loss(self) -> Callable[..., Tensor]:
