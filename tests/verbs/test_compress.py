@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import onnx
 import pytest
@@ -19,7 +20,7 @@ from visus.core.errors import DataError, UsageError
 from visus.core.modelfile import read_model
 from visus.core.scores import Score
 from visus.metrics.compare import Difference
-from visus.verbs.compress import Compressed, Tried
+from visus.verbs.compress import Compressed, Tried, chance_of
 
 
 @pytest.fixture(scope="session")
@@ -151,6 +152,17 @@ def test_a_drop_is_told_in_points_with_its_interval():
     assert tried(1.0, 1.5).drop == (pytest.approx(1.0), pytest.approx(0.5), pytest.approx(1.5))
 
 
+def test_the_intervals_of_any_number_of_candidates_miss_by_a_twentieth_at_most():
+    assert 0.0499 < sum(chance_of(k) for k in range(1, 1001)) < 0.05
+
+
+def test_the_table_tells_that_its_intervals_hold_for_all_that_were_tried(whole_numbers):
+    assert "at 95 %, for the form that was tried" in whole_numbers.table().note
+    three = replace(whole_numbers, tried=whole_numbers.tried * 3)
+    assert "at 95 %, for all 3 forms that were tried" in three.table().note
+    assert [one["level"] for one in three.json()["candidates"]] == pytest.approx([0.975, 0.99167, 0.99583], abs=1e-5)
+
+
 def test_of_an_error_a_rise_is_a_drop():
     change = Difference("rmse", 2.0, 2.5, 0.5, 0.25, 0.75, 200)
     one = Tried("int8", {}, Score(2.5, 2, 3, 200), 50, 0.001, None, change)
@@ -160,7 +172,7 @@ def test_of_an_error_a_rise_is_a_drop():
 @pytest.mark.parametrize(
     ("kept", "best", "words"),
     [
-        (True, tried(0.1, 0.4), "within 0.5; 2.00x as fast (95 % interval 1.67 to 2.00), 0.50 of the size"),
+        (True, tried(0.1, 0.4), "within 0.5; 2.00x as fast (1.67 to 2.00), 0.50 of the size"),
         (False, tried(1.0, 1.5, keeps=False), "nothing is shown to lose at most 0.5 points; nearest is int8"),
         (False, tried(0.1, 0.4, slowest=1.1), "nothing that loses at most 0.5 points is faster; best is int8"),
     ],

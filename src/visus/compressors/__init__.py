@@ -1,6 +1,7 @@
 """How a trained model is made smaller or faster, one method a file: ``int8.py`` is "int8".  It loads no torch.
 
-A method proposes candidates, those that save most first, and is told what became of each; so it knows when to stop.
+A method proposes candidates, those that save most first, and is told of each whether it keeps the promise; so it knows
+when to stop.  It hears no more of the pictures that judge: whatever else it chooses by, it sees on training pictures.
 """
 
 from __future__ import annotations
@@ -81,24 +82,7 @@ class Candidate:
     recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What was measured of a candidate, compared with the float32 model.
-
-    Attributes:
-        keeps: the drop is shown to be no larger than what was promised.
-        drop: how far the score fell, in points; ``most``: the upper end of its 95 % interval, NaN where there is none.
-        latency, size: as shares of those of the float32 model.
-    """
-
-    keeps: bool
-    drop: float
-    most: float
-    latency: float
-    size: float
-
-
-Proposals: TypeAlias = Generator[Candidate, Verdict, None]
+Proposals: TypeAlias = Generator[Candidate, bool, None]
 
 
 @dataclass(frozen=True)
@@ -106,8 +90,8 @@ class Compressor:
     """What a file of this folder offers as ``COMPRESSOR``.
 
     Attributes:
-        propose: yields candidates and receives the verdict on each; it ends when further ones would save no more, as a
-            rule with the first that keeps the promise.
+        propose: yields candidates and receives of each whether its drop is shown to be within the promise; it ends when
+            further ones would save no more, as a rule with the first that keeps it.
         suffix: of what is kept: ``.onnx`` or ``.safetensors``.
         trains: it calls ``Subject.fit``, so it needs a budget and the training part.
         summary: one line for a listing.

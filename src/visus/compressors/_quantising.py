@@ -136,15 +136,11 @@ def read_by(model: Any, ranges: Mapping[str, Range]) -> Ranges:
     return found
 
 
-def sensitivity(
-    model: Any, ranges: Ranges, blocks: Sequence[Sequence[str]], pictures: Sequence[torch.Tensor]
-) -> list[float]:
-    """Return how much the network's answer suffers where one block of layers alone is quantised.
+def unlike(model: Any, others: Iterable[Any], pictures: Sequence[torch.Tensor]) -> list[float]:
+    """Return how far the network's answer in each of several forms is from the one in float32.
 
     Args:
-        model: with types.
-        ranges: of activations.
-        blocks: names of nodes.
+        model: in float32; ``others``: the same, more or less of it quantised.
         pictures: (1, H, W, C) each.
 
     Returns:
@@ -152,11 +148,8 @@ def sensitivity(
     """
     leaving = said(model.graph)
     right = _answers(model, leaving, pictures)
-    found = []
-    for block in blocks:
-        got = _answers(quantised(model, ranges, only=block), leaving, pictures)
-        found.append(max(_noise(one, other) for one, other in zip(right, got, strict=True)))
-    return found
+    answers = (_answers(other, leaving, pictures) for other in others)
+    return [max(_noise(*pair) for pair in zip(right, got, strict=True)) for got in answers]
 
 
 def _answers(model: Any, names: Sequence[str], pictures: Sequence[torch.Tensor]) -> list[NDArray[np.float64]]:

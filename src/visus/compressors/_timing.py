@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ class Turns:
 
     Attributes:
         one, other: median seconds a picture of each.
-        ratio: median of other / one over rounds; low, high: the ends of its 95 % interval.
+        ratio: median of other / one over rounds; low, high: the ends of its interval.
         rounds: how many there were.
     """
 
@@ -34,7 +35,9 @@ class Turns:
     rounds: int
 
 
-def in_turns(one: Runtime, other: Runtime, pictures: Sequence[Tensor], seconds: float = SECONDS) -> Turns:
+def in_turns(
+    one: Runtime, other: Runtime, pictures: Sequence[Tensor], seconds: float = SECONDS, chance: float = 0.05
+) -> Turns:
     """Time two files on the same pictures, one at a time: each round asks both.
 
     Which of them is first changes from picture to picture, and from one sweep over the pictures to the next.
@@ -43,6 +46,7 @@ def in_turns(one: Runtime, other: Runtime, pictures: Sequence[Tensor], seconds: 
         one, other: pictures (1, H, W, C) -> anything.
         pictures: one or more, of which each round takes the next.
         seconds: about how long it may take.
+        chance: that the interval misses the ratio.
 
     Source:
         The interval of a median by order statistics: David and Nagaraja, Order statistics, 2003, section 7.1.
@@ -60,7 +64,8 @@ def in_turns(one: Runtime, other: Runtime, pictures: Sequence[Tensor], seconds: 
         taken.append((times[1], times[0]) if turn else times)
     found = np.array(taken)
     ratios = np.sort(found[:, 1] / found[:, 0])
-    rank = max(0, round(len(ratios) / 2 - 0.98 * np.sqrt(len(ratios))) - 1)
+    reach = NormalDist().inv_cdf(1 - chance / 2) * np.sqrt(len(ratios)) / 2
+    rank = max(0, round(len(ratios) / 2 - reach) - 1)
     middle = np.median(found, 0)
     return Turns(float(middle[0]), float(middle[1]), float(np.median(ratios)), float(ratios[rank]),
                  float(ratios[-1 - rank]), len(ratios))  # fmt: skip

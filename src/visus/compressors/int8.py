@@ -18,7 +18,7 @@ from visus.compressors._quantising import (
     layers,
     quantised,
     read_by,
-    sensitivity,
+    unlike,
     with_types,
 )
 
@@ -26,7 +26,7 @@ BLOCKS = 24
 """Groups of neighbouring layers at most whose sensitivity is measured."""
 
 ASKED = 8
-"""Pictures on which it is measured."""
+"""Training pictures on which it is measured, and which calibration comes first."""
 
 
 def propose(subject: Subject) -> Proposals:
@@ -42,27 +42,24 @@ def in_whole_numbers(
     Args:
         subject: whose pictures tell which numbers to expect.
         network: its own, or one with other weights.
-        calibrations: how ranges are chosen, in the order they are tried.
+        calibrations: how ranges are chosen; the one whose answers to training pictures are nearest is tried first.
         learned: ranges of what modules read, by their names, where these are known.
     """
     model = with_types(subject.exported(network))
-    expected = expect(model, subject.pictures())
-    best, least = "", float("inf")
-    for calibration in calibrations:
-        ranges = expected.ranges(calibration) | read_by(model, learned)
-        verdict = yield _candidate(subject, model, ranges, calibration, ())
-        if verdict.keeps:
+    expected, few = expect(model, subject.pictures()), list(islice(subject.pictures(), ASKED))
+    ranges = [expected.ranges(calibration) | read_by(model, learned) for calibration in calibrations]
+    order = np.argsort(unlike(model, (quantised(model, each) for each in ranges), few), kind="stable")
+    for at in order:
+        if (yield _candidate(subject, model, ranges[at], calibrations[at], ())):
             return
-        if not best or verdict.drop < least:
-            best, least = calibration, verdict.drop
-    ranges = expected.ranges(best) | read_by(model, learned)
+    first = order[0]
     blocks = [list(map(str, block)) for block in np.array_split(layers(model), BLOCKS) if len(block)]
-    noise = sensitivity(model, ranges, blocks, list(islice(subject.pictures(), ASKED)))
-    order = [blocks[i] for i in np.argsort(noise)[::-1]]
+    noise = unlike(model, (quantised(model, ranges[first], only=block) for block in blocks), few)
+    worst = [blocks[i] for i in np.argsort(noise)[::-1]]
     count = 1
-    while count <= len(order) // 2:
-        kept = [name for block in order[:count] for name in block]
-        if (yield _candidate(subject, model, ranges, best, kept)).keeps:
+    while count <= len(worst) // 2:
+        kept = [name for block in worst[:count] for name in block]
+        if (yield _candidate(subject, model, ranges[first], calibrations[first], kept)):
             return
         count *= 2
 

@@ -45,8 +45,7 @@ def propose(subject: Subject) -> Proposals:
         found = True
         subject.fit(network, rate=RATE, share=1 / len(ENERGIES))
         settings = {"energy": f"{energy:.0%}", "layers": len(factors)}
-        verdict = yield Candidate(settings, network=network, architecture=thinner(subject.card.architecture, factors))
-        if verdict.keeps:
+        if (yield Candidate(settings, network=network, architecture=thinner(subject.card.architecture, factors))):
             return
     if not found:
         raise UsageError("COMPRESS-025", f"no layer of {subject.card.architecture.name} is faster in two factors",

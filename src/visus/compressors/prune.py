@@ -61,8 +61,7 @@ def propose(subject: Subject) -> Proposals:
         subject.fit(made.network, rate=RATE, share=1 / len(RATIOS))
         settings = {"removed": f"{ratio:.0%} of channels", "importance": "Taylor" if gradients else "magnitude"}
         architecture = narrower(subject.card.architecture, made.narrowed)
-        verdict = yield Candidate(settings, network=made.network, architecture=architecture)
-        if verdict.keeps:
+        if (yield Candidate(settings, network=made.network, architecture=architecture)):
             return
 
 

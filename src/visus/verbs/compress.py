@@ -40,8 +40,7 @@ class Tried:
         seconds: a picture, median.
         memory: most bytes in memory of a process that runs it and nothing else; None where the system does not tell.
         change: of the score, candidate minus float32 model, with its paired interval; None of the float32 model itself.
-        latency: seconds as a share of the float32 model's, both taking turns; ``fastest``, ``slowest``: its 95 %
-            interval.
+        latency: seconds as a share of the float32 model's, both taking turns; ``fastest``, ``slowest``: its interval.
         keeps: the promise is kept: the upper end of the interval of the drop is no larger than what was allowed.
     """
 
@@ -65,7 +64,7 @@ class Tried:
 
     @property
     def drop(self) -> tuple[float, float, float]:
-        """How far the score fell, in points, and the ends of its 95 % interval; below zero where it rose."""
+        """How far the score fell, in points, and the ends of its interval; below zero where it rose."""
         return drop_of(self.change) if self.change is not None else (0.0, 0.0, 0.0)
 
     def json(self) -> dict[str, Any]:
@@ -110,7 +109,8 @@ class Compressed:
         return {
             "kept": str(self.path) if self.path is not None else None, "page": str(self.page), "model": self.model,
             "data": self.data, "score": self.score, "max_drop": self.max_drop, "target": self.target,
-            "verdict": self.verdict, "float32": self.whole.json(), "candidates": [one.json() for one in self.tried],
+            "verdict": self.verdict, "float32": self.whole.json(),
+            "candidates": [one.json() | {"level": 1 - chance_of(k)} for k, one in enumerate(self.tried, 1)],
             "best": self.tried.index(self.best), "notes": list(self.notes),
         }  # fmt: skip
 
@@ -123,7 +123,7 @@ class Compressed:
     def verdict(self) -> str:
         """Whether the promise is kept, in a sentence."""
         best, (drop, low, high) = self.best, self.best.drop
-        told = f"{self.score} falls by {drop:+.2f} {self.unit} (95 % interval {low:+.2f} to {high:+.2f})"
+        told = f"{self.score} falls by {drop:+.2f} {self.unit} ({low:+.2f} to {high:+.2f})"
         if self.kept is not None:
             return f"{best.name}: {told}, within {self.max_drop:g}; {_gains(best, self.whole)}"
         if not best.keeps:
@@ -137,11 +137,13 @@ class Compressed:
 
         rows = [_row(one, self.whole, mark="kept" if one is self.kept else "yes" if one.keeps else "no")
                 for one in self.tried]  # fmt: skip
-        columns = ("model", label(self.score), f"drop in {self.unit}", "95 % interval", "size", "latency", "faster",
+        columns = ("model", label(self.score), f"drop in {self.unit}", "interval", "size", "latency", "faster",
                    "memory", "keeps")  # fmt: skip
         n = self.whole.score.n
         title = f"{self.model} on {n:,} validation pictures of {self.data}, one at a time in onnxruntime"
-        return Table(title, columns, [_row(self.whole, self.whole, mark=""), *rows])
+        forms = f"all {len(self.tried)} forms that were tried" if len(self.tried) > 1 else "the form that was tried"
+        note = f"The intervals of the drop are wide enough to hold at once, at 95 %, for {forms}."
+        return Table(title, columns, [_row(self.whole, self.whole, mark=""), *rows], note)
 
 
 def compress(
@@ -163,7 +165,8 @@ def compress(
 
     Every candidate is measured as an .onnx file in onnxruntime against the same model in float32: on the same
     validation pictures, by a paired bootstrap; its latency in turns with it.  A candidate keeps the promise if the
-    upper end of the 95 % interval of its drop is at most ``max_drop``.  The test part is never looked at.
+    upper end of the interval of its drop is at most ``max_drop``; the intervals are so wide that they hold at 95 % for
+    all candidates at once, see ``chance_of``.  The test part is never looked at.
 
     Args:
         model: a model file, a run folder, or a loaded model.
@@ -206,7 +209,7 @@ def compress(
         tried: list[Tried] = []
         for name in names:
             try:
-                for one, file in _candidates(bench, name, max_drop, tell):
+                for one, file in _candidates(bench, name, max_drop, tried, tell):
                     tried.append(one)
                     files.append(file)
             except (UsageError, DivergedError) as refused:
@@ -226,8 +229,21 @@ def compress(
     return result
 
 
+def chance_of(k: int) -> float:
+    """Return the chance by which the interval of the k-th candidate, from 1 on, may miss: 0.05 / (k (k + 1)).
+
+    Of however many candidates, these add up to 0.05 at most: in 95 of 100 searches no interval misses, so neither does
+    that of the one which is picked for what was measured of it.  Nothing need be known of how many there will be.
+
+    Source:
+        Bonferroni's inequality in unequal parts; Foster and Stine, Alpha-investing, JRSS B 2008
+        (alpha-spending).
+    """
+    return 0.05 / (k * (k + 1))
+
+
 def drop_of(change: Difference) -> tuple[float, float, float]:
-    """Return how far a score fell from A to B in its unit, and the ends of its 95 % interval."""
+    """Return how far a score fell from A to B in its unit, and the ends of its interval."""
     from visus.metrics import SMALLER_IS_BETTER, kind_of
 
     sign = _unit(change.score) * (1 if kind_of(change.score) in SMALLER_IS_BETTER else -1)
@@ -241,21 +257,22 @@ def _unit(score: str) -> int:
     return 1 if kind_of(score) in UNBOUNDED else 100
 
 
-def _candidates(bench: Any, name: str, max_drop: float, tell: Callable[[Mapping[str, Any]], None]) -> Any:
-    """Yield (what was measured, file) of each candidate of a method."""
-    from visus.compressors import COMPRESSORS, Verdict
+def _candidates(
+    bench: Any, name: str, max_drop: float, before: Sequence[Tried], tell: Callable[[Mapping[str, Any]], None]
+) -> Any:
+    """Yield (what was measured, file) of each candidate of a method; ``before``: all so far, of other methods, too."""
+    from visus.compressors import COMPRESSORS
 
     proposals = COMPRESSORS[name].propose(bench.subject)
     try:
         candidate = next(proposals)
         while True:
-            one, file = bench.measure(name, candidate)
+            one, file = bench.measure(name, candidate, chance_of(len(before) + 1))
             most = one.drop[2]
             one = replace(one, keeps=most <= max_drop)  # false for NaN
             tell({"note": f"{one.name}: drop {one.drop[0]:+.2f}, up to {most:+.2f}; {_gains(one, bench.whole)}"})
             yield one, file
-            verdict = Verdict(one.keeps, one.drop[0], most, one.latency, one.bytes / bench.whole.bytes)
-            candidate = proposals.send(verdict)
+            candidate = proposals.send(one.keeps)
     except StopIteration:
         return
     finally:
@@ -366,9 +383,9 @@ def _nearest(tried: Sequence[Tried], target: str) -> Tried:
 
 
 def _gains(one: Tried, whole: Tried) -> str:
-    """Return how much faster and smaller: ``2.1x as fast (1.9 to 2.3), 0.26 of the size``."""
+    """Return how much faster and smaller: ``2.10x as fast (1.90 to 2.30), 0.26 of the size``."""
     speeds = [1 / part for part in (one.latency, one.slowest, one.fastest)]
-    return (f"{speeds[0]:.2f}x as fast (95 % interval {speeds[1]:.2f} to {speeds[2]:.2f}), "
+    return (f"{speeds[0]:.2f}x as fast ({speeds[1]:.2f} to {speeds[2]:.2f}), "
             f"{one.bytes / whole.bytes:.2f} of the size")  # fmt: skip
 
 

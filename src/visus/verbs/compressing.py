@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 from torch import Tensor, nn
 
 from visus import __version__
@@ -45,6 +46,9 @@ CALIBRATING = 128
 
 TIMED = 8
 """Pictures that are timed."""
+
+UNMOVED = 1e-6
+"""Width of an interval, as a share of the score or of the error, below which nothing moved but by rounding."""
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -143,18 +147,24 @@ class Bench:
         self.exports += 1
         return place
 
-    def measure(self, method: str, candidate: Candidate) -> tuple[Tried, Path]:
-        """Return what is measured of a candidate, and the file that would be kept."""
+    def measure(self, method: str, candidate: Candidate, chance: float) -> tuple[Tried, Path]:
+        """Return what is measured of a candidate, and the file that would be kept.
+
+        Args:
+            method: that proposed it.
+            candidate: a file or a network.
+            chance: that an interval misses what it is of.
+        """
         kept, file = self._written(candidate)
         model = opened(file)
         metric = self._judged(model)
         if kept != file:  # of a file that holds its decoder, this is done already
             self.calibrated[kept] = metric.calibration()
         score = self.model.task.score
-        turns = in_turns(self._runtime(self._file), self._runtime(model), self._timed())
+        turns = in_turns(self._runtime(self._file), self._runtime(model), self._timed(), chance=chance)
         return Tried(
             method, candidate.settings, metric.compute()[score], kept.stat().st_size, turns.other, self._peak(file),
-            _no_surer(paired(self._metric, metric, score)), turns.ratio, turns.low, turns.high,
+            widened(paired(self._metric, metric, score), chance), turns.ratio, turns.low, turns.high,
         ), kept  # fmt: skip
 
     def finish(self, file: Path, path: Path, kept: Tried, verdict: str) -> None:
@@ -249,21 +259,28 @@ class Bench:
         return model.network
 
 
-def _no_surer(change: Difference) -> Difference:
-    """Return a difference with an interval no narrower than so few items can make it.
+def widened(change: Difference, chance: float) -> Difference:
+    """Return a difference whose 95 % interval is one that misses it by a smaller chance, however few items there are.
+
+    A thousand resamples hold no ends as rare as that, so both ends are moved out as those of a mean of n items would
+    be: by Student's t instead of the normal 1.96, and by the root of n / (n - 1) that resamples lack.
 
     Resamples of items that both models answer alike are alike, too, and cannot tell how many of all others would not
-    be: of n, up to 1 - 0.025 ** (1 / n).  A score that is no share of items, such as mean IoU, moves with all of them,
-    so this is about those alone that did not move at all.
+    be: of n, up to 1 - (chance / 2) ** (1 / n).  By no less may a share of items move; nor any score that did not move
+    at all, an error without bounds by that part of what it was.  One such as mean IoU moves with every picture.
 
     Source:
-        Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 1934.
+        Hesterberg, What teachers should know about the bootstrap, The American Statistician 2015 (expanded
+        percentile intervals); Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 1934.
     """
-    unmoved = change.low == change.high and kind_of(change.score) not in UNBOUNDED
-    if not (unmoved or is_share(change.score)):
-        return change
-    most = 1 - 0.025 ** (1 / change.n)
-    return replace(change, low=min(change.low, change.value - most), high=max(change.high, change.value + most))
+    n = max(change.n, 2)
+    wider = -stdtrit(n - 1, chance / 2) / ndtri(0.975) * (n / (n - 1)) ** 0.5
+    low, high = (change.value + float(wider) * (end - change.value) for end in (change.low, change.high))
+    scale = abs(change.a) if kind_of(change.score) in UNBOUNDED else 1.0
+    if is_share(change.score) or high - low <= UNMOVED * scale:
+        most = scale * (1 - (chance / 2) ** (1 / n))
+        low, high = min(low, change.value - most), max(high, change.value + most)
+    return replace(change, low=low, high=high)
 
 
 def _check_enough(dataset: Dataset, indices: NDArray[np.int64], part: str) -> None:
