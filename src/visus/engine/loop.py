@@ -98,7 +98,7 @@ def _step(run: Run, step: int) -> None:
         return
     batch = batch.to(run.device.device, run.device.memory_format)
     rate = float(run.recipe.optim.lr) * run.horizon.rate(step) * state.progress.lr_scale
-    before = copied(state) if len(run.task.players) > 1 else None
+    before = copied(state, run.memory) if len(run.task.players) > 1 else None
     found: dict[str, Found] = {}
     for player in run.task.players:
         found[player] = gradient(run, batch, counts, player, step)

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from visus.core.errors import BadDataLimit
 from visus.core.modelfile import Card
@@ -52,6 +52,7 @@ class Run:
         saved_at, told_at: ``time.perf_counter`` of the last save, and of the last row that ``watch`` was told.
         reloads, reloaded_at: how often in a row, and at which step, the optimiser ran out of memory.
         held: names of the parameters that are frozen now; None before the first step.
+        memory: for the state before a step of several players.
         split_before: this process has said what splitting a batch changes.
         autocast: makes the context of a forward pass.
     """
@@ -94,6 +95,7 @@ class Run:
         self.judged: Metric | None = None
         self.reloads, self.reloaded_at = 0, -1
         self.held: frozenset[str] | None = None
+        self.memory: dict[str, Tensor] = {}
         self.split_before = False
         self.spent = self.state.progress.elapsed
         self.autocast: Callable[[], Any] = nullcontext if self.device.precision == "float32" else self.device.autocast

@@ -267,9 +267,15 @@ class Snapshot:
     progress: dict[str, Any]
 
 
-def copied(state: State) -> Snapshot:
-    """Return a copy of a state as it is now, in memory of its own."""
-    return Snapshot({n: t.clone() for n, t in state.tensors().items()}, state.scalars(), asdict(state.progress))
+def copied(state: State, memory: dict[str, Tensor]) -> Snapshot:
+    """Return a copy of a state as it is now, in memory kept for it, which is filled again by the next one."""
+    tensors = state.tensors()
+    if memory.keys() != tensors.keys():  # an optimiser has nothing to remember before its first step
+        memory.clear()
+        memory.update((name, torch.empty_like(tensor)) for name, tensor in tensors.items())
+    for name, tensor in tensors.items():
+        memory[name].copy_(tensor)
+    return Snapshot(memory, state.scalars(), asdict(state.progress))
 
 
 class Generations:
@@ -417,7 +423,7 @@ def _restore_optimiser(
         if name.startswith(prefix + "group"):
             of_groups[int(place.removeprefix("group"))][key] = tensor.clone()
         elif name.startswith(prefix):
-            values.setdefault(int(place), {})[key] = tensor
+            values.setdefault(int(place), {})[key] = tensor.clone()  # what it counts must not count in the snapshot
     groups = [{**now, **kept} for now, kept in zip(optimiser.state_dict()["param_groups"], of_groups, strict=True)]
     optimiser.load_state_dict({"state": values, "param_groups": groups})
     for index, kept in values.items():
