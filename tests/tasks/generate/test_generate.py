@@ -207,6 +207,30 @@ def test_the_rate_found_for_a_network_is_that_of_the_optimiser_it_was_found_with
     assert draft.finish().optim.lr == rate
 
 
+@pytest.mark.parametrize("name", ["r3gan", "stylegan2"])
+def test_on_a_processor_networks_are_far_smaller_than_in_their_papers(name):
+    products = {}
+    for device in ("cpu", "cuda"):
+        draft = Draft([Choice("model.name", name, "the test"), Choice("task", "generate", "the test")])
+        for choice in TASKS["generate"].defaults(
+            Facts("", (), (), 9, ((32, 32),), 3, device=device, wanted=draft.wanted())
+        ):
+            draft.choose(choice)
+        with torch.device("meta"):
+            network = TASKS["generate"](draft.finish(), ()).model()
+        products[device] = sum(p.numel() for p in network.parameters())
+    assert 10 * products["cpu"] < products["cuda"]
+
+
+def test_a_network_grows_with_the_size_that_is_asked_for_not_with_that_of_the_data():
+    chosen = {}
+    for side in (32, 64):
+        wanted = {"model.name": "stylegan2", "input.size": (side, side)}
+        for choice in TASKS["generate"].defaults(Facts("", (), (), 9, ((500, 400),), 3, wanted=wanted)):
+            chosen.setdefault(side, {}).setdefault(choice.key, choice.value)
+    assert [chosen[side]["model.options"]["width"] for side in (32, 64)] == [32, 16]
+
+
 def test_classes_can_be_left_aside():
     facts = Facts("label", CLASSES, (), 100, ((28, 28),), 1)
     chosen = {choice.key: choice.value for choice in TASKS["generate"].defaults(facts)}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from visus.core.catalog import Catalog
+from visus.core.recipe import Choice
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Generator:
         build: ``(classes, channels, size, *, options) -> Pair`` with fresh weights; no class is unconditional.  Its
             keyword-only arguments, with their types and defaults, are what ``model.options`` may hold.
         description: one line for a listing.
-        defaults: settings of the recipe found for it: ``{"generate.r1": 0.1}``.
+        choices: ``(device, side)`` -> settings of the recipe that suit it where it makes pictures of so many pixels on
+            such a machine, each with its reason.
         licence: of the code.
         renamed: tensors as they were published -> the same by the network's own names.
         implied: tensors of a generator by its own names -> what they are for; None where no published ones are known.
@@ -51,7 +53,7 @@ class Generator:
 
     build: Callable[..., Any]
     description: str
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    choices: Callable[[str, int], Iterable[Choice]] = lambda device, side: ()
     _: KW_ONLY
     licence: str = "Apache-2.0"
     renamed: Callable[[Mapping[str, Any]], dict[str, Any]] = dict

@@ -40,6 +40,14 @@ def widths_of(maps: Sequence[tuple[int, int]], width: int, widest: int, total: i
     return [min(widest, last << i) for i in reversed(range(len(maps)))]
 
 
+def slender(side: int) -> dict[str, int]:
+    """Return options of networks that a processor trains: 1,024 channels over the side of the pictures, 256 at most.
+
+    So each size costs about as many products as any other, whatever the side.
+    """
+    return {"width": max(8, 1024 // side), "widest": 256}
+
+
 def _near(side: int, size: tuple[int, int]) -> int:
     """Return the multiple of the shorter side's lower power of two over 4 that is next to a side."""
     step = max(2, 1 << (min(size).bit_length() - 3)) if min(size) >= 2 * SMALLEST else 2

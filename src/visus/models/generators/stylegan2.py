@@ -6,7 +6,7 @@ Karras et al., Analyzing and improving the image quality of StyleGAN, CVPR 2020.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, TypeAlias
 
@@ -16,9 +16,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from visus.core.filters import BINOMIAL, double, halve, smooth
+from visus.core.recipe import Choice
 from visus.models.generators import Generator
 from visus.models.generators._equalised import GAIN, Convolution, Linear, rectified
-from visus.models.generators._levels import sizes, widths_of
+from visus.models.generators._levels import sizes, slender, widths_of
 from visus.models.generators._modulated import StyledConvolution, StyledPicture
 from visus.models.generators._pair import Pair
 from visus.models.generators._published import implied, renamed
@@ -27,6 +28,8 @@ Count = Annotated[int, Field(gt=0)]
 Growth: TypeAlias = Literal["skip", "residual"]
 F_CHANNELS = 32768
 """Channels times pixels of a side in configuration F: 32 at 1,024 pixels, twice as many as before (appendix B)."""
+SMALL = 64
+"""Pixels of a side up to which style mixing and path lengths are left out (Karras et al. 2020b, on CIFAR-10)."""
 GROUP = 4
 """Rows of a minibatch statistic (Karras et al. 2020, appendix B)."""
 
@@ -329,17 +332,25 @@ def _unit(vectors: Float[Tensor, "B Z"]) -> Float[Tensor, "B Z"]:
     return vectors * torch.rsqrt(vectors.square().mean(1, keepdim=True) + 1e-8)
 
 
+def _choices(device: str, side: int) -> Iterator[Choice]:
+    yield Choice("generate.r1", max(0.05, 2e-4 * side**2 / 64), "more for larger pictures (Karras et al. 2020b)")
+    yield Choice("generate.every", 16, "as its authors have it")
+    yield Choice("optim.lr", 2e-3, "as its authors have it")
+    if device == "cpu":
+        options = slender(side) | {"latent": 128, "style": 128}
+        yield Choice("model.options", options, "a processor: a thirty-second of the paper's channels")
+    if side <= SMALL:
+        yield Choice("model.options", {"depth": 2}, "small pictures (Karras et al. 2020b, on CIFAR-10)")
+        return
+    yield Choice("generate.path_length", 2.0, "as its authors have it")
+    yield Choice("generate.path_every", 8, "as its authors have it")
+    yield Choice("generate.mixing", 0.9, "as its authors have it")
+
+
 GENERATOR = Generator(
     build,
     "styles scale the weights of every layer; mapping network, noise, sums of pictures, minibatch deviation",
-    {
-        "generate.r1": 0.05,
-        "generate.every": 16,
-        "generate.path_length": 2.0,
-        "generate.path_every": 8,
-        "generate.mixing": 0.9,
-        "optim.lr": 2e-3,
-    },
+    _choices,
     renamed=renamed,
     implied=implied,
 )

@@ -43,9 +43,11 @@ def choices(facts: Facts) -> Iterator[Choice]:
     yield Choice("augment.flip", 0.0, "what is shown is what is learned to be made")
     if name in GENERATORS:
         other = facts.wanted.get("optim.name", ADAM) != ADAM  # to which the rate that was found means something else
-        for key, value in GENERATORS[name].defaults.items():
-            if not (other and key.startswith("optim.")):
-                yield Choice(key, value, f"found for {name}")
+        made = min(facts.wanted.get("input.size") or (side,))
+        yield from (
+            choice for choice in GENERATORS[name].choices(facts.device, made)
+            if not (other and choice.key.startswith("optim."))
+        )  # fmt: skip
     yield batch(facts, BATCH)
     size = int(facts.wanted.get("batch", min(BATCH, max(1, facts.train))))
     steps = int(facts.wanted.get("generate.rival_steps", 1))
