@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
+import signal
 from dataclasses import replace
 
 import onnx
@@ -16,7 +18,7 @@ from tests.verbs.segmenting import write_scenes
 import visus
 from visus.cli.app import run as command
 from visus.compressors._graph import of_network
-from visus.core.errors import DataError, UsageError
+from visus.core.errors import DataError, Interrupted, ResourceError, UsageError
 from visus.core.modelfile import read_model
 from visus.core.scores import Score
 from visus.metrics.compare import Difference
@@ -203,6 +205,37 @@ def test_the_verdict_says_whether_the_promise_is_kept(kept, best, words, tmp_pat
 def test_what_makes_no_sense_is_refused_before_anything_is_read(arguments, code, run):
     with pytest.raises(UsageError, match=code):
         visus.compress(run.folder, **arguments)
+
+
+def terminated():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def out_of_memory():
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("happens", "error", "exit"), [(terminated, Interrupted, 143), (out_of_memory, ResourceError, 4)]
+)
+def test_a_search_that_is_cut_short_keeps_the_best_it_had_found(happens, error, exit, digits, tmp_path):
+    def watch(row):
+        if row.get("note", "").startswith("int8"):
+            happens()
+
+    with pytest.raises(error, match=r"interrupted|memory") as caught:
+        visus.compress(digits.folder, max_drop=30, target="size", out=tmp_path / "a.onnx", watch=watch)
+    assert caught.value.exit == exit
+    assert "1 tried until then: int8" in caught.value.done
+    assert visus.load(tmp_path / "a.onnx").card.compressed["method"] == "int8"
+    assert "The search was cut short: " in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_a_search_that_is_cut_short_before_it_found_anything_leaves_nothing(digits, tmp_path):
+    with pytest.raises(Interrupted) as caught:
+        visus.compress(digits.folder, method="qat", steps=50, out=tmp_path / "a.onnx", watch=lambda row: terminated())
+    assert (caught.value.exit, caught.value.done) == (143, "nothing was written")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_is_there_is_not_written_over(run, tmp_path):

@@ -42,6 +42,25 @@ def stopping_in_time(folder: Path) -> Iterator[list[int]]:
         yield received
 
 
+@contextmanager
+def breaking_off(what: str) -> Iterator[None]:
+    """End at once where SIGINT or SIGTERM comes; within the block it is a ``KeyboardInterrupt``, taken for no fault.
+
+    Raises:
+        Interrupted: one came, of ``what``; nothing was written.
+    """
+
+    def stop(number: int) -> None:
+        raise KeyboardInterrupt(number)
+
+    try:
+        with _handled(stop):
+            yield
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
+        raise Interrupted(number, f"interrupted while {what}", done="nothing was written") from None
+
+
 def stopped(number: int, folder: Path, done: str, when: str = "") -> Interrupted:
     """Return the error by which a signal ends a run: exit code 128 and its number."""
     what = f"stopped by {signal.Signals(number).name}{when}"

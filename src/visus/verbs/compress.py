@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from visus.core.errors import DivergedError, UsageError, did_you_mean
+from visus.core.errors import DivergedError, UsageError, VisusError, did_you_mean, first_line
 from visus.core.figures import Table
 from visus.core.recipe import Choice, Draft
 from visus.core.scores import Score
@@ -89,6 +89,7 @@ class Compressed:
         whole: the float32 model; ``tried``: every candidate, in the order they were made.
         kept: the one that is kept; where none is, None, and ``best`` is the one nearest to it.
         notes: a sentence each.
+        cut: what ended the search before its end, or empty.
     """
 
     path: Path | None
@@ -103,6 +104,7 @@ class Compressed:
     kept: Tried | None
     best: Tried
     notes: tuple[str, ...] = ()
+    cut: str = ""
 
     def json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -143,6 +145,7 @@ class Compressed:
         title = f"{self.model} on {n:,} validation pictures of {self.data}, one at a time in onnxruntime"
         forms = f"all {len(self.tried)} forms that were tried" if len(self.tried) > 1 else "the form that was tried"
         note = f"The intervals of the drop are wide enough to hold at once, at 95 %, for {forms}."
+        note += f" The search was cut short: {self.cut}." if self.cut else ""
         return Table(title, columns, [_row(self.whole, self.whole, mark=""), *rows], note)
 
 
@@ -186,8 +189,11 @@ def compress(
         UsageError: bad arguments, a missing library, a network that cannot be exported, no data, or no such method.
         DataError: the data cannot be read, or has too few pictures.
         DivergedError: the only method that was tried trains, and cannot.
+        Interrupted, ResourceError: SIGINT or SIGTERM came, or memory or disk ran out.  Where a form had been measured
+            by then the search ends as it would have ended there, and ``done`` says what is kept.
     """
     from visus.compressors import COMPRESSORS
+    from visus.engine.signals import breaking_off
     from visus.verbs.compressing import Bench
     from visus.verbs.load import Model, load
 
@@ -200,32 +206,27 @@ def compress(
     for place in dict.fromkeys(places.values()):
         _check_free(place)
     wanted = _wanted(set or {}, names)
-    with tempfile.TemporaryDirectory(prefix="visus-compress-") as folder:
+    with breaking_off("searching"), tempfile.TemporaryDirectory(prefix="visus-compress-") as folder:
         bench = Bench.begin(loaded, data, Path(folder), pictures, tell)
         bench.wanted = wanted
         training = sum(COMPRESSORS[name].trains for name in names)
         bench.minutes, bench.steps = minutes / training if minutes and training else None, steps
-        files: list[Path] = []
-        tried: list[Tried] = []
-        for name in names:
-            try:
-                for one, file in _candidates(bench, name, max_drop, tried, tell):
-                    tried.append(one)
-                    files.append(file)
-            except (UsageError, DivergedError) as refused:
-                if name == names[-1] and not tried:
-                    raise
-                bench.notes.append(f"{name} was left out: {refused.what}")
-                tell({"note": bench.notes[-1]})
+        forms, stop = _search(bench, names, max_drop, tell)
+        tried = tuple(one for one, _ in forms)
         kept = _best([one for one in tried if one.keeps and _less(one, bench.whole, target)], target)
         best = kept or _nearest(tried, target)
+        cut = "" if stop is None else stop.what if isinstance(stop, VisusError) else first_line(stop)
         path = places[best.method]
         result = Compressed(path if kept else None, path.with_suffix(".html"), "/".join(loaded.path.parts[-2:]),
-                            bench.name, loaded.task.score, max_drop, target, bench.whole, tuple(tried), kept, best,
-                            tuple(bench.notes))  # fmt: skip
+                            bench.name, loaded.task.score, max_drop, target, bench.whole, tried, kept, best,
+                            tuple(bench.notes), cut)  # fmt: skip
         if kept is not None:
-            bench.finish(files[tried.index(kept)], path, kept, result.verdict)
-    _write_page(result)
+            bench.finish(forms[tried.index(kept)][1], path, kept, result.verdict)
+        _write_page(result)
+    if isinstance(stop, VisusError):
+        stop.done = f"{len(tried):,} tried until then: {result.verdict}; see {path if kept else result.page}"
+    if stop is not None:
+        raise stop
     return result
 
 
@@ -257,9 +258,44 @@ def _unit(score: str) -> int:
     return 1 if kind_of(score) in UNBOUNDED else 100
 
 
-def _candidates(
-    bench: Any, name: str, max_drop: float, before: Sequence[Tried], tell: Callable[[Mapping[str, Any]], None]
-) -> Any:
+def _search(
+    bench: Any, names: Sequence[str], max_drop: float, tell: Callable[[Mapping[str, Any]], None]
+) -> tuple[list[tuple[Tried, Path]], Exception | None]:
+    """Return every candidate with its file, and what cut the search short, if anything did.
+
+    Raises:
+        Exception: what cut it short, or the reason why the last method was left out, where there is no candidate.
+    """
+    from visus.engine.device import short_of_memory
+    from visus.engine.signals import breaking_off
+
+    forms = list[tuple[Tried, Path]]()
+    refused: VisusError | None = None
+    stop: Exception | None = None
+    try:
+        with (
+            breaking_off("searching"),
+            short_of_memory("nothing was written", "less else running, --pictures FEWER, or --method NAME"),
+        ):
+            for name in names:
+                try:
+                    for one, file in _candidates(bench, name, max_drop, forms):
+                        forms.append((one, file))
+                        drop, _, most = one.drop
+                        tell({"note": f"{one.name}: drop {drop:+.2f}, up to {most:+.2f}; {_gains(one, bench.whole)}"})
+                except (UsageError, DivergedError) as error:
+                    refused = error
+                    bench.notes.append(f"{name} was left out: {error.what}")
+                    tell({"note": bench.notes[-1]})
+    except Exception as error:
+        stop = error
+    if not forms:
+        raise stop or refused or UsageError("COMPRESS-009", f"{', '.join(names)}: nothing was proposed",
+                                            done="nothing was written", fix="visus list compressors")  # fmt: skip
+    return forms, stop
+
+
+def _candidates(bench: Any, name: str, max_drop: float, before: Sequence[object]) -> Iterator[tuple[Tried, Path]]:
     """Yield (what was measured, file) of each candidate of a method; ``before``: all so far, of other methods, too."""
     from visus.compressors import COMPRESSORS
 
@@ -268,9 +304,7 @@ def _candidates(
         candidate = next(proposals)
         while True:
             one, file = bench.measure(name, candidate, chance_of(len(before) + 1))
-            most = one.drop[2]
-            one = replace(one, keeps=most <= max_drop)  # false for NaN
-            tell({"note": f"{one.name}: drop {one.drop[0]:+.2f}, up to {most:+.2f}; {_gains(one, bench.whole)}"})
+            one = replace(one, keeps=one.drop[2] <= max_drop)  # false for NaN
             yield one, file
             candidate = proposals.send(one.keeps)
     except StopIteration:
