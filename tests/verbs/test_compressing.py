@@ -129,6 +129,17 @@ def test_what_decodes_a_taught_network_is_fitted_to_it_and_not_to_its_teacher(ph
     assert own["temperature"] != pytest.approx(read_card(run.best).calibration["temperature"], rel=1e-3)
 
 
+def test_what_decodes_a_network_in_whole_numbers_is_fitted_to_it_in_its_card_and_in_its_graph(photos, tmp_path):
+    run = train(photos, tmp_path / "run", settings={"model.options.widths": [32, 64]})
+    made = visus.compress(run.folder, method="int8", target="size", max_drop=100, out=tmp_path / "a.onnx")
+    own = visus.evaluate(made.path, photos, split="val").metric.calibration()["temperature"]
+    assert own != pytest.approx(read_card(run.best).calibration["temperature"], rel=1e-4)
+    file = load(made.path)
+    assert file.card.calibration["temperature"] == pytest.approx(own, rel=1e-6)
+    said = file.network.runtime(torch.randint(0, 256, (1, 16, 16, 1), dtype=torch.uint8))
+    torch.testing.assert_close(said["probabilities"], (said["logits"] / own).softmax(1))
+
+
 @pytest.mark.parametrize("pictures", [-1, 0, 7])
 def test_fewer_pictures_than_can_be_judged_by_are_refused(pictures, run):
     with pytest.raises(UsageError, match="COMPRESS-008"):

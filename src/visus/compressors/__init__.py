@@ -47,7 +47,6 @@ class Subject:
         pictures: the same ones as they were decoded, (1, H, W, C) each.
         exported: network -> an .onnx file of it, from decoded pictures to what is said, in float32.
         fit: fine-tunes; only for methods that say they train.
-        folder: for files of the method's own; it is removed in the end.
         wanted: settings by dotted key that the user has for the method, such as ``model.name`` of a student.
     """
 
@@ -59,25 +58,25 @@ class Subject:
     pictures: Callable[[], Iterator[Tensor]]
     exported: Callable[[nn.Module], Path]
     fit: Fit
-    folder: Path
     wanted: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What a method proposes: a finished .onnx file, or a network.
+    """What a method proposes: a network, or what becomes of it in a file.
 
     Attributes:
         settings: that made it, by name, as the user reads them.
-        file: an .onnx file that reads and says what ``Subject.exported`` does.
-        network: in float32 and eval mode, where there is no file; it is kept as .safetensors.
+        network: in float32 and eval mode.
+        rewritten: an .onnx file of it -> the one that is kept, which reads and says the same.  It is asked again once
+            what decodes the answers is fitted to them.  Without it the network is kept, as .safetensors.
         architecture: of the network, by which it is built again.
         recipe: settings by dotted key in which it differs from those that trained the model.
     """
 
     settings: Mapping[str, Any]
-    file: Path | None = None
-    network: nn.Module | None = None
+    network: nn.Module
+    rewritten: Callable[[Path], bytes] | None = None
     architecture: Architecture | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
 

@@ -108,6 +108,8 @@ def quantised(model: Any, ranges: Ranges, *, only: Collection[str] = (), but: Co
         only: names of the nodes that are quantised; all of the network by default.
         but: names of nodes that stay in float32.
     """
+    known = {name for node in model.graph.node for name in (*node.input, *node.output)}
+    assert ranges.keys() <= known, "a network's tensors have the same names in every file of it"
     onnx, ours = library("onnx"), library("onnxruntime.quantization")
     calibrate, qdq = library("onnxruntime.quantization.calibrate"), library("onnxruntime.quantization.qdq_quantizer")
     copy = onnx.ModelProto()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from visus.compressors import Candidate, Compressor, Proposals, Subject
-from visus.compressors._graph import library
 from visus.compressors._quantising import (
     CALIBRATIONS,
     Ranges,
@@ -50,7 +49,7 @@ def in_whole_numbers(
     ranges = [expected.ranges(calibration) | read_by(model, learned) for calibration in calibrations]
     order = np.argsort(unlike(model, (quantised(model, each) for each in ranges), few), kind="stable")
     for at in order:
-        if (yield _candidate(subject, model, ranges[at], calibrations[at], ())):
+        if (yield _candidate(network, ranges[at], calibrations[at], ())):
             return
     first = order[0]
     blocks = [list(map(str, block)) for block in np.array_split(layers(model), BLOCKS) if len(block)]
@@ -59,17 +58,18 @@ def in_whole_numbers(
     count = 1
     while count <= len(worst) // 2:
         kept = [name for block in worst[:count] for name in block]
-        if (yield _candidate(subject, model, ranges[first], calibrations[first], kept)):
+        if (yield _candidate(network, ranges[first], calibrations[first], kept)):
             return
         count *= 2
 
 
-def _candidate(subject: Subject, model: Any, ranges: Ranges, calibration: str, in_float: Sequence[str]) -> Candidate:
-    count = sum(1 for _ in subject.folder.glob("int8-*.onnx"))
-    place = subject.folder / f"int8-{count}.onnx"
-    library("onnx").save_model(quantised(model, ranges, but=in_float), place)
+def _candidate(network: nn.Module, ranges: Ranges, calibration: str, in_float: Sequence[str]) -> Candidate:
+    def rewritten(file: Path) -> bytes:
+        data: bytes = quantised(with_types(file), ranges, but=in_float).SerializeToString()
+        return data
+
     told = {"calibration": calibration, **({"layers in float32": len(in_float)} if in_float else {})}
-    return Candidate(told, place)
+    return Candidate(told, network, rewritten)
 
 
 COMPRESSOR = Compressor(

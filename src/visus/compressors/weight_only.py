@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,7 @@ LEAST = 256
 
 def propose(subject: Subject) -> Proposals:
     """Propose one file; its runtime turns the weights into float32 when it opens it."""
-    onnx = library("onnx")
-    model = onnx.load_model(subject.exported(subject.network))
-    round_weights(model)
-    place = subject.folder / "weight_only.onnx"
-    onnx.save_model(model, place)
-    yield Candidate({"weights": "int8, per channel"}, place)
+    yield Candidate({"weights": "int8, per channel"}, subject.network, _rewritten)
 
 
 def round_weights(model: Any) -> int:
@@ -63,6 +59,13 @@ def rounded(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     largest = np.abs(values).max(others, keepdims=True)
     scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
     return np.rint(values / scale).astype(np.int8), scale.reshape(-1)
+
+
+def _rewritten(file: Path) -> bytes:
+    model = library("onnx").load_model(file)
+    round_weights(model)
+    data: bytes = model.SerializeToString()
+    return data
 
 
 def _axis(node: Any) -> int:

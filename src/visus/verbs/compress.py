@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from visus.metrics.compare import Difference
+    from visus.verbs.compressing import Bench, Form
     from visus.verbs.load import Model
 
 MOST_PICTURES = 2000
@@ -259,9 +260,9 @@ def _unit(score: str) -> int:
 
 
 def _search(
-    bench: Any, names: Sequence[str], max_drop: float, tell: Callable[[Mapping[str, Any]], None]
-) -> tuple[list[tuple[Tried, Path]], Exception | None]:
-    """Return every candidate with its file, and what cut the search short, if anything did.
+    bench: Bench, names: Sequence[str], max_drop: float, tell: Callable[[Mapping[str, Any]], None]
+) -> tuple[list[tuple[Tried, Form]], Exception | None]:
+    """Return what was measured of every candidate, and what cut the search short, if anything did.
 
     Raises:
         Exception: what cut it short, or the reason why the last method was left out, where there is no candidate.
@@ -269,7 +270,7 @@ def _search(
     from visus.engine.device import short_of_memory
     from visus.engine.signals import breaking_off
 
-    forms = list[tuple[Tried, Path]]()
+    forms: list[tuple[Tried, Form]] = []
     refused: VisusError | None = None
     stop: Exception | None = None
     try:
@@ -279,8 +280,8 @@ def _search(
         ):
             for name in names:
                 try:
-                    for one, file in _candidates(bench, name, max_drop, forms):
-                        forms.append((one, file))
+                    for one, form in _candidates(bench, name, max_drop, forms):
+                        forms.append((one, form))
                         drop, _, most = one.drop
                         tell({"note": f"{one.name}: drop {drop:+.2f}, up to {most:+.2f}; {_gains(one, bench.whole)}"})
                 except (UsageError, DivergedError) as error:
@@ -295,17 +296,17 @@ def _search(
     return forms, stop
 
 
-def _candidates(bench: Any, name: str, max_drop: float, before: Sequence[object]) -> Iterator[tuple[Tried, Path]]:
-    """Yield (what was measured, file) of each candidate of a method; ``before``: all so far, of other methods, too."""
+def _candidates(bench: Bench, name: str, max_drop: float, before: Sequence[object]) -> Iterator[tuple[Tried, Form]]:
+    """Yield what was measured of each candidate of a method; ``before``: all so far, of other methods, too."""
     from visus.compressors import COMPRESSORS
 
     proposals = COMPRESSORS[name].propose(bench.subject)
     try:
         candidate = next(proposals)
         while True:
-            one, file = bench.measure(name, candidate, chance_of(len(before) + 1))
+            one, form = bench.measure(name, candidate, chance_of(len(before) + 1))
             one = replace(one, keeps=one.drop[2] <= max_drop)  # false for NaN
-            yield one, file
+            yield one, form
             candidate = proposals.send(one.keeps)
     except StopIteration:
         return

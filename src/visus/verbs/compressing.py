@@ -19,7 +19,7 @@ from visus.compressors._peak import peak
 from visus.compressors._timing import in_turns
 from visus.core.deployment import Contract
 from visus.core.errors import DataError
-from visus.core.files import replacing
+from visus.core.files import replacing, write_bytes
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import ModelSettings
 from visus.core.scores import is_share
@@ -31,6 +31,7 @@ from visus.metrics import UNBOUNDED, kind_of
 from visus.metrics.compare import Difference, paired
 from visus.models.folding import folded
 from visus.models.weights import card_of
+from visus.tasks import TASKS
 from visus.verbs.assembly import feed, spread
 from visus.verbs.compress import FEWEST, Tried
 from visus.verbs.export import example_of, readable, trained_on
@@ -53,6 +54,21 @@ UNMOVED = 1e-6
 Tell = Callable[[Mapping[str, Any]], None]
 
 
+@dataclass(frozen=True)
+class Form:
+    """A candidate as it was measured.
+
+    Attributes:
+        candidate: what was proposed, where its file is written anew once its decoder is fitted; None of weights.
+        file: that would be kept.
+        calibration: fitted for its decoder on the judged pictures, as at the end of a run.
+    """
+
+    candidate: Candidate | None
+    file: Path
+    calibration: dict[str, float]
+
+
 @dataclass
 class Bench:
     """Where candidates are made and measured.
@@ -66,8 +82,7 @@ class Bench:
         notes: on the data, a sentence each.
         minutes, steps: that a method which trains may use.
         wanted: settings that the user has for methods, by dotted key.
-        exports: how many files were exported.
-        calibrated: by file of weights, what was fitted for its decoder on the judged pictures, as at the end of a run.
+        files: how many were written.
         whole: what was measured of the float32 model.
     """
 
@@ -83,8 +98,7 @@ class Bench:
     minutes: float | None = None
     steps: int | None = None
     wanted: Mapping[str, Any] = field(default_factory=dict)
-    exports: int = 0
-    calibrated: dict[Path, dict[str, float]] = field(default_factory=dict)
+    files: int = 0
     _metric: Metric = field(init=False)
     _file: Model = field(init=False)
     whole: Tried = field(init=False)
@@ -129,26 +143,33 @@ class Bench:
         """What methods are given."""
         model = self.model
         return Subject(model.network, model.task, model.recipe, model.card, self._batches, self._pictures,
-                       self.exported, self._fit, self.folder, self.wanted)  # fmt: skip
+                       self.exported, self._fit, self.wanted)  # fmt: skip
 
-    def exported(self, network: nn.Module) -> Path:
-        """Return an .onnx file of a network, batch normalisation folded: from decoded pictures to what is said."""
-        if network is self.model.network and self.exports:
-            return self.folder / "exported-0.onnx"  # the first: by this the whole model was measured
+    def exported(self, network: nn.Module, calibration: dict[str, float] | None = None) -> Path:
+        """Return an .onnx file of a network, batch normalisation folded: from decoded pictures to what is said.
+
+        Args:
+            network: of the task.
+            calibration: what its decoder knows; by default what that of the model itself does.
+        """
         card, task = self.model.card, self.model.task
+        if calibration is not None:
+            task = TASKS[card.task](self.model.recipe, card.classes)
+            task.calibrate(calibration)
+        elif network is self.model.network and self.files:
+            return self._file.path  # by this the whole model was measured
         images = torch.zeros(1, card.input.channels, *card.input.size)
         module = task.deployed(folded(network, images), deep=self.dtype == "uint16").eval()
         contract = Contract(
             visus=__version__, target="onnx", format="", dtype=self.dtype, channels=card.input.channels, size=None,
             batch=None, outputs=dict(module.outputs), card=card,
         )  # fmt: skip
-        place = self.folder / f"exported-{self.exports}.onnx"
+        place = self._place()
         EXPORTERS["onnx"].export(module, example_of(contract), contract, place)
-        self.exports += 1
         return place
 
-    def measure(self, method: str, candidate: Candidate, chance: float) -> tuple[Tried, Path]:
-        """Return what is measured of a candidate, and the file that would be kept.
+    def measure(self, method: str, candidate: Candidate, chance: float) -> tuple[Tried, Form]:
+        """Return what is measured of a candidate, and what would be kept.
 
         Args:
             method: that proposed it.
@@ -158,28 +179,29 @@ class Bench:
         kept, file = self._written(candidate)
         model = opened(file)
         metric = self._judged(model)
-        if kept != file:  # of a file that holds its decoder, this is done already
-            self.calibrated[kept] = metric.calibration()
         score = self.model.task.score
         turns = in_turns(self._runtime(self._file), self._runtime(model), self._timed(), chance=chance)
         return Tried(
             method, candidate.settings, metric.compute()[score], kept.stat().st_size, turns.other, self._peak(file),
             widened(paired(self._metric, metric, score), chance), turns.ratio, turns.low, turns.high,
-        ), kept  # fmt: skip
+        ), Form(candidate if candidate.rewritten else None, kept, metric.calibration())  # fmt: skip
 
-    def finish(self, file: Path, path: Path, kept: Tried, verdict: str) -> None:
-        """Write a candidate to its place, with what was measured of it in its card."""
+    def finish(self, form: Form, path: Path, kept: Tried, verdict: str) -> None:
+        """Write a candidate to its place, its decoder fitted to it, with what was measured in its card."""
         score = {self.model.task.score: kept.score.json()}
         about = {"method": kept.method, "settings": dict(kept.settings), "data": self.name, "verdict": verdict,
                  "scores_of_float32": {self.model.task.score: self.whole.score.json()}}  # fmt: skip
-        update = {"scores": score, "split": "val", "compressed": about}
+        update = {"scores": score, "split": "val", "compressed": about, "calibration": form.calibration}
+        file = form.file
         if file.suffix == ".onnx":
+            if form.candidate is not None and form.calibration != self.model.card.calibration:
+                file = self._written(form.candidate, form.calibration)[0]
             contract = opened(file).contract
             assert contract is not None
             EXPORTERS["onnx"].stamp(file, contract.model_copy(update={"card": contract.card.model_copy(update=update)}))
         else:
             tensors, card = read_model(file)
-            write_model(file, tensors, card.model_copy(update={**update, "calibration": self.calibrated[file]}))
+            write_model(file, tensors, card.model_copy(update=update))
         with replacing(path, file.stat().st_size) as place:
             place.write(file.read_bytes())
 
@@ -196,18 +218,22 @@ class Bench:
         turns = in_turns(runtime, runtime, self._timed(), seconds=1.0)
         self.whole = Tried("float32", {}, scores[score], file.stat().st_size, turns.one, self._peak(file))
 
-    def _written(self, candidate: Candidate) -> tuple[Path, Path]:
+    def _written(self, candidate: Candidate, calibration: dict[str, float] | None = None) -> tuple[Path, Path]:
         """Return the file of a candidate that would be kept, and the .onnx file by which it is measured."""
-        if candidate.file is not None:
-            contract = self._file.contract
+        file = self.exported(candidate.network, calibration)
+        if candidate.rewritten is not None:
+            kept, contract = self._place(), self._file.contract
+            write_bytes(kept, candidate.rewritten(file))
             assert contract is not None
-            EXPORTERS["onnx"].stamp(candidate.file, contract)
-            return candidate.file, candidate.file
-        assert candidate.network is not None
-        file = self.exported(candidate.network)
+            EXPORTERS["onnx"].stamp(kept, contract)
+            return kept, kept
         kept = file.with_suffix(".safetensors")
         write_model(kept, candidate.network.state_dict(), self._card(candidate))
         return kept, file
+
+    def _place(self) -> Path:
+        self.files += 1
+        return self.folder / f"{self.files}.onnx"
 
     def _card(self, candidate: Candidate) -> Card:
         """Return the card of a candidate: the model's own, but for what was changed."""
