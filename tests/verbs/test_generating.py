@@ -162,16 +162,21 @@ def test_the_paths_of_a_users_files_are_kept_whole_for_a_resume(digits, tmp_path
 # Exactness
 
 
+LIVELY = {
+    "save_every": 0.05, "ema": 0.9, "evaluate_every": 1.5, "generate.augment": "ada", "generate.ramp": 600,
+    "generate.p": 0.5,
+}  # fmt: skip
+"""A run that saves and judges all the time, and whose chance of augmentation moves by half in 40 steps."""
+
 CHILD = f"""
 import sys, visus
-settings = {{**{TINY!r}, "save_every": 0.05, "ema": 0.9, "evaluate_every": 1.5}}
+settings = {{**{TINY!r}, **{LIVELY!r}}}
 visus.train(sys.argv[1], out=sys.argv[2], steps=60, set=settings)
 """
 
 
 def test_a_process_that_is_killed_makes_the_same_networks_optimisers_and_average_when_resumed(digits, tmp_path):
-    settings = {"save_every": 0.05, "ema": 0.9, "evaluate_every": 1.5}
-    whole = train(digits, tmp_path / "whole", steps=60, **settings)
+    whole = train(digits, tmp_path / "whole", steps=60, **LIVELY)
     process = subprocess.Popen([sys.executable, "-c", CHILD, str(digits), str(tmp_path / "killed")])
     log = tmp_path / "killed" / "log.jsonl"
     while process.poll() is None and (not log.exists() or log.read_bytes().count(b"\n") < 23):
@@ -187,7 +192,7 @@ def test_a_process_that_is_killed_makes_the_same_networks_optimisers_and_average
     assert any(name.startswith("optimiser.generator.") for name in one)
     assert any(name.startswith("optimiser.discriminator.") for name in one)
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
-    assert any(name.startswith("buffer.feedback") for name in one) and "average" in one
+    assert one["buffer.feedback.p"] != LIVELY["generate.p"] and "average" in one
 
 
 def test_fewer_pictures_at_once_fall_down_the_same_slope(digits, tmp_path):

@@ -58,7 +58,8 @@ def template(name: str) -> Template:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
         "number": words.number, "percent": words.percent, "duration": words.duration, "plural": words.plural,
-        "label": words.label, "spoken": words.spoken, "meaning": words.meaning, "text": _text,
+        "label": words.label, "spoken": words.spoken, "meaning": words.meaning,
+        "bare": words.bare, "makers": words.makers, "text": _text,
     }  # fmt: skip
     return environment.from_string(_resource(name))
 

@@ -15,9 +15,11 @@ from visus.report.cards import model_card
 from visus.report.findings import waited
 from visus.report.story import Story
 from visus.report.words import (
+    bare,
     duration,
     interval_of,
     label,
+    makers,
     number,
     overall,
     part,
@@ -55,11 +57,13 @@ def summary(story: Story) -> str:
 
 def score_table(scores: Mapping[str, Score], title: str = "") -> Grid:
     """Return the scores of everything together, with their intervals and what they were measured on."""
+    by = makers(scores)
     rows = [
-        (label(name), value_of(score, share=is_share(name)), interval_of(score, share=is_share(name)), number(score.n))
+        (bare(label(name), by), value_of(score, share=is_share(name)), interval_of(score, share=is_share(name)),
+         number(score.n))
         for name, score in overall(scores).items()
-    ]
-    return listing(("score", "value", "95 % interval", "n"), rows, title)
+    ]  # fmt: skip
+    return listing(("score", "value", "95 % interval", "n"), rows, title, f"by {by}" if by else "")
 
 
 def figure_table(table: Table, most: int = 20) -> Grid:

@@ -114,6 +114,14 @@ def test_a_generator_alone_is_taken_in_whole_and_says_what_it_is(
     assert torch.equal(again.eval()(latents, labels), generator(latents, labels))
 
 
+def test_a_mean_style_of_all_classes_is_taken_for_that_of_each(tmp_path: Path) -> None:
+    tensors = published(tmp_path / "w.safetensors", classes=3).state_dict()
+    one = tensors["mean_style"][0].clone()
+    save_file({**tensors, "mean_style": one}, tmp_path / "w.safetensors")
+    taken = adopt(tmp_path / "w.safetensors", "stylegan2").tensors["generator.mean_style"]
+    assert torch.equal(taken, one.expand(3, -1))
+
+
 def test_both_networks_together_are_taken_too(tmp_path: Path) -> None:
     torch.manual_seed(1)
     pair = build(0, 3, (16, 16), **SMALL)  # type: ignore[arg-type]

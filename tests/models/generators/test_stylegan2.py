@@ -156,6 +156,19 @@ def test_no_truncation_is_the_identity_and_full_truncation_is_the_mean_style() -
     torch.testing.assert_close(model.generator.mean_style, plain[:, 0].mean(0), rtol=0, atol=0.4)
 
 
+def test_truncation_draws_towards_the_mean_style_of_the_class_that_is_asked_for() -> None:
+    model = pair(classes=3).train()
+    labels = torch.arange(300) % 2
+    for seed in range(20):
+        latents = torch.randn(300, 16, generator=torch.Generator().manual_seed(seed))
+        styles = model.generator.styles(latents, labels)
+    none = model.eval().generator.styles(latents, labels, 0.0)[:, 0]
+    means = torch.stack([styles[labels == k, 0].mean(0) for k in range(2)])
+    torch.testing.assert_close(none, model.generator.mean_style[labels])
+    torch.testing.assert_close(none[:2], means, rtol=0, atol=0.1)
+    assert not model.generator.mean_style[2].any(), "a class that was never shown has none"
+
+
 def test_the_mean_style_moves_in_training_alone() -> None:
     model = pair()
     model.eval().generator.styles(*asked(model))

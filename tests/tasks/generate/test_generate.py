@@ -119,6 +119,31 @@ def test_path_lengths_are_looked_at_as_often_however_long_the_generator_rests():
     assert ["path_length" in terms for terms in found if terms] == [True, False, False, True, False, False, True]
 
 
+def test_paths_are_measured_of_every_second_picture_with_twice_the_weight():
+    task, whole = task_for(**{"generate.path_length": 2.0}), batch(torch.zeros(B, dtype=torch.int64))
+    model = task.model().double()
+    task.losses(model, whole, "generator", 0)
+    assert int(model.feedback._measured) == 4, "of seven pictures, the first and every second one"
+    model.feedback.settle(1)
+    pulls = task.losses(model, whole, "generator", 4)["path_length"].sum
+    few = [task.losses(model, whole.rows(row, row + 1), "generator", 4) for row in range(B)]
+    assert ["path_length" in terms for terms in few] == [True, False] * 3 + [True]
+    assert sum(terms["path_length"].sum for terms in few if "path_length" in terms).item() == pytest.approx(
+        pulls.item()
+    )
+
+
+def test_new_pictures_are_judged_as_changed_as_those_that_were_learned_from():
+    changed, plain = task_for(**{"generate.augment": "ada", "generate.p": 1.0}), task_for()
+    model = changed.model().double().eval()
+    one, two = (task.raw(model, batch()) for task in (changed, plain))
+    for name in ("real_logits", "fake_logits"):
+        assert not torch.isclose(one[name], two[name]).any()
+    model.feedback.p.zero_()
+    assert torch.equal(changed.raw(model, batch())["real_logits"], two["real_logits"])
+    assert torch.equal(one["real"], two["real"]) and torch.equal(one["images"], two["images"])
+
+
 def test_every_picture_has_a_latent_of_its_own_for_each_player_and_step():
     task = task_for()
     model = task.model().double()

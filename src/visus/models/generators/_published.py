@@ -15,9 +15,12 @@ PREFIX = "generator."
 
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return tensors by the names that they have in both networks together; a generator alone needs no prefix."""
-    if any(name.startswith(PREFIX) for name in tensors):
-        return dict(tensors)
-    return {PREFIX + name: tensor for name, tensor in tensors.items()}
+    prefix = "" if any(name.startswith(PREFIX) for name in tensors) else PREFIX
+    found = {prefix + name: tensor for name, tensor in tensors.items()}
+    mean, classes = (found.get(f"{PREFIX}{name}") for name in ("mean_style", "mapping.classes.weight"))
+    if mean is not None and classes is not None and mean.dim() == 1:  # of all classes, so of each
+        found[f"{PREFIX}mean_style"] = mean.repeat(len(classes), 1)
+    return found
 
 
 def implied(tensors: Mapping[str, Tensor]) -> Implied:

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Annotated, Literal, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
@@ -95,7 +96,8 @@ class StyleGAN2Generator(nn.Module):
         growth: see ``build``.
 
     Attributes:
-        mean_style: running mean of the styles it gave while it was trained, towards which truncation draws.
+        mean_style: running mean of the styles it gave while it was trained, towards which truncation draws; (S), or
+            (K, S) of each class: the mean of all classes would be a style of none.
     """
 
     mean_style: Tensor
@@ -114,7 +116,7 @@ class StyleGAN2Generator(nn.Module):
         super().__init__()
         self.latent, self.growth = latent, growth
         self.mapping = Mapping(classes, latent, style, depth)
-        self.register_buffer("mean_style", torch.zeros(style))
+        self.register_buffer("mean_style", torch.zeros(classes, style) if classes else torch.zeros(style))
         self.constant = nn.Parameter(torch.randn(widths[0], *maps[0]))
         self.levels = nn.ModuleList(
             Level(below, above, channels, style, size, growth, first=i == 0, last=i == len(maps) - 1)
@@ -138,17 +140,22 @@ class StyleGAN2Generator(nn.Module):
     ) -> Float[Tensor, "B L S"]:
         """Return the style of each layer, the same in all of them; the finest layers are the last.
 
-        In training the running mean moves by a thousandth of the way for each style, however batches are split.
+        In training the running mean of a class moves by a thousandth of the way for each style of it, however batches
+        are split.
 
         Source:
             Karras et al., A style-based generator architecture, CVPR 2019, appendix B (truncation).
         """
         styles: Tensor = self.mapping(latents, labels)
+        means = self.mean_style.view(-1, styles.shape[1])
+        kinds = labels if self.mean_style.dim() > 1 else torch.zeros_like(labels)
         if self.training:
             with torch.no_grad():
-                self.mean_style.lerp_(styles.to(self.mean_style.dtype).mean(0), 1 - 0.999 ** len(styles))
+                own = F.one_hot(kinds, len(means)).to(means.dtype)
+                count = own.sum(0)[:, None]
+                means.lerp_(own.T @ styles.to(means.dtype) / count.clamp(min=1), 1 - 0.999**count)
         if truncation != 1:
-            styles = self.mean_style.to(styles.dtype).lerp(styles, truncation)
+            styles = means[kinds].to(styles.dtype).lerp(styles, truncation)
         return styles[:, None].expand(-1, 2 * len(self.levels), -1)
 
     def draw(self, styles: Float[Tensor, "B L S"], noise: Sequence[Tensor] | None = None) -> Float[Tensor, "B C H W"]:

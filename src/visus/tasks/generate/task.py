@@ -159,7 +159,10 @@ class Generate:
         extract = self._extractor.to(images.device)
         generated, outputs = extract(made)
         said = {"images": made, "real": self._features(images, batch.seed), "generated": generated}
-        said |= {"real_logits": model.discriminator(images, labels), "fake_logits": model.discriminator(made, labels)}
+        p = float(model.feedback.p) if hasattr(model, "feedback") else self.settings.p  # no model file holds it
+        for kind, shown in (("real", images), ("fake", made)):  # changed as those that the discriminator learned from
+            changed = self._changed(shown, p, draws, f"{kind}/judged")
+            said[f"{kind}_logits"] = model.discriminator(changed, labels)
         if self.classes:
             said["asked"] = labels
             if extract.classes == self.classes:
@@ -234,7 +237,7 @@ class Generate:
             fake = self._made(model.generator, draws, labels, images, "discriminator")[0]
         if settings.augment == "ada" and settings.target:
             feedback.decide(step, settings.target, self.recipe.batch / settings.ramp)
-        images, fake = (self._changed(each, feedback, draws, f"{kind}/discriminator")
+        images, fake = (self._changed(each, float(feedback.p), draws, f"{kind}/discriminator")
                         for kind, each in (("real", images), ("fake", fake)))  # fmt: skip
         looks = step % settings.every == 0
         images = images.detach().requires_grad_(looks and settings.r1 > 0)
@@ -262,25 +265,33 @@ class Generate:
         """Return what the generator pays for pictures that are not taken for real."""
         (images,), labels, known = batch.inputs, self._labels(batch), self._known(batch)
         settings, draws, feedback = self.settings, _draws(batch), model.feedback
-        made, styles = self._made(model.generator, draws, labels, images, "generator")
-        fake = self._changed(made, feedback, draws, "fake/generator")
+        made, styles, noise = self._made(model.generator, draws, labels, images, "generator")
+        fake = self._changed(made, float(feedback.p), draws, "fake/generator")
         on_fake = model.discriminator(fake, labels)
         on_real = torch.zeros_like(on_fake)
         if self._compares:
             with torch.no_grad():
-                on_real = model.discriminator(self._changed(images, feedback, draws, "real/generator"), labels)
+                on_real = model.discriminator(self._changed(images, float(feedback.p), draws, "real/generator"), labels)
         terms = {self.recipe.loss.name: _sum(self._loss(on_real, on_fake, player="generator"), known)}
         turn = step // settings.rival_steps  # of the generator, which does not rest now
-        if settings.path_length and turn % settings.path_every == 0:
+        few = torch.arange(batch.start % 2, len(batch), 2, device=made.device)  # every second row of the whole batch
+        if settings.path_length and turn % settings.path_every == 0 and len(few):
             feedback.settle(step)
-            found = path_lengths(made, styles, _normal(draws, "direction", tuple(made.shape[1:]), made))
-            feedback.measured(found.detach()[known])
+            half = styles[few]
+            drawn = model.generator.draw(half, None if noise is None else [field[few] for field in noise])
+            directions = _normal(draws.rows(few.cpu().numpy()), "direction", tuple(made.shape[1:]), made)
+            found = path_lengths(drawn, half, directions)
+            feedback.measured(found.detach()[known[few]])
             far = (found - feedback.length).square() if feedback.length > 0 else 0 * found
-            terms["path_length"] = _sum(settings.path_length * settings.path_every * far, known)
+            whole = batch.whole or len(batch)
+            weight = settings.path_length * settings.path_every * whole / (whole - whole // 2)
+            terms["path_length"] = _sum(weight * far, known[few])
         return terms
 
-    def _made(self, generator: Any, draws: Draws, labels: Tensor, like: Tensor, player: str) -> tuple[Tensor, Tensor]:
-        """Return pictures of latents drawn for a player, and the styles that they are of."""
+    def _made(
+        self, generator: Any, draws: Draws, labels: Tensor, like: Tensor, player: str
+    ) -> tuple[Tensor, Tensor, list[Tensor] | None]:
+        """Return pictures of latents drawn for a player, and the styles and noise that they are of."""
         styles = generator.styles(_normal(draws, f"latents/{player}", (generator.latent,), like), labels, 1.0)
         if self.settings.mixing and styles.shape[1] > 1:
             others = generator.styles(_normal(draws, f"others/{player}", (generator.latent,), like), labels, 1.0)
@@ -289,13 +300,14 @@ class Generate:
             first = torch.from_numpy(np.where(mixes, layers, styles.shape[1])).to(labels)
             own = torch.arange(styles.shape[1], device=styles.device) < first[:, None]
             styles = torch.where(own[..., None], styles, others)
-        return generator.draw(styles, _noise(generator, draws, player, like)), styles
+        noise = _noise(generator, draws, player, like)
+        return generator.draw(styles, noise), styles, noise
 
-    def _changed(self, images: Tensor, feedback: Any, draws: Draws, stream: str) -> Tensor:
+    def _changed(self, images: Tensor, p: float, draws: Draws, stream: str) -> Tensor:
         """Return pictures as the discriminator is shown them."""
         if self._augment is None:
             return images
-        return self._augment(images, float(feedback.p), Draws(derive(draws.seed, stream), draws.epochs, draws.samples))
+        return self._augment(images, p, Draws(derive(draws.seed, stream), draws.epochs, draws.samples))
 
     def _labels(self, batch: Batch) -> Tensor:
         """Return (B,) classes, 0 where none is known."""
