@@ -10,6 +10,7 @@ from visus.core.modelfile import Architecture, Card
 from visus.core.recipe import DetectSettings, InputSettings
 from visus.core.suppression import top
 from visus.exporters import EXPORTERS
+from visus.exporters._running import Running
 from visus.tasks.detect.decoding import finish, finish_in_graph
 from visus.transforms.in_graph import Judging
 
@@ -55,6 +56,22 @@ def test_onnx_takes_1_to_16_channels_of_8_or_16_bits_in_any_size(channels, deep,
     for size in ((20, 30), (7, 61), (90, 33)):
         shown = pictures((3, *size, channels), deep)
         torch.testing.assert_close(runtime(shown)["logits"], module(shown)[0], rtol=0, atol=1e-5)
+
+
+def test_a_picture_alone_and_one_beside_others_are_answered_alike(tmp_path):
+    module, contract = deployed(3)
+    EXPORTERS["onnx"].export(module, pictures((2, 20, 30, 3)), contract, tmp_path / "a.onnx")
+    torch.set_num_threads(2)
+    try:
+        runtime = EXPORTERS["onnx"].load(tmp_path / "a.onnx")
+    finally:
+        torch.set_num_threads(1)
+    running = Running(runtime, runtime.threads)
+    shown = list(pictures((5, 40, 31, 3)))
+    alone = [running([each])[0]["logits"] for each in shown]
+    assert runtime.threads == 2
+    assert all(torch.equal(said["logits"], one) for said, one in zip(running(shown), alone, strict=True))
+    assert torch.equal(running(shown[:1])[0]["logits"], alone[0])
 
 
 def test_suppression_in_the_graph_keeps_the_objects_that_it_keeps_outside(tmp_path):

@@ -240,3 +240,12 @@ def test_a_map_that_does_not_depend_on_the_model_is_called_that(model, photos):
     found = replace(asked, explainer=posing).explain(FileImages(Path(), Strings(names)), names, {})
     result = judged(Explanations("model", "edges", "", tuple(found)))
     assert result.correlation.value == pytest.approx(1) and "learned nothing" in result.warnings[0]
+
+
+def test_what_was_left_unexplained_is_told_of_the_picture_that_says_most(model):
+    asked = Asked.settle(model, None, "", "", None, most=2, check=False, batch=16)
+    asked.passed["a/few.png"] = 3
+    assert asked.notes() == ["few.png: 2 of 3 things that are said were explained; --most 3 explains all"]
+    asked.passed.update({"many.png": 9, "more.png": 4})
+    told = "many.png: 2 of 9 things that are said were explained, and only some in 2 other pictures"
+    assert asked.notes() == [f"{told}; --most 9 explains all"]

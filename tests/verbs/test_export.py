@@ -135,7 +135,7 @@ def overflow(model):
     return scopes.strip("[]").replace("'", "").split(", ")[-2]
 
 
-def reaches(made, value, kind, steps=4):
+def reaches(made, value, kind, steps=8):
     """Tell whether a value follows from a node of a kind within some steps."""
     node = made.get(value)
     if node is None or not steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,21 +22,23 @@ class Running(nn.Module):
     """Pictures, each (H, W, C) of any size -> the outputs of a file for each, by name.
 
     Args:
-        runtime: what runs the file, on (1, H, W, C).
+        runtime: what runs the file, on (1, H, W, C); with several threads it is told of the others by ``beside=True``.
         threads: pictures that it runs at the same time: most of what a graph does is too small to be shared by cores.
     """
 
-    def __init__(self, runtime: Callable[[Tensor], dict[str, Tensor]], threads: int = 1) -> None:
+    def __init__(self, runtime: Callable[..., dict[str, Tensor]], threads: int = 1) -> None:
         super().__init__()
         self.runtime, self.threads = runtime, threads
         self._pool = ThreadPoolExecutor(threads, "visus-runtime")
+        self._before = 1
 
     def forward(self, pictures: Sequence[Tensor]) -> list[dict[str, Tensor]]:
         """Run the file."""
-        shown = [picture[None] for picture in pictures]
-        if self.threads == 1 or len(shown) == 1:
+        shown, before = [picture[None] for picture in pictures], self._before
+        self._before = len(shown)
+        if self.threads == 1 or len(shown) == before == 1:  # one that follows several is the last of them
             return [self.runtime(each) for each in shown]
-        return list(self._pool.map(self.runtime, shown))
+        return list(self._pool.map(partial(self.runtime, beside=True), shown))
 
 
 class Asked:

@@ -1,18 +1,20 @@
 """The judging transform as tensor operations alone, so that a network can be exported together with it.
 
-It gives the pixels of ``pipeline.Pipeline`` bit for bit where pictures have 8 bits: along each axis the resize is one
-product with a matrix of whole numbers, as PyTorch's kernel for uint8 weighs pixels, and is rounded as it rounds.  A
-float32 holds every such sum exactly up to a shrinkage of eight; beyond, one pixel in a hundred thousand may differ by a
-level.  What is cut off has the weight zero, so that a picture of any size takes the same operations.
+It gives the pixels of ``pipeline.Pipeline`` bit for bit where pictures have 8 bits: along each axis the resize is a
+product with whole numbers over a power of two, as PyTorch's kernel for uint8 weighs pixels, and is rounded as it
+rounds.  A float32 holds every such sum exactly up to a shrinkage of eight; beyond, one pixel in a hundred thousand may
+differ by a level.  What is cut off has the weight zero, so that a picture of any size takes the same operations.
+
+A new pixel is weighed from a few old ones near it.  So sixteen neighbours are one small product of their own with the
+old pixels that any of them needs, which is a tenth of the work of one product for a whole axis of 500.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Shaped
 from torch import SymInt, Tensor, nn
 
 from visus.core.recipe import InputSettings
@@ -21,21 +23,25 @@ _MIDDLE = 128.0
 _NEAR = 1e-6  # pixels: what float64 matrices may be off by
 _BITS = 22
 """Of a weight, at most: PyTorch's, as many as keep the largest below 2^15."""
+_BLOCK = 16
+"""New pixels that are weighed together: fewer make products too small, more too much that weighs nothing."""
 
 
 class Axis(NamedTuple):
     """How one axis of a picture becomes one of the network's, by tensors of float64 unless stated.
 
     Attributes:
-        weights: (new, old) of each old pixel in each new one; float32, whole numbers where ``one`` is not 1.
-        one: () what the weights of a new pixel add up to, but for their rounding.
+        places: (blocks * L,) int64, the old pixels that each block of new ones needs.
+        weights: (blocks, new of a block, L) float32, of each of these in each new one.
+        over: (new, 1) float32, what is added to centred levels of 8 bits before they are rounded down.
         shown: (new,) bool, the new pixels that show the picture; the others are padding.
         step: () old pixels a new one; ``start``: () where the new axis begins on the old one.
         old: (old,) 0, 1, ... of the old pixels.
     """
 
+    places: Tensor
     weights: Tensor
-    one: Tensor
+    over: Tensor
     shown: Tensor
     step: Tensor
     start: Tensor
@@ -45,6 +51,22 @@ class Axis(NamedTuple):
     def extent(self) -> Tensor:
         """() how many old pixels there are."""
         return self.old[-1] + 1
+
+    def taken(self, levels: Shaped[Tensor, "B old M N"]) -> Shaped[Tensor, "B blocks L M N"]:
+        """Return the old pixels that each block of new ones needs."""
+        return levels.index_select(1, self.places).unflatten(1, (self.weights.shape[0], -1))
+
+    def weighed(self, levels: Float32[Tensor, "B blocks L M N"]) -> Float32[Tensor, "B new M N"]:
+        """Return the new pixels."""
+        sums = self.weights @ levels.flatten(3)
+        return sums.flatten(1, 2)[:, : self.shown.shape[0]].unflatten(2, levels.shape[3:])
+
+    def rounded(self, levels: Float32[Tensor, "B new M N"]) -> Float32[Tensor, "B new M N"]:
+        """Return levels, counted from the middle, rounded and cut as the kernel for uint8 does.
+
+        Counted so, the sums of twice as fine weights are exact.
+        """
+        return torch.floor(levels + self.over[..., None]).clamp(-_MIDDLE, _MIDDLE - 1)
 
     def way(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return between which two new pixels each old one lies, (old,) int64, and how far towards the second."""
@@ -114,12 +136,14 @@ class Judging(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Float32[Tensor, "B C h w"], View]:
         """Return normalised images and their view."""
         view = self.fixed or self._view(pictures.shape[1], pictures.shape[2])
-        images = pictures.movedim(-1, 1).float()
+        columns = view.across.taken(pictures.permute(0, 2, 3, 1))  # (B, blocks, L, C, H), still of few bytes
         if self.deep:
-            images = view.down.weights @ (images / 65535 @ view.across.weights.T)
+            images = view.across.weighed(columns.float() / 65535)
+            images = view.down.weighed(view.down.taken(images.permute(0, 3, 1, 2))).permute(0, 3, 1, 2)
         else:
-            images = _shrunk(images, view.across, lambda levels, weights: levels @ weights.T)
-            images = _shrunk(images, view.down, lambda levels, weights: weights @ levels, upright=True)
+            levels = view.across.rounded(view.across.weighed(columns.float() - _MIDDLE))
+            levels = view.down.taken(levels.permute(0, 3, 1, 2))
+            images = view.down.rounded(view.down.weighed(levels)).permute(0, 3, 1, 2) + _MIDDLE
         if self.input.fit == "pad":
             shown = view.down.shown[:, None] & view.across.shown
             images = torch.where(shown, images, self.get_buffer("beyond"))
@@ -140,18 +164,18 @@ class Judging(nn.Module):
         if input.fit == "pad":
             scale = torch.minimum(new_wide / wide, new_high / high)
             new_wide, new_high = (wide * scale).round().clamp(min=1), (high * scale).round().clamp(min=1)
-        steps = [rows // input.size[0] + 1, columns // input.size[1] + 1]
+        spans = [_BLOCK * rows // input.size[0] + 1, _BLOCK * columns // input.size[1] + 1]
         if input.fit == "pad":  # both axes shrink as the one that shrinks more, and to whole pixels, one at least
-            steps = [2 * (steps[0] + steps[1])] * 2
+            spans = [2 * torch.sym_max(*spans)] * 2
         return View(
-            self._axis(down, y, high, new_high, input.size[0], steps[0]),
-            self._axis(across, x, wide, new_wide, input.size[1], steps[1]),
+            self._axis(down, y, high, new_high, input.size[0], spans[0]),
+            self._axis(across, x, wide, new_wide, input.size[1], spans[1]),
         )
 
-    def _axis(self, old: Tensor, first: Tensor, length: Tensor, new: Tensor, side: int, most: int | SymInt) -> Axis:
+    def _axis(self, old: Tensor, first: Tensor, length: Tensor, new: Tensor, side: int, span: int | SymInt) -> Axis:
         """Return how ``length`` of the ``old`` pixels, from the ``first`` on, become the middle ``new`` of ``side``.
 
-        Each new pixel is weighed from the few old ones about it; ``most`` old pixels a step are there at most.
+        Each new pixel is weighed from the few old ones about it; a block of new ones is ``span`` old ones long at most.
 
         Source:
             ``aten/src/ATen/native/cpu/UpSampleKernel.cpp`` of PyTorch, ``compute_index_ranges_int16_weights``.
@@ -160,37 +184,34 @@ class Judging(nn.Module):
         before = ((side - new) / 2).floor()
         step = length / new
         wide = step.clamp(min=1)
-        place = torch.arange(side, dtype=torch.float64) - before
-        shown = (place >= 0) & (place < new)
-        centre = (place + 0.5) * step + first
-        reach = (1 + cubic) * most
-        at = (centre - reach).floor()[:, None] + torch.arange(2 * reach + 2, dtype=torch.float64)  # (new, taps)
-        apart = (at + 0.5 - centre[:, None]).abs() / wide
+        place = torch.arange(side, dtype=torch.float64)
+        shown = (place >= before) & (place < before + new)
+        blocks = -(-side // _BLOCK)
+        place = torch.arange(blocks * _BLOCK, dtype=torch.float64).clamp(max=side - 1) - before  # fills the last block
+        centre = ((place + 0.5) * step + first).reshape(blocks, _BLOCK, 1)
+        reach = (1 + cubic) * (span // _BLOCK + 1)
+        taps = 2 * reach + 2
+        at = (centre - reach).floor() + torch.arange(taps, dtype=torch.float64)  # (blocks, new, taps)
+        apart = (at + 0.5 - centre).abs() / wide
         weights = _cubic(apart) if cubic else (1 - apart).clamp(min=0)
-        weights = torch.where((at >= first) & (at < first + length) & shown[:, None], weights, 0)
-        weights = weights / torch.where(shown, weights.sum(1), 1)[:, None]
-        one = torch.ones_like(step)
+        weights = torch.where((at >= first) & (at < first + length), weights, 0)
+        if self.input.fit == "pad":
+            real = ((place >= 0) & (place < new)).reshape(blocks, _BLOCK, 1)
+            weights = torch.where(real, weights, 0) / torch.where(real, weights.sum(2, keepdim=True), 1)
+        else:
+            weights = weights / weights.sum(2, keepdim=True)
         if not self.deep:
             powers = torch.exp2(torch.arange(_BITS + 1, dtype=torch.float64))
             bits = ((weights.max() * powers[1:] + 0.5).floor() < 2**15).sum()
-            one = powers.index_select(0, bits.reshape(1)).reshape(())
+            one = powers.index_select(0, bits.reshape(1))
             whole = weights * one
-            weights = torch.where(whole < 0, (whole - 0.5).ceil(), (whole + 0.5).floor())
-        spots = torch.minimum(at.clamp(min=0), old[-1]).long()  # beyond the ends nothing weighs
-        among = torch.zeros(side, old.shape[0]).scatter_add(1, spots, weights.float())
-        return Axis(among, one, shown, step, first - before * step, old)
-
-
-def _shrunk(
-    images: Tensor, axis: Axis, product: Callable[[Tensor, Tensor], Tensor], *, upright: bool = False
-) -> Tensor:
-    """Return levels weighed along one axis, rounded and cut as the kernel for uint8 does.
-
-    Levels are counted from the middle, which keeps the sums of twice as fine weights exact.
-    """
-    over = _MIDDLE * (axis.weights.sum(1) - axis.one.float()) + axis.one.float() / 2
-    sums = product(images - _MIDDLE, axis.weights) + (over[:, None] if upright else over)
-    return (torch.floor(sums / axis.one.float()) + _MIDDLE).clamp(0, 255)
+            weights = whole.sign() * (whole.abs() + 0.5).floor() / one
+        over = _MIDDLE * (weights.sum(2).reshape(-1, 1)[:side] - 1) + 0.5
+        begin = at[:, :1, :1]
+        among = torch.zeros(blocks, _BLOCK, span + taps).scatter(2, (at - begin).long(), weights.float())
+        places = begin.reshape(-1, 1) + torch.arange(span + taps, dtype=torch.float64)
+        places = torch.minimum(places.clamp(min=0), old[-1]).long().reshape(-1)  # beyond the ends nothing weighs
+        return Axis(places, among, over.float(), shown, step, first - before * step, old)
 
 
 def _cubic(apart: Tensor) -> Tensor:

@@ -153,8 +153,9 @@ class Asked:
         tiled = ["what is read in tiles is explained by the one that shows most of it"] * (self.close is not None)
         if not self.passed:
             return tiled
-        name, n = next(iter(self.passed.items()))
-        more = f", and of {len(self.passed) - 1:,} more pictures not all either" if len(self.passed) > 1 else ""
+        name, n = max(self.passed.items(), key=lambda item: item[1])
+        others = len(self.passed) - 1
+        more = f", and only some in {others:,} other picture{'s' * (others > 1)}" if others else ""
         told = f"{Path(name).name}: {self.most} of {n:,} things that are said were explained{more}"
         return [*tiled, f"{told}; --most {n} explains all"]
 
