@@ -8,11 +8,12 @@ from visus.models.detectors import DETECTORS
 from visus.models.generators import GENERATORS
 from visus.models.listing import COUNTED, available
 from visus.models.segmenters import SEGMENTERS
+from visus.models.stylizers import STYLIZERS
 
 
 def test_without_a_pattern_our_own_are_listed_with_size_licence_and_presence() -> None:
     listed = {line.name: line for line in available()}
-    assert listed.keys() == {*BACKBONES, *DETECTORS, *SEGMENTERS, *GENERATORS}
+    assert listed.keys() == {*BACKBONES, *DETECTORS, *SEGMENTERS, *GENERATORS, *STYLIZERS}
     pretrained = listed["efficientnet_lite0"]
     assert (pretrained.parameters, pretrained.licence, pretrained.present) == (4_652_008, "apache-2.0", True)
     assert all(line.summary and line.parameters for line in listed.values())

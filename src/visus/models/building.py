@@ -15,7 +15,7 @@ from visus.core.modelfile import Architecture, read_card
 from visus.core.recipe import ModelSettings
 from visus.core.seeds import derive
 from visus.models.fitting import fit
-from visus.models.origins import generating, origin_of, own, standing, user_code
+from visus.models.origins import generating, origin_of, own, standing, stylizing, user_code
 from visus.models.reading import read_tensors
 from visus.models.slimming import slimmed
 from visus.models.weights import card_of, check_licence
@@ -62,7 +62,9 @@ def build(
         model = origin.network(settings.name, outputs, channels, size, settings.options)
         form = _described(settings)
         slimmed(model, form)
-        if origin not in (own, standing, generating) or (origin is own and form is not None and form.narrowed):
+        if origin not in (own, standing, generating, stylizing) or (
+            origin is own and form is not None and form.narrowed
+        ):
             check_outputs(model, outputs, channels, size, settings.name)
     if tensors:
         start: Any = model

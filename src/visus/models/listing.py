@@ -12,9 +12,10 @@ import torch
 from visus.core.errors import UsageError
 from visus.models.backbones import BACKBONES
 from visus.models.detectors import DETECTORS
-from visus.models.generators import GENERATORS
+from visus.models.generators import GENERATORS, Generator
 from visus.models.origins import origin_of, own, timm_zoo, torchvision_zoo
 from visus.models.segmenters import SEGMENTERS
+from visus.models.stylizers import STYLIZERS, Stylizer
 from visus.models.whole import Whole
 
 COUNTED = 12
@@ -56,7 +57,8 @@ def available(pattern: str = "") -> list[Listed]:
     mine = [_own(name) for name in BACKBONES if _matches(name, pattern)]
     mine += [_standing(name, DETECTORS[name], 80) for name in DETECTORS if _matches(name, pattern)]
     mine += [_standing(name, SEGMENTERS[name], 21) for name in SEGMENTERS if _matches(name, pattern)]
-    mine += [_generator(name) for name in GENERATORS if _matches(name, pattern)]
+    mine += [_maker(name, GENERATORS[name]) for name in GENERATORS if _matches(name, pattern)]
+    mine += [_maker(name, STYLIZERS[name]) for name in STYLIZERS if _matches(name, pattern)]
     if not pattern:
         return mine
     foreign = (
@@ -86,8 +88,8 @@ def _standing(name: str, upper: Whole, classes: int) -> Listed:
     return Listed(name, "visus", upper.parameters or _parameters(name, classes), summary=summary)
 
 
-def _generator(name: str) -> Listed:
-    return Listed(name, "visus", _parameters(name, 0), summary=GENERATORS[name].description)
+def _maker(name: str, makes: Generator | Stylizer) -> Listed:
+    return Listed(name, "visus", _parameters(name, 0), summary=makes.description)
 
 
 def _foreign(origin: str, names: list[str], count: bool) -> Iterator[Listed]:

@@ -11,6 +11,7 @@ from visus.models.backbones import BACKBONES
 from visus.models.detectors import DETECTORS
 from visus.models.generators import GENERATORS
 from visus.models.segmenters import SEGMENTERS
+from visus.models.stylizers import STYLIZERS
 from visus.models.weights import WeightCard
 from visus.models.whole import Whole
 
@@ -51,7 +52,7 @@ def origin_of(name: str) -> Origin:
     Raises:
         UsageError: nobody knows the name; it is answered with the nearest one.
     """
-    from visus.models.origins import generating, own, standing, timm_zoo, torchvision_zoo, user_code
+    from visus.models.origins import generating, own, standing, stylizing, timm_zoo, torchvision_zoo, user_code
 
     if backbone_of(name)[0]:
         return standing
@@ -63,6 +64,8 @@ def origin_of(name: str) -> Origin:
         return own
     if name in GENERATORS:
         return generating
+    if name in STYLIZERS:
+        return stylizing
     if timm_zoo.knows(name):
         return timm_zoo
     if torchvision_zoo.knows(name):
@@ -86,7 +89,7 @@ def upper_of(name: str) -> Whole:
 
 def _looked(name: str) -> str:
     here = f", and {name}.py" if Path(f"{name}.py").is_file() else ""
-    ours = ", ".join([*BACKBONES, *DETECTORS, *SEGMENTERS, *GENERATORS])
+    ours = ", ".join([*BACKBONES, *DETECTORS, *SEGMENTERS, *GENERATORS, *STYLIZERS])
     return f"our own ({ours}), timm's and torchvision's names{here}"
 
 
@@ -96,7 +99,7 @@ def _fix(name: str) -> str:
     if name.endswith(".py"):
         return f"name the class in it too: {name}:MyNet"
     guess = (
-        nearest(name, [*BACKBONES, *DETECTORS, *SEGMENTERS, *GENERATORS])
+        nearest(name, [*BACKBONES, *DETECTORS, *SEGMENTERS, *GENERATORS, *STYLIZERS])
         or nearest(name, timm_zoo.names())
         or nearest(name.partition(".")[0], timm_zoo.names())
     )

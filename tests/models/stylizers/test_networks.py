@@ -1,0 +1,134 @@
+"""Networks that paint in one pass: what each file of the folder keeps, and what its layers are by definition."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from visus.core.errors import UsageError
+from visus.core.recipe import ModelSettings
+from visus.models.building import build
+from visus.models.stylizers import STYLIZERS
+from visus.models.stylizers._layers import STRIDE, Block, filled
+from visus.models.stylizers._moments import InstanceNorm
+from visus.models.stylizers.adain import AdaIN, exchange
+
+SMALL = {"width": 4, "blocks": 1}
+
+
+def made(name, size=(32, 48)):
+    return build(ModelSettings(name=name, options=SMALL), 0, 3, size).double().eval()
+
+
+def painted(network, images):
+    """Return what a network of either kind paints."""
+    return network(images, images.flip(0)) if isinstance(network, AdaIN) else network(images)
+
+
+def pictures(*shape, seed=0):
+    return 2 * torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
+
+
+@pytest.mark.parametrize("name", STYLIZERS)
+@pytest.mark.parametrize("size", [(32, 32), (33, 46), (16, 71)])
+def test_a_picture_of_any_size_is_painted_at_its_size_within_range(name, size):
+    found = painted(made(name), pictures(2, 3, *size))
+    assert found.shape == (2, 3, *size) and found.abs().max() <= 1
+
+
+@pytest.mark.parametrize("name", STYLIZERS)
+def test_pictures_do_not_see_each_other(name):
+    network, images = made(name), pictures(3, 3, 32, 32)
+    given = [pictures(3, 3, 24, 24, seed=1)] if STYLIZERS[name].any_style else []
+    alone = [network(images[i : i + 1], *(each[i : i + 1] for each in given)) for i in range(3)]
+    torch.testing.assert_close(network(images, *given), torch.cat(alone), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", STYLIZERS)
+def test_it_says_how_far_it_sees(name):
+    """With means and deviations held, a pixel farther away than ``reach`` changes nothing."""
+    network, side = made(name), 160
+    images = pictures(1, 3, side, side)
+    layers = [layer for layer in network.modules() if hasattr(layer, "held")]
+    for layer in layers:
+        layer.register_forward_hook(lambda layer, given, said: setattr(layer, "held", said))
+    given = network.described(images) if STYLIZERS[name].any_style else ()
+
+    def paint(images):
+        return network.painted(images, *given) if given else network(images)
+
+    paint(images)
+    other = images.clone()
+    other[..., 80, 80] += 0.5
+    changed = (paint(images) - paint(other)).abs().sum((0, 1)).nonzero()
+    assert len(changed) and (changed - 80).abs().max() <= network.reach < 80
+
+
+@pytest.mark.parametrize("name", STYLIZERS)
+def test_its_weights_depend_on_the_seed_alone(name):
+    settings = ModelSettings(name=name, options=SMALL)
+    one, two, other = (build(settings, 0, 3, (32, 32), seed=seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", STYLIZERS)
+def test_pictures_that_have_no_colours_are_refused(name):
+    with pytest.raises(UsageError) as refused:
+        build(ModelSettings(name=name), 0, 1, (32, 32))
+    assert refused.value.code == "MODEL-028"
+
+
+def test_instance_normalisation_is_torchs():
+    layer, maps = InstanceNorm(4).double(), pictures(2, 4, 5, 7)
+    with torch.no_grad():
+        layer.weight.copy_(torch.arange(1.0, 5).view(4, 1, 1))
+        layer.bias.copy_(torch.arange(4.0).view(4, 1, 1))
+    # torch divides by the root of variance and epsilon, too
+    wanted = F.instance_norm(maps, weight=layer.weight.flatten(), bias=layer.bias.flatten())
+    torch.testing.assert_close(layer(maps), wanted)
+
+
+def test_a_finer_map_repeats_each_place_before_it_is_filtered():
+    block, maps = Block(2, 3, finer=True, normalisation=lambda n: torch.nn.Identity()).double(), pictures(1, 2, 4, 5)
+    repeated = F.pad(maps.repeat_interleave(2, 2).repeat_interleave(2, 3), (1, 1, 1, 1), mode="reflect")
+    wanted = F.conv2d(repeated, block.convolution.weight, block.convolution.bias).relu()
+    torch.testing.assert_close(block(maps), wanted)
+
+
+def test_sides_are_filled_by_reflection_and_whole_ones_are_left():
+    images = pictures(1, 3, 18, 20)
+    found = filled(images)
+    assert found.shape[2:] == (20, 20) and STRIDE == 4
+    assert torch.equal(found[..., :18, :], images)
+    assert torch.equal(found[..., 18, :], images[..., 16, :]) and torch.equal(found[..., 19, :], images[..., 15, :])
+    assert filled(found) is found
+
+
+def test_exchanged_features_have_the_mean_and_deviation_of_the_others():
+    maps, other = pictures(2, 3, 6, 5), 2 * pictures(2, 3, 4, 9, seed=1) + 0.3
+
+    def by_hand(maps):
+        return maps.mean((2, 3), keepdim=True), maps.std((2, 3), correction=0, keepdim=True)
+
+    found = exchange(maps, by_hand(maps), by_hand(other))
+    for ours, theirs in zip(by_hand(found), by_hand(other), strict=True):
+        torch.testing.assert_close(ours, theirs)
+    centred, was = found - by_hand(found)[0], maps - by_hand(maps)[0]
+    torch.testing.assert_close(centred / by_hand(found)[1], was / by_hand(maps)[1])
+
+
+def test_adain_is_its_definition_layer_by_layer():
+    network = made("adain")
+    photo, painting = pictures(1, 3, 32, 32), pictures(1, 3, 24, 40, seed=1)
+    f, s = network.encoder(photo), network.encoder(painting)
+    mean, other_mean = (maps.mean((2, 3), keepdim=True) for maps in (f, s))
+    std, other_std = ((maps.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt() for maps in (f, s))
+    t = other_std * (f - mean) / std + other_mean
+    torch.testing.assert_close(network(photo, painting), network.decoder(t).tanh())
+    torch.testing.assert_close(network(photo, painting, 0.25), network.decoder(0.75 * f + 0.25 * t).tanh())
+
+
+def test_without_strength_the_painting_of_adain_is_not_seen():
+    network, photo = made("adain"), pictures(1, 3, 32, 32)
+    one, two = (network(photo, pictures(1, 3, 32, 32, seed=seed), 0.0) for seed in (1, 2))
+    assert torch.equal(one, two)
