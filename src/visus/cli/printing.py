@@ -48,7 +48,8 @@ def print_run(run: Run, *, json: bool, files: str = "FILES") -> None:
     name = run.recipe.model.name
     code = f" --network {quoted(name)}" if name.startswith("hub:") or ".py:" in name else ""
     asks = f"predict {quoted(run.folder)} {files}{code}"
-    asks = f"generate {quoted(run.folder)}" if run.recipe.task == "generate" else asks
+    makes = {"generate": f"generate {quoted(run.folder)}", "stylize": f"stylize PHOTO --model {quoted(run.folder)}"}
+    asks = makes.get(run.recipe.task, asks)
     print(f"report    {run.report}\nnext      visus {asks}")
 
 

@@ -401,6 +401,27 @@ class GenerateSettings(Settings):
     shown: Annotated[int, Field(ge=1, le=64)] = 8
 
 
+class StylizeSettings(Settings):
+    """How a network learns to paint in a style.
+
+    Attributes:
+        style: a painting, or a folder of paintings for networks of any style (``adain``); ``style`` alone means this.
+        sha256: of the paintings, which a resumed run must find again; filled in when the run begins.
+        content_gain: factor of the distance of content, beside the one of style.
+        smooth_gain: factor of total variation, in units of the painting's own.
+        features: by which style and content are told: a network whose weights are at hand, ``random``, or ``auto``; see
+            ``models/perceptual.py``.
+        shown: photos on the sheet that shows how painting is learned.
+    """
+
+    style: str = ""
+    sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
+    content_gain: Annotated[float, Field(ge=0)] = 0.3
+    smooth_gain: Annotated[float, Field(ge=0)] = 0.02
+    features: str = "auto"
+    shown: Annotated[int, Field(ge=1, le=16)] = 4
+
+
 class DistillSettings(Settings):
     """What is learned from another network, beside the truth: its answers to the same pictures.
 
@@ -465,6 +486,7 @@ class Recipe(Settings):
     detect: DetectSettings = DetectSettings()
     segment: SegmentSettings = SegmentSettings()
     generate: GenerateSettings = GenerateSettings()
+    stylize: StylizeSettings = StylizeSettings()
     distill: DistillSettings = DistillSettings()
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ema_every: Annotated[int, Field(gt=0)] = 1
@@ -725,13 +747,17 @@ def _expand(key: str, value: Any) -> Iterator[tuple[str, Any]]:
         for name, part in value.items():
             yield from _expand(f"{key}.{name}", part)
         return
-    key = "input.size" if key == "size" else key
+    key = _SHORT.get(key, key)
     if key.startswith(OPTIONS + "."):
         yield OPTIONS, {key.removeprefix(OPTIONS + "."): value}
         return
     if key not in _KNOWN:
         raise UsageError("USE-001", f"there is no setting {key!r}", fix=_closest(key))
     yield key, value
+
+
+_SHORT = {"size": "input.size", "style": "stylize.style"}
+"""What is so usual that it is said without its section."""
 
 
 def _flatten(values: Mapping[str, Any], sections: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

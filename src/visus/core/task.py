@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -320,8 +321,20 @@ class Sampled(Protocol):
 class Showing(Protocol):
     """A task whose network shows by itself what it has learned: looked at whenever it is judged."""
 
+    command: str
+    """What a user calls for such pictures; ``{model}`` stands for the model file."""
+
     def shown(self, model: nn.Module) -> NDArray[np.uint8]:
-        """Return one picture (H, W, 3) of what the network makes: always of the same latents, so that it grows."""
+        """Return one picture (H, W, 3) of what the network makes: always of the same things, so that it grows."""
+        ...
+
+
+@runtime_checkable
+class Studying(Protocol):
+    """A task that also learns from pictures that are no part of the data: those that ``stylize.style`` names."""
+
+    def study(self, paintings: UInt8[Tensor, "N 3 H W"], photos: UInt8[Tensor, "M 3 H W"]) -> None:
+        """Take them, and a few of the data to show what was learned by; both of the size of the input."""
         ...
 
 

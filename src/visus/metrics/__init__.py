@@ -4,7 +4,7 @@ from __future__ import annotations
 
 SMALLER_IS_BETTER = frozenset({
     "log_loss", "brier", "calibration_error", "hamming_loss", "mae", "mse", "rmse", "median_absolute_error", "cost",
-    "fid", "kid",
+    "fid", "kid", "style_distance", "content_distance",
 })  # fmt: skip
 
 UNBOUNDED = SMALLER_IS_BETTER - {"brier", "calibration_error", "hamming_loss"}

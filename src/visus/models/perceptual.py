@@ -67,10 +67,13 @@ class Features:
         self.widths = tuple(found.shape[1] for found in maps)
         self.content = max(i for i, stride in enumerate(self.strides) if stride <= _CONTENT_STRIDE)
 
-    def to(self, device: torch.device) -> Features:
-        """Move to a device; return itself."""
-        self.body.to(device)
-        self._mean, self._std = self._mean.to(device), self._std.to(device)
+    def to(self, place: torch.device | Tensor) -> Features:
+        """Move to a device, or to where a tensor is and to its type; return itself."""
+        if isinstance(place, Tensor) and (self._mean.device, self._mean.dtype) == (place.device, place.dtype):
+            return self
+        like = self._mean.to(place)
+        self.body.to(like.device, like.dtype)
+        self._mean, self._std = like, self._std.to(place)
         return self
 
     def maps(self, images: Float[Tensor, "B 3 H W"]) -> list[Float[Tensor, "B _ _ _"]]:

@@ -74,6 +74,11 @@ _GENERATED: Mapping[str, tuple[str, str]] = {
         "coverage within classes",
         "share of the real pictures that a generated one is near to which was asked to be of their class",
     ),
+    "fidelity": ("fidelity", "1 where style and content are both as wanted: 1 / (1 + what training makes small)"),
+    "style_fall": ("nearer style", "how many times nearer the painting's style is than the photo was"),
+    "style_distance": ("style distance", f"of Gram matrices from the painting's, in units of its own; {_SMALLER}"),
+    "content_distance": ("content distance", f"of features from the photo's, in units of their variance; {_SMALLER}"),
+    "content_similarity": ("content similarity", "correlation of features with the photo's, place by place"),
     "authenticity": ("authenticity", "share of the generated pictures that copy no training picture; half is usual"),
 }
 """Scores of features: ``fid (random convolutions, seed 0)`` bears the name of what made them."""

@@ -15,7 +15,7 @@ from visus import __version__
 from visus.core.errors import UsageError
 from visus.core.modelfile import Architecture, Card
 from visus.core.recipe import Recipe
-from visus.core.task import Sampled, Task
+from visus.core.task import Sampled, Studying, Task
 from visus.data import cache as caches
 from visus.data.cache import Cache
 from visus.data.dataset import SPLITS, Dataset
@@ -34,6 +34,7 @@ from visus.models.origins.user_code import GIVEN
 from visus.models.weights import card_of
 from visus.tasks import TASKS
 from visus.tasks._taught import taught
+from visus.verbs.styles import studied
 
 USUAL_PASSES = 10.0
 """How often a picture is read in a run whose length is not known beforehand."""
@@ -86,7 +87,10 @@ def frozen_and_stages(model: nn.Module, recipe: Recipe) -> tuple[frozenset[str],
 
 def task_of(recipe: Recipe, dataset: Dataset) -> Task:
     """Return the recipe's task for the classes, or the numbers, of the data, with its teacher where it names one."""
-    return taught(TASKS[recipe.task](recipe, dataset.classes or dataset.numbers), recipe)
+    task = taught(TASKS[recipe.task](recipe, dataset.classes or dataset.numbers), recipe)
+    if isinstance(task, Studying):
+        studied(task, recipe, dataset)
+    return task
 
 
 def network(recipe: Recipe, task: Task, given: nn.Module | None) -> nn.Module:
@@ -181,6 +185,7 @@ def describer(recipe: Recipe, dataset: Dataset) -> Callable[[int, Mapping[str, f
     architecture = _architecture(recipe, len(classes))
     settings = recipe.flat() | {"model.name": architecture.name, "model.weights": Path(recipe.model.weights).name}
     settings["distill.teacher"] = Path(recipe.distill.teacher).name
+    settings["stylize.style"] = Path(recipe.stylize.style).name
     card = Card(
         visus=__version__,
         task=recipe.task,

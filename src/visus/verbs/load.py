@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from visus.verbs.explain import Explanation
 
 
-ASKED = ("flips", "input.tiles", "input.seam", "segment.scales", "generate.extractor")
+ASKED = ("flips", "input.tiles", "input.seam", "segment.scales", "generate.extractor", "stylize.style")
 """Settings of how a trained network is asked."""
 TILED = frozenset({"objects", "class_map", "class_sets"})
 """What is learned by tasks that can ask it tile by tile."""
@@ -100,7 +100,7 @@ class Model:
         if isinstance(self.task, Showing):
             raise UsageError(
                 "USE-080", f"visus {verb} asks a model about pictures, and {self.path} makes pictures",
-                done="nothing was asked", fix=f"visus generate {quoted(self.path)}, or visus evaluate",
+                done="nothing was asked", fix=f"{self.task.command.format(model=quoted(self.path))}, or visus evaluate",
             )  # fmt: skip
         return self
 
@@ -114,6 +114,7 @@ class Model:
             UsageError: a setting that training has settled, or that the task does not have.
         """
         from visus.tasks import TASKS
+        from visus.verbs.styles import studied
 
         for key in settings:
             section = key.partition(".")[0]
@@ -131,6 +132,8 @@ class Model:
         recipe = Draft(Setting(key, value, "asked so") for key, value in {**known, **settings}.items()).finish()
         task = TASKS[self.task.name](recipe, self.classes)
         task.calibrate(self.card.calibration)
+        if "stylize.style" in settings:
+            studied(task, recipe)
         return Model(self.path, self.card, recipe, task, self.network)
 
     def predict(self, pictures: Iterable[np.ndarray], *, order: str = "rgb") -> list[Prediction]:

@@ -90,7 +90,7 @@ def samples(folder: Path) -> Iterator[Picture]:
         return
     told = [(f"After {int(sheets[-1].stem):,} steps", sheets[-1])] if len(sheets) == 1 else []
     for place in sorted({round(i) for i in np.linspace(0, len(sheets) - 1, SHEETS)}) if len(sheets) > 1 else ():
-        told.append(("Pictures of the same random numbers, as training went on", sheets[place]))
+        told.append(("The same pictures, as training went on", sheets[place]))
     for title, sheet in told:
         with Image.open(sheet) as image:
             yield Picture(title, f"step {int(sheet.stem):,}", np.asarray(image.convert("RGB")))

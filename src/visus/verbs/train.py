@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from visus.core.errors import DataError, UsageError, quoted
 from visus.core.files import write_json, write_text
 from visus.core.recipe import Choice, Recipe, read_settings
+from visus.verbs import styles
 from visus.verbs.runs import Run, leads, silent
 
 if TYPE_CHECKING:
@@ -166,6 +167,8 @@ def prepare(
     from visus.verbs.choosing import as_pictures, check_wishes, for_task, resolve
 
     said = check_wishes(wanted)  # a misspelt setting is told before any picture is read
+    if said.task == "stylize":
+        styles.check(said)
     if (alone := as_pictures(data, wanted, said)) is not None:
         wanted = [*wanted, alone]
         said = check_wishes(wanted)
@@ -211,7 +214,8 @@ def _anchored(recipe: Recipe) -> Recipe:
     judge = judge if judge in ("random", "imagenet") else str(Path(judge).resolve())
     model = recipe.model.model_copy(update={"name": name, "weights": weights})
     generate = recipe.generate.model_copy(update={"extractor": judge})
-    return recipe.model_copy(update={"model": model, "distill": distill, "generate": generate})
+    stylize = styles.anchored(recipe.stylize) if recipe.task == "stylize" else recipe.stylize
+    return recipe.model_copy(update={"model": model, "distill": distill, "generate": generate, "stylize": stylize})
 
 
 def _check_leaks(dataset: Dataset, allowed: bool, tell: Tell) -> None:

@@ -84,6 +84,7 @@ class Generate:
     scores = SCORES
     players: Mapping[str, str] = {"discriminator": "discriminator.", "generator": "generator."}
     legend: Mapping[str, str] = {}
+    command = "visus generate {model}"
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
         self.recipe, self.settings = recipe, recipe.generate
