@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.cli.conftest import BRIEFLY
 from tests.verbs.examples import train_detector, write_boxes, write_classes
 
@@ -32,6 +34,28 @@ def test_a_generator_is_trained_and_makes_pictures(visus, photos, tmp_path):
     told = visus("generate", tmp_path / "run", *words, "--json").document
     assert [picture["label"] for picture in told["pictures"]] == ["six", "six", "six"] and told["seed"] == 2
     assert visus("generate", tmp_path / "run", *words).code == 2
+
+
+def test_a_style_is_learned_and_many_photos_are_painted_in_it(visus, photos, tmp_path):
+    painting = next((photos / "train" / "one").iterdir())
+    small = ["--size", 64, "--set", "batch=4", "--set", "model.options={width: 2, blocks: 1}", "--set", "resamples=10"]
+    small += ["--set", "stylize.features=random"]
+    Image.open(painting).resize((70, 80)).save(tmp_path / "painting.png")
+    words = ["--task", "stylize", "--set", f"style={tmp_path / 'painting.png'}", "--steps", 1]
+    said = visus("train", photos, *words, "--out", tmp_path / "run", *small)
+    assert said.code == 0 and said.out.splitlines()[0].startswith("fidelity")
+    assert said.out.splitlines()[-1] == f"next      visus stylize PHOTO --model {tmp_path / 'run'}"
+    for i in range(2):
+        Image.open(painting).resize((90, 70)).save(tmp_path / f"{i}.png")
+    words = [tmp_path / "0.png", tmp_path / "1.png", "--model", tmp_path / "run", "--out", tmp_path / "painted"]
+    told = visus("stylize", *words, "--features", "random", "--json").document
+    assert [Path(one["drawn"]).name for one in told["pictures"]] == ["0-painting.png", "1-painting.png"]
+    assert visus("stylize", tmp_path / "0.png").code == 2
+
+
+def test_learning_a_style_without_a_painting_is_refused_with_what_to_say(visus, photos, tmp_path):
+    said = visus("train", photos, "--task", "stylize", "--out", tmp_path / "run")
+    assert said.code == 2 and "--set style=painting.jpg" in said.err and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("network", ["{}/hubconf.py:Net", "hub:{}:Net"])

@@ -14,27 +14,49 @@ EXAMPLES = (
     "visus stylize photo.jpg painting.jpg --out mine.png --size 1024 --colours content",
     "visus stylize holiday painting.jpg --out painted --strength 0.6",
     "visus stylize photo.jpg painting.jpg --mask sky.png",
+    "visus stylize holiday/*.jpg --model runs/candy --out painted",
 )
 
 
 def stylize(
-    content: Annotated[str, typer.Argument(metavar="CONTENT", help="A picture, a folder or a glob.")],
-    style: Annotated[Path, typer.Argument(metavar="STYLE", help="The painting.")],
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONTENT... [STYLE]",
+            help="Pictures, folders or globs; the last one is the painting, but for a model that learned its own.",
+        ),
+    ],
+    model: Annotated[
+        Path | None,
+        typer.Option(help="A network of the task stylize, which paints in one pass.", show_default=False),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="A .png file, or a folder; CONTENT-STYLE.png here by default.", show_default=False),
     ] = None,
-    size: Annotated[int, typer.Option(help="Longer side at which it is painted, in pixels.")] = 512,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Longer side at which it is painted, in pixels; 512, of a model 1024.", show_default=False),
+    ] = None,
     style_size: Annotated[
         int | None, typer.Option(help="Longer side of the painting: larger strokes; as --size.", show_default=False)
     ] = None,
-    steps: Annotated[int, typer.Option(help="Steps of the optimiser, at half the size and at the whole.")] = 50,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Steps of the optimiser, at half the size and at the whole; 50.", show_default=False),
+    ] = None,
     strength: Annotated[float, typer.Option(help="From 0, the content, to 1.")] = 1.0,
     colours: Annotated[str, typer.Option(help="Whose colours: style or content.")] = "style",
     mask: Annotated[
         Path | None, typer.Option(help="A picture that is white where the style shall be.", show_default=False)
     ] = None,
-    start: Annotated[str, typer.Option(help="What is painted over: content or noise.")] = "content",
+    start: Annotated[
+        str | None, typer.Option(help="What is painted over: content, or noise.", show_default=False)
+    ] = None,
+    tiles: Annotated[
+        int | None,
+        typer.Option(help="Side of the tiles in which a model paints; 0 for none.", show_default=False),
+    ] = None,
     features: Annotated[
         str, typer.Option(metavar="NETWORK", help="By which style is told: a network whose weights are here; random.")
     ] = "auto",
@@ -50,12 +72,14 @@ def stylize(
     import visus
     from visus.cli.printing import print_aside, print_json, print_notes, print_table
     from visus.cli.progress import Progress
+    from visus.verbs.stylize import divided
 
+    content, style = divided(pictures, model)
     with Progress(quiet=quiet) as watch:
         found = visus.stylize(
-            content, style, out=out, size=size, style_size=style_size, steps=steps, strength=strength,
-            colours=colours, mask=mask, start=start, features=features, weights=weights,  # type: ignore[arg-type]
-            accept=accept or (), seed=seed, watch=watch,
+            content, style, model=model, out=out, size=size, style_size=style_size, steps=steps, strength=strength,
+            colours=colours, mask=mask, start=start, tiles=tiles, features=features,  # type: ignore[arg-type]
+            weights=weights, accept=accept or (), seed=seed, watch=watch,
         )  # fmt: skip
     if json:
         print_json(found.json())

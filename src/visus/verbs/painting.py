@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from visus.core.seeds import derive
+from visus.losses._style import alike, gram, style, total_variation
 from visus.losses._style import content as content_distance
-from visus.losses._style import gram, style, total_variation
 from visus.models.perceptual import Features
 
 CONTENT, SMOOTH, RANGE = 0.05, 0.015, 10.0
@@ -89,11 +89,22 @@ def paint(
 
         picture = _descended(begin, here, coloured, painted, features, steps, strength, weight, told)
         done += steps
-    with torch.no_grad():
-        wanted = [gram(each) for each in features.maps(painting)]
-        was, now = features.maps(content), features.maps(picture)
-        before, after = (float(style(_grams(maps, mask), wanted)[0]) for maps in (was, now))
-        return Painted(picture, before, after, similarity(now[features.content], was[features.content]))
+    return judged(picture, content, painting, features, mask)
+
+
+@torch.no_grad()
+def judged(
+    picture: Float[Tensor, "1 3 H W"],
+    content: Float[Tensor, "1 3 H W"],
+    painting: Float[Tensor, "1 3 h w"],
+    features: Features,
+    mask: Float[Tensor, "1 1 H W"] | None = None,
+) -> Painted:
+    """Return a painted picture with what features say of it."""
+    wanted = [gram(each) for each in features.maps(painting)]
+    was, now = features.maps(content), features.maps(picture)
+    before, after = (float(style(_grams(maps, mask), wanted)[0]) for maps in (was, now))
+    return Painted(picture, before, after, float(alike(now[features.content], was[features.content])[0]))
 
 
 def in_colours_of(content: Float[Tensor, "1 3 H W"], painting: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 3 H W"]:
@@ -123,12 +134,6 @@ def with_colours_of(picture: Float[Tensor, "1 3 H W"], content: Float[Tensor, "1
 def luma(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:
     """Return the light of each pixel, by BT.601."""
     return (images * images.new_tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-
-
-def similarity(maps: Float[Tensor, "1 C H W"], other: Float[Tensor, "1 C H W"]) -> float:
-    """Return the correlation of two pictures' features over places and channels, each channel about its mean."""
-    one, two = (each - each.mean((2, 3), keepdim=True) for each in (maps, other))
-    return float(F.cosine_similarity(one.flatten(), two.flatten(), dim=0))
 
 
 def _descended(

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.figures import Table
 from visus.core.files import write_picture
+from visus.verbs.styles import SMALLEST, read
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from visus.models.perceptual import Named
+    from visus.models.perceptual import Features, Named
     from visus.verbs.assembly import Tell
+    from visus.verbs.load import Model
+    from visus.verbs.painting import Painted
 
-SMALLEST = 64
-"""Pixels of a side, below which features see nothing of a style."""
-LARGEST = 4096
+LARGEST, LARGEST_OF_MODEL = 4096, 16_384
+JUDGED = 1024
+"""Pixels a side of what is judged of a picture that a model painted, at the scale at which it did."""
+SIZE, SIZE_OF_MODEL = 512, 1024
+"""Of the longer side, where nobody says; what a network paints in tiles may be larger."""
 _SHAPE = 0.02  # how far a mask's ratio of sides may be from the picture's
 
 
@@ -60,6 +65,7 @@ class Stylizations:
         pictures: in the order of the files.
         problems: (what was named, reason): what could not be read.
         notes: what was passed over or chosen, a sentence each.
+        model: what painted them; empty where they were optimised.
     """
 
     style: str
@@ -67,6 +73,7 @@ class Stylizations:
     pictures: tuple[Stylized, ...]
     problems: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    model: str = ""
 
     def json(self) -> dict[str, Any]:
         """Return plain values with the fields' names."""
@@ -77,7 +84,7 @@ class Stylizations:
         ]  # fmt: skip
         features = {"name": self.features.name, "licence": self.features.licence, "sha256": self.features.sha256}
         problems = [{"file": file, "why": why} for file, why in self.problems]
-        return {"style": self.style, "features": features, "pictures": rows, "problems": problems,
+        return {"style": self.style, "model": self.model, "features": features, "pictures": rows, "problems": problems,
                 "notes": list(self.notes)}  # fmt: skip
 
     def table(self) -> Table:
@@ -93,35 +100,43 @@ class Stylizations:
 
 def stylize(
     content: str | Path | Sequence[str | Path],
-    style: str | Path,
+    style: str | Path | None = None,
     *,
+    model: str | Path | Model | None = None,
     out: str | Path | None = None,
-    size: int = 512,
+    size: int | None = None,
     style_size: int | None = None,
-    steps: int = 50,
+    steps: int | None = None,
     strength: float = 1.0,
     colours: Literal["style", "content"] = "style",
     mask: str | Path | None = None,
-    start: Literal["content", "noise"] = "content",
+    start: Literal["content", "noise"] | None = None,
+    tiles: int | None = None,
     features: str = "auto",
     weights: str | Path = "default",
     accept: Sequence[str] = (),
     seed: int = 0,
     watch: Tell | None = None,
 ) -> Stylizations:
-    """Paint pictures in the style of another one.
+    """Paint pictures in the style of another one, by optimisation or by a trained network.
 
     Args:
         content: files, folders and globs.
-        style: the painting.
+        style: the painting; none for a model that learned the style of one.
+        model: a model file or run folder of the task ``stylize``, which paints in one pass; by default the picture is
+            optimised.
         out: a ``.png`` file, or a folder where there are several pictures; ``NAME-STYLE.png`` here by default.
-        size: of the longer side at which it is painted; smaller pictures keep theirs.
-        style_size: of the painting's longer side, by which strokes become larger or smaller; ``size`` by default.
-        steps: of the optimiser, at half the size and again at the whole.
+        size: of the longer side at which it is painted, 512 by default and 1024 with a model; smaller pictures keep
+            theirs.
+        style_size: of the painting's longer side, by which strokes become larger or smaller; ``size`` by default, and
+            that at which a model learned.
+        steps: of the optimiser, at half the size and again at the whole; 50 by default.
         strength: from 0, the content as it was, to 1.
         colours: whose they are.
         mask: a picture that is white where the style shall be, of the content's shape.
-        start: what is painted over.
+        start: what the optimiser paints over; the content by default.
+        tiles: side of the tiles in which a model looks at a picture, in pixels; 0 looks at the whole.  By default it is
+            whole up to 2048 x 2048.
         features: by which style is told: a network whose weights are at hand, or ``random``; see
             ``models/perceptual.py``.
         weights: of that network: ``default`` or a file.
@@ -132,34 +147,49 @@ def stylize(
     Raises:
         UsageError: STYLE-001 a number out of its range, STYLE-002 a picture that is too small or too narrow, STYLE-003
             a mask of another shape or without a white pixel, STYLE-004 a place to write to that is a picture to be
-            read, or one file for several pictures, STYLE-010 features that cannot tell style; unknown networks or
-            weights.
+            read, or one file for several pictures, STYLE-006 a model that does not paint, STYLE-007 a painting that is
+            missing or not wanted, STYLE-008 a choice that only the other way of painting has, STYLE-010 features that
+            cannot tell style; unknown networks or weights.
         DataError: the painting or the mask cannot be read, or there is not one picture to paint.
     """
     from visus.engine.device import short_of_memory
     from visus.models.perceptual import RANDOM
     from visus.models.perceptual import features as features_of
-    from visus.verbs.painting import paint, with_colours_of
+    from visus.verbs.painting import with_colours_of
     from visus.verbs.predict import gather
     from visus.verbs.runs import silent
 
     tell = watch or silent
-    _check_numbers(size=size, style_size=style_size, steps=steps, strength=strength, colours=colours, start=start)
+    _check_numbers(size=size, style_size=style_size, steps=steps, strength=strength, colours=colours, start=start,
+                   tiles=tiles, network=model is not None)  # fmt: skip
+    painter = None if model is None else _painter(model, style, steps=steps, start=start)
+    if model is None and tiles is not None:
+        raise _of_the_other("tiles", "a model")
+    size = size or (SIZE if painter is None else SIZE_OF_MODEL)
     files, missing, notes = gather([content] if isinstance(content, str | Path) else content)
-    places = _places(files, Path(style), Path(out) if out is not None else None)
-    _check_places(places, [*files, style, *([mask] if mask is not None else [])])
-    painting = _fitted(_read(Path(style)), style_size or size, f"the painting {style}")
-    covered = _read(Path(mask)) if mask is not None else None
+    name = str(style) if style is not None else painter.style if painter is not None else ""
+    places = _places(files, Path(name), Path(out) if out is not None else None)
+    _check_places(places, [*files, *(each for each in (style, mask) if each is not None)])
+    if style is not None:
+        painting = read(Path(style))
+        longest = style_size or (size if painter is None else painter.longest(painting))
+        painting = _fitted(painting, longest, f"the painting {style}")
+    elif painter is not None:
+        painting = painter.painting
+    else:
+        raise UsageError("STYLE-007", "no painting is named", done="nothing was painted",
+                         fix="visus stylize PHOTO PAINTING, or --model FILE of a network that learned one")  # fmt: skip
+    covered = read(Path(mask)) if mask is not None else None
     seen = features_of(features, str(weights), seed=seed, accept=accept)
     if seen.named.name == RANDOM:
         notes.append("features are random filters, which nobody trained: styles are told less well than by a network")
     if painting.std() < 1e-3:
-        notes.append(f"{style} is of one colour: there is no style in it but that")
+        notes.append(f"{name} is of one colour: there is no style in it but that")
     tell({"note": f"features: {seen.named.name} ({seen.named.licence}, {seen.named.sha256[:12]})"})
     done, bad = list[Stylized](), list(missing)
     for file, place in zip(files, places, strict=True):
         try:
-            original = _read(Path(file))
+            original = read(Path(file))
         except DataError as error:
             bad.append((file, error.what))
             continue
@@ -171,38 +201,146 @@ def stylize(
             tell({"painting": name, "done": count, "of": of})
 
         with short_of_memory("this picture was not written", "a smaller --size"):
-            painted = paint(
-                picture, painting, seen, steps=steps, strength=strength, start=start, mask=where, seed=seed, watch=told
-            )
+            if painter is not None:
+                painted = painter.paint(picture, painting, seen, strength, where, tiles, told)
+            else:
+                painted = _optimised(picture, painting, seen, steps, strength, start, where, seed, told)
         result = with_colours_of(painted.picture, picture) if colours == "content" else painted.picture
+        seconds = time.perf_counter() - began
         place.parent.mkdir(parents=True, exist_ok=True)
         write_picture(place, _bytes(result))
         shape = (int(result.shape[2]), int(result.shape[3]))
-        seconds = time.perf_counter() - began
         done.append(Stylized(file, str(place), shape, painted.before, painted.after, painted.similarity, seconds))
-        tell({"note": f"{place}: the style is {done[-1].fall:.1f} times nearer, in {seconds:.0f} s"})
+        tell({"note": f"{place}: the style is {done[-1].fall:.1f} times nearer, in {seconds:.3g} s"})
     if not done:
         name, why = bad[0]
         raise DataError("STYLE-005", f"{name}: {why}", where=f"and {len(bad) - 1:,} more" if len(bad) > 1 else "",
                         done="nothing was painted", fix="visus stylize PHOTO PAINTING")  # fmt: skip
-    return Stylizations(str(style), seen.named, tuple(done), tuple(bad), tuple(notes))
+    by = str(painter.model.path) if painter is not None else ""
+    return Stylizations(name, seen.named, tuple(done), tuple(bad), tuple(notes), by)
 
 
-def _check_numbers(*, size: int, style_size: int | None, steps: int, strength: float, colours: str, start: str) -> None:
+def divided(pictures: Sequence[str], model: str | Path | None) -> tuple[list[str], str | None]:
+    """Return which of the pictures that were named are content, and which is the painting: the last one.
+
+    A model that learned the style of one painting takes none.
+    """
+    if model is not None:
+        from visus.core.modelfile import read_card
+        from visus.models.stylizers import STYLIZERS
+
+        place = Path(model) / "best.safetensors" if Path(model).is_dir() else Path(model)
+        name = read_card(place).architecture.name
+        if name in STYLIZERS and not STYLIZERS[name].any_style:
+            return list(pictures), None
+    return (list(pictures[:-1]), pictures[-1]) if len(pictures) > 1 else (list(pictures), None)
+
+
+@dataclass(frozen=True)
+class _Painter:
+    """A network that paints in one pass."""
+
+    model: Model
+    any_style: bool
+
+    @property
+    def style(self) -> str:
+        """What its own style is called."""
+        return self.model.recipe.stylize.style or self.model.path.stem
+
+    @property
+    def painting(self) -> Tensor:
+        """(1, 3, H, W) in [0, 1], what its own style is."""
+        pixels: Any = self.model.network.painting
+        found: Tensor = pixels[None].float().cpu() / 255
+        return found
+
+    def longest(self, painting: Tensor) -> int:
+        """Return the longer side at which a painting's shorter one is as long as those that were learned from."""
+        short, long = sorted(painting.shape[2:])
+        return math.ceil(min(self.model.recipe.input.size) * long / short)
+
+    def paint(
+        self, picture: Tensor, painting: Tensor, seen: Features, strength: float, mask: Tensor | None,
+        tiles: int | None, watch: Callable[[int, int], None],
+    ) -> Painted:  # fmt: skip
+        """Return the picture in its style, and what features say of it: of a large one, of its middle."""
+        import torch
+
+        from visus.verbs.one_pass import painted
+        from visus.verbs.painting import judged
+
+        given = painting if self.any_style else None
+        made = painted(self.model, picture, given, strength=strength, tile=tiles, watch=watch)
+        made = made if mask is None else torch.lerp(picture, made, mask)
+        top, left = (max(0, side - JUDGED) // 2 for side in made.shape[2:])
+        middle = (..., slice(top, top + JUDGED), slice(left, left + JUDGED))
+        found = judged(made[middle], picture[middle], painting, seen, None if mask is None else mask[middle])
+        return replace(found, picture=made)
+
+
+def _painter(model: str | Path | Model, style: str | Path | None, *, steps: int | None, start: str | None) -> _Painter:
+    """Return what paints in one pass.
+
+    Raises:
+        UsageError: STYLE-006, STYLE-007, STYLE-008.
+    """
+    from visus.models.stylizers import STYLIZERS
+    from visus.verbs.load import Model, load
+
+    for name, given in (("steps", steps), ("start", start)):
+        if given is not None:
+            raise _of_the_other(name, "optimisation")
+    loaded = model if isinstance(model, Model) else load(model)
+    if loaded.task.name != "stylize":
+        raise UsageError(
+            "STYLE-006", f"{loaded.path}: it was trained to {loaded.task.name}, not to stylize",
+            done="nothing was painted", fix="visus train PHOTOS --task stylize --set style=PAINTING makes one",
+        )  # fmt: skip
+    any_style = STYLIZERS[loaded.card.architecture.name].any_style
+    if any_style != (style is not None):
+        what = "paints in any style, and no painting is named" if any_style else "has a style of its own"
+        fix = f"visus stylize PHOTO PAINTING --model {loaded.path}" if any_style else "leave the painting out"
+        raise UsageError("STYLE-007", f"{loaded.path}: it {what}", done="nothing was painted", fix=fix)
+    return _Painter(loaded, any_style)
+
+
+def _of_the_other(name: str, kind: str) -> UsageError:
+    return UsageError(
+        "STYLE-008", f"{name} is a choice of {kind} alone", done="nothing was painted", fix="leave it out"
+    )
+
+
+def _optimised(
+    picture: Tensor, painting: Tensor, seen: Features, steps: int | None, strength: float, start: str | None,
+    mask: Tensor | None, seed: int, watch: Callable[[int, int], None],
+) -> Painted:  # fmt: skip
+    from visus.verbs.painting import paint
+
+    return paint(picture, painting, seen, steps=steps or 50, strength=strength, start=start or "content", mask=mask,
+                 seed=seed, watch=watch)  # fmt: skip
+
+
+def _check_numbers(
+    *, size: int | None, style_size: int | None, steps: int | None, strength: float, colours: str, start: str | None,
+    tiles: int | None, network: bool,
+) -> None:  # fmt: skip
     """Refuse what is out of its range.
 
     Raises:
         UsageError: STYLE-001.
     """
+    largest = LARGEST_OF_MODEL if network else LARGEST
     wrong = {
-        f"size {size}": (SMALLEST <= size <= LARGEST, f"from {SMALLEST} to {LARGEST:,}"),
+        f"size {size}": (size is None or SMALLEST <= size <= largest, f"from {SMALLEST} to {largest:,}"),
         f"style_size {style_size}": (
             style_size is None or SMALLEST <= style_size <= LARGEST, f"from {SMALLEST} to {LARGEST:,}"
         ),
-        f"steps {steps}": (1 <= steps <= 10_000, "from 1 to 10,000"),
+        f"steps {steps}": (steps is None or 1 <= steps <= 10_000, "from 1 to 10,000"),
         f"strength {strength}": (math.isfinite(strength) and 0 <= strength <= 1, "from 0 to 1"),
         f"colours {colours}": (colours in ("style", "content"), did_you_mean(colours, ("style", "content"))),
-        f"start {start}": (start in ("content", "noise"), did_you_mean(start, ("content", "noise"))),
+        f"start {start}": (start in (None, "content", "noise"), did_you_mean(str(start), ("content", "noise"))),
+        f"tiles {tiles}": (not tiles or 64 <= tiles <= largest, f"from 64 to {largest:,}, or 0"),
     }  # fmt: skip
     for what, (right, fix) in wrong.items():
         if not right:
@@ -231,24 +369,6 @@ def _check_places(places: Sequence[Path], read: Sequence[str | Path]) -> None:
         if any(place.resolve() == Path(file).resolve() for file in read):
             raise UsageError("STYLE-004", f"{place}: it would be written over a picture that is read",
                              done="nothing was painted", fix="--out FILE.png")  # fmt: skip
-
-
-def _read(file: Path) -> Tensor:
-    """Return a picture (1, 3, H, W) in [0, 1]; grey ones as colours, transparent ones on white.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    import numpy as np
-    import torch
-
-    from visus.data.decode import decode
-
-    pixels = decode(file).pixels
-    whole = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0}.get(pixels.dtype, 1.0)
-    array = torch.from_numpy(np.clip(pixels.astype(np.float32) / whole, 0, 1))
-    array = array[..., None].expand(-1, -1, 3) if array.dim() == 2 else array
-    return array.permute(2, 0, 1)[None].contiguous()
 
 
 def _fitted(picture: Tensor, size: int, name: str) -> Tensor:

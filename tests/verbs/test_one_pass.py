@@ -1,0 +1,41 @@
+"""Painting in tiles: the same picture as at once, for every network of the catalogue."""
+
+import pytest
+import torch
+
+from visus.core.recipe import ModelSettings
+from visus.models.building import build
+from visus.models.stylizers import STYLIZERS
+from visus.verbs.one_pass import in_tiles, windows
+
+
+def pictures(*shape, seed=0):
+    return 2 * torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) - 1
+
+
+@pytest.mark.parametrize("name", STYLIZERS)
+def test_a_picture_painted_in_tiles_is_that_painted_at_once(name):
+    network = build(ModelSettings(name=name, options={"width": 4, "blocks": 1}), 0, 3, (32, 32)).eval()
+    images = pictures(1, 3, 152, 204) + torch.linspace(-0.5, 0.5, 204)  # no part of it is like the whole
+    given = network.described(pictures(1, 3, 40, 40, seed=1)) if STYLIZERS[name].any_style else ()
+
+    def forward(part):
+        with torch.no_grad():
+            return network.painted(part, *given) if given else network(part)
+
+    told = []
+    found = in_tiles(forward, network, images, 62, lambda done, of: told.append((done, of)))
+    torch.testing.assert_close(found, forward(images), atol=2e-5, rtol=0)
+    assert told[-1][0] == told[-1][1] == len(told)
+    assert all(layer.held is None for layer in network.modules() if hasattr(layer, "held"))
+
+
+def test_tiles_cover_a_picture_once_and_see_their_neighbours():
+    parts = windows((100, 60), 30, 9)
+    seen = torch.zeros(100, 60, dtype=torch.int64)
+    for part in parts:
+        seen[part.own] += 1
+    assert (seen == 1).all()
+    assert parts[0].own == (slice(0, 32), slice(0, 32)) and parts[0].seen == (slice(0, 44), slice(0, 44))
+    assert parts[3].own == (slice(32, 64), slice(32, 60)) and parts[3].seen == (slice(20, 76), slice(20, 60))
+    assert parts[3].inner(4) == (slice(3, 11), slice(3, 10))
