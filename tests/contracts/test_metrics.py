@@ -82,6 +82,13 @@ def generated(off):
     return {"real": REAL, "generated": 0.2 * off * (1 + noise(N, K)) + REAL.roll(1, 0), "asked": LABEL, "seen": seen}
 
 
+def painted(off):
+    """Return what features say of pictures that are ``off`` by more or less."""
+    apart = off * (1 + torch.rand(N, generator=torch.Generator().manual_seed(9)))
+    return {"objective": apart, "before": torch.full_like(apart, 9.0), "after": apart, "content": apart / 2,
+            "similarity": 1 / (1 + apart)}  # fmt: skip
+
+
 EXAMPLES = {
     "Generation": ("generated", {"label": LABEL}, generated),
     "Classification": ("logits", {"label": LABEL}, lambda off: {"logits": 4 * F.one_hot(LABEL, K) + off * noise(N, K)}),
@@ -89,6 +96,7 @@ EXAMPLES = {
     "Detection": ("boxes", {"stated": STATED}, boxed),
     "Segmentation": ("logits", {"stated": list(PIXELS)}, pixels),
     "MultilabelSegmentation": ("logits", {"stated": list(SETS)}, sets),
+    "Stylization": ("objective", {}, painted),
     "Regression": ("predictions", {"numbers": NUMBERS}, lambda off: {"predictions": NUMBERS + off * noise(N, K)}),
 }
 """By metric: the tensor it reads, the truth, and answers that are ``off`` by more or less."""
@@ -97,7 +105,7 @@ EXAMPLES = {
 def empty(name, **settings):
     """Return a metric that has seen nothing."""
     of = {"width": K, "extractor": "noise"} if name == "Generation" else {}
-    return METRICS[name](NAMES, **of, **settings)
+    return METRICS[name]("noise" if name == "Stylization" else NAMES, **of, **settings)
 
 
 @pytest.fixture(params=sorted(METRICS))

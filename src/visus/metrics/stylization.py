@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from visus.core.figures import Figure
+from visus.core.figures import Curve, Figure, Line
 from visus.core.task import Batch, Raw
 from visus.metrics.bootstrap import Numbers, Weights, ratio
 from visus.metrics.generation import named
@@ -17,6 +17,8 @@ from visus.metrics.rows import RowMetric
 KINDS = ("fidelity", "style_fall", "style_distance", "content_distance", "content_similarity")
 COLUMNS = ("objective", "before", "after", "content", "similarity")
 """What is remembered of each picture; see ``Stylization.update``."""
+
+_MOST_POINTS = 1000
 
 
 class Stylization(RowMetric["JudgedStyles"]):
@@ -53,8 +55,15 @@ class Stylization(RowMetric["JudgedStyles"]):
         return JudgedStyles(rows, self.features)
 
     def figures(self) -> Sequence[Figure]:
-        """Return nothing: the pictures say more."""
-        return ()
+        """Return the distances of style and content of each picture."""
+        items = self.judged()
+        if not items.n:
+            return ()
+        at = np.unique(np.linspace(0, items.n - 1, min(items.n, _MOST_POINTS)).astype(int))
+        line = Line("a picture", items.rows["after"][at].tolist(), items.rows["content"][at].tolist())
+        note = "" if len(at) == items.n else f"{len(at):,} of {items.n:,} pictures, evenly chosen."
+        title = "How near the style, and how far from the content"
+        return (Curve(title, "style distance", "content distance", [line], points=True, note=note),)
 
     def gallery(self, n: int) -> Mapping[str, Sequence[int]]:
         """Return the pictures that were painted best and worst, by what training makes small."""
