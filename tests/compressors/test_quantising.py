@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from visus.compressors._graph import said, session
 from visus.compressors._quantising import Expected, expect, layers, quantised, read_by, unlike
 from visus.core.deployment import PICTURES, SCOPES
+from visus.core.errors import UsageError
 
 
 def written(*nodes, **weights):
@@ -74,6 +75,14 @@ def _with(model, name):
     from visus.compressors._graph import with_outputs
 
     return with_outputs(model, [name])
+
+
+def test_numbers_that_are_not_finite_are_refused_by_the_name_of_their_tensor(three):
+    model, pictures = three
+    pictures[2][0, 0, 4, 4] = float("inf")
+    with pytest.raises(UsageError, match="COMPRESS-027") as caught:
+        expect(model, pictures)
+    assert caught.value.where.startswith("ready")
 
 
 def test_samples_are_all_numbers_where_there_are_few(three):

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import onnx
 import pytest
-from tests.verbs.examples import train, train_detector, write_boxes, write_splits
+from tests.verbs.examples import NAMES, train, train_detector, write_boxes, write_splits
 from tests.verbs.segmenting import TINY as SCENES
 from tests.verbs.segmenting import write_scenes
 
@@ -138,6 +138,7 @@ def test_the_command_ends_with_1_where_nothing_keeps_the_promise(photos, tmp_pat
     assert told["kept"] is None
     assert not (tmp_path / "a.onnx").exists()
     assert "No smaller model keeps the promise" in (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert command(words) == 1  # its page is written anew
 
 
 def tried(drop, most, *, size=50, latency=0.5, slowest=0.6, keeps=True):
@@ -197,6 +198,7 @@ def test_the_verdict_says_whether_the_promise_is_kept(kept, best, words, tmp_pat
         ({"minutes": math.inf}, "COMPRESS-003"),
         ({"minutes": 1, "steps": 1}, "COMPRESS-003"),
         ({"method": "qat"}, "COMPRESS-004"),
+        ({"method": "int8", "minutes": 5}, "COMPRESS-004"),
         ({"method": "int8", "out": "a.safetensors"}, "COMPRESS-005"),
         ({"out": "a.bin"}, "COMPRESS-005"),
         ({"method": "int9"}, "USE-004"),
@@ -243,6 +245,21 @@ def test_a_file_that_is_there_is_not_written_over(run, tmp_path):
     with pytest.raises(UsageError, match="COMPRESS-006"):
         visus.compress(run.folder, out=tmp_path / "a.onnx")
     assert (tmp_path / "a.onnx").read_text() == "mine"
+
+
+def test_a_page_of_the_users_own_is_not_written_over(run, tmp_path):
+    (tmp_path / "a.html").write_text('<meta name="generator" content="visus">')
+    with pytest.raises(UsageError, match="COMPRESS-006"):
+        visus.compress(run.folder, out=tmp_path / "a.onnx")
+
+
+def test_data_without_enough_pictures_to_judge_is_answered_with_what_this_verb_takes(run, photos, tmp_path):
+    for name in NAMES:
+        (tmp_path / "few" / name).mkdir(parents=True)
+        shutil.copy(next((photos / "test" / name).iterdir()), tmp_path / "few" / name)
+    with pytest.raises(DataError, match="part can be carved") as caught:
+        visus.compress(run.folder, data=tmp_path / "few")
+    assert caught.value.fix.endswith("; --data DATA with more pictures")
 
 
 def test_an_exported_file_is_refused(whole_numbers):

@@ -22,16 +22,21 @@ def peak(file: Path, shape: Sequence[int], dtype: str, threads: int) -> int | No
         threads: of the runtime.
 
     Returns:
-        None where the system does not tell, or the child did not end well.
+        None where the system does not tell.
+
+    Raises:
+        ChildProcessError: the process did not end well, or not in time.
     """
     wanted = [str(file), dtype, str(threads), *map(str, shape)]
     try:
         ended = subprocess.run([sys.executable, "-m", __name__, *wanted], capture_output=True, text=True,
                                stdin=subprocess.DEVNULL, timeout=LONGEST, check=False)  # fmt: skip
-    except subprocess.TimeoutExpired:
-        return None
-    lines = ended.stdout.split()
-    return int(lines[-1]) if ended.returncode == 0 and lines else None
+    except subprocess.TimeoutExpired as error:
+        raise ChildProcessError(f"a process that ran the file took more than {LONGEST:.0f} s") from error
+    if ended.returncode:
+        why = (ended.stderr.strip().splitlines() or [f"code {ended.returncode}"])[-1]
+        raise ChildProcessError(f"the process that ran the file failed ({why})")
+    return int(ended.stdout) if ended.stdout else None
 
 
 def _run(file: str, dtype: str, threads: str, *shape: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from visus.compressors._graph import library, of_network, said, scopes, session, with_outputs
 from visus.core.deployment import NETWORK, PICTURES
+from visus.core.errors import UsageError
 
 LEVELS = 256
 
@@ -86,6 +88,9 @@ def expect(model: Any, pictures: Iterable[torch.Tensor]) -> Expected:
     Args:
         model: with types.
         pictures: (1, H, W, C) each.
+
+    Raises:
+        UsageError: COMPRESS-027, some of it is not finite.
     """
     names = _floats(model)
     probe, wanted = _probe(model, names)
@@ -94,6 +99,10 @@ def expect(model: Any, pictures: Iterable[torch.Tensor]) -> Expected:
     limits, samples = {}, {}
     for at, name in enumerate(names):
         low, high = (fold(float(one[3 * at + end]) for one in seen) for end, fold in ((0, min), (1, max)))
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise UsageError("COMPRESS-027", "the network says numbers that are not finite",
+                             where=f"{name}, asked about training pictures", done="nothing was written",
+                             fix="another method, or a lower rate in training")  # fmt: skip
         limits[name] = low, high
         samples[name] = np.concatenate([one[3 * at + 2] for one in seen])
     return Expected(limits, samples)

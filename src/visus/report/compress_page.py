@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from visus.core.errors import plain
 from visus.core.figures import Curve, Line, Table
 from visus.report import charts
 from visus.report.page import style, template
+
+GENERATOR = "visus compress"
+"""What a page says it was written by, so that it may be written anew; within its first ``HEAD`` bytes."""
+HEAD = 1024
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Page:
 def render(page: Page) -> str:
     """Return the page as one HTML document, which runs no script and loads nothing."""
     view: Mapping[str, Any] = {
-        "page": page, "style": style(),
+        "page": page, "style": style(), "generator": GENERATOR,
         "headline": "A smaller model that keeps the promise" if page.kept else "No smaller model keeps the promise",
         "charts": [
             _chart(page, "Score against latency", "milliseconds a picture", lambda form: form.milliseconds),
@@ -63,6 +68,12 @@ def render(page: Page) -> str:
         ],
     }  # fmt: skip
     return plain(template("compress.html.jinja").render(view))
+
+
+def is_page(file: Path) -> bool:
+    """Tell whether a file is such a page."""
+    with file.open("rb") as opened:
+        return f'content="{GENERATOR}"'.encode() in opened.read(HEAD)
 
 
 def _chart(page: Page, title: str, axis: str, cost: Any) -> dict[str, Any]:

@@ -342,16 +342,17 @@ def _methods(method: str | None, out: str | Path | None, budget: bool) -> list[s
     """Return the names of the methods that are tried, those without training first.
 
     Raises:
-        UsageError: there is no such method, it trains and has no budget, or writes no such file.
+        UsageError: there is no such method, it trains and has no budget or has one and does not, or it writes no such
+            file.
     """
     from visus.compressors import COMPRESSORS
 
     suffix = Path(out).suffix if out is not None else ""
-    if method not in (None, "auto"):
-        assert method is not None
-        if COMPRESSORS[method].trains and not budget:
-            raise UsageError("COMPRESS-004", f"{method} trains, and has no budget", done="nothing was written",
-                             fix="--minutes 10")  # fmt: skip
+    if method is not None:
+        if COMPRESSORS[method].trains != budget:
+            why = "does not train, and has no use for --minutes or --steps" if budget else "trains, and has no budget"
+            raise UsageError("COMPRESS-004", f"{method} {why}", done="nothing was written",
+                             fix="leave it out" if budget else "--minutes 10")  # fmt: skip
         if suffix not in ("", COMPRESSORS[method].suffix):
             raise UsageError("COMPRESS-005", f"{out}: {method} writes {COMPRESSORS[method].suffix} files",
                              done="nothing was written", fix=f"--out NAME{COMPRESSORS[method].suffix}")  # fmt: skip
@@ -384,13 +385,16 @@ _SETTLED = ("distill.teacher", "distill.sha256")
 
 
 def _check_free(place: Path) -> None:
-    """Refuse to write over a file.
+    """Refuse to write over a file, but for the page of an earlier search.
 
     Raises:
         UsageError: COMPRESS-006.
     """
-    for file in (place, place.with_suffix(".html")):
-        if file.exists():
+    from visus.report.compress_page import is_page
+
+    page = place.with_suffix(".html")
+    for file in (place, page):
+        if file.exists() and not (file == page and file.is_file() and is_page(file)):
             raise UsageError("COMPRESS-006", f"{file}: is there already", done="nothing was written",
                              fix="remove it, or --out FILE")  # fmt: skip
     if not place.absolute().parent.is_dir():

@@ -18,7 +18,7 @@ from visus.compressors import Candidate, Subject
 from visus.compressors._peak import peak
 from visus.compressors._timing import in_turns
 from visus.core.deployment import Contract
-from visus.core.errors import DataError
+from visus.core.errors import DataError, UsageError
 from visus.core.files import replacing, write_bytes
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import ModelSettings
@@ -115,7 +115,7 @@ class Bench:
         if data is None:
             dataset = trained_on(model, "visus compress MODEL --data DATA")
         else:
-            part = part_for(model, data, "val")
+            part = part_for(model, data, "val", instead="--data DATA with more pictures")
             dataset = part.dataset
             notes += part.notes
         judged = spread(dataset.indices("val"), most)
@@ -180,9 +180,13 @@ class Bench:
         model = opened(file)
         metric = self._judged(model)
         score = self.model.task.score
-        turns = in_turns(self._runtime(self._file), self._runtime(model), self._timed(), chance=chance)
+        turns = in_turns(self._file.network, model.network, self._timed(), chance=chance)
+        scores = metric.compute()
+        if score not in scores:
+            raise UsageError("COMPRESS-026", f"what {method} makes of the model defines no {score} on {self.name}",
+                             done="nothing was written", fix="another method: visus list compressors")  # fmt: skip
         return Tried(
-            method, candidate.settings, metric.compute()[score], kept.stat().st_size, turns.other, self._peak(file),
+            method, candidate.settings, scores[score], kept.stat().st_size, turns.other, self._peak(file),
             widened(paired(self._metric, metric, score), chance), turns.ratio, turns.low, turns.high,
         ), Form(candidate if candidate.rewritten else None, kept, metric.calibration())  # fmt: skip
 
@@ -214,8 +218,7 @@ class Bench:
         if score not in scores:
             raise DataError("COMPRESS-011", f"{self.name}: its validation part defines no {score}, by which to judge",
                             done="nothing was written", fix="--data DATA that shows what the model says")  # fmt: skip
-        runtime = self._runtime(self._file)
-        turns = in_turns(runtime, runtime, self._timed(), seconds=1.0)
+        turns = in_turns(self._file.network, self._file.network, self._timed(), seconds=1.0)
         self.whole = Tried("float32", {}, scores[score], file.stat().st_size, turns.one, self._peak(file))
 
     def _written(self, candidate: Candidate, calibration: dict[str, float] | None = None) -> tuple[Path, Path]:
@@ -278,11 +281,13 @@ class Bench:
         fine_tune(self.given, self.dataset, network, task, rate=rate, minutes=minutes, steps=steps, watch=self.tell)
 
     def _peak(self, file: Path) -> int | None:
-        return peak(file, next(self._of(self.judged)).shape, self.dtype, torch.get_num_threads())
-
-    @staticmethod
-    def _runtime(model: Model) -> Callable[[Tensor], Any]:
-        return model.network
+        try:
+            return peak(file, next(self._of(self.judged)).shape, self.dtype, torch.get_num_threads())
+        except ChildProcessError as error:
+            note = f"memory was not measured: {error}"
+            if note not in self.notes:
+                self.notes.append(note)
+            return None
 
 
 def widened(change: Difference, chance: float) -> Difference:

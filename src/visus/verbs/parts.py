@@ -39,7 +39,10 @@ class Part:
     seen: int
 
 
-def part_for(model: Model, data: str | Path, split: str | None, *, download: bool = False) -> Part:
+def part_for(
+    model: Model, data: str | Path, split: str | None, *, download: bool = False,
+    instead: str = "--split all judges every picture",
+) -> Part:  # fmt: skip
     """Open a data set for a model, and choose what is judged where the user does not say.
 
     That is the data's own test part.  Where it has none, it is what was held back from the model if it was trained on
@@ -51,6 +54,7 @@ def part_for(model: Model, data: str | Path, split: str | None, *, download: boo
         data: as for ``train``.
         split: what the user asks for; parts that are missing are then carved as for the run that trained the model.
         download: allow a named data set to be fetched.
+        instead: what helps where a part is missing and cannot be carved.
 
     Raises:
         DataError: it shows classes that the model does not know, or knows nothing the task reads.
@@ -74,7 +78,7 @@ def part_for(model: Model, data: str | Path, split: str | None, *, download: boo
         try:
             dataset = carve_missing(dataset, validation=settings.validation, test=settings.test, seed=seed)
         except DataError as error:
-            error.fix += "; --split all judges every picture"
+            error.fix += f"; {instead}"
             raise
         if seen and dataset.carved:
             same = dataset.fingerprint() == model.card.data.get("fingerprint")
