@@ -79,6 +79,12 @@ def test_the_model_file_holds_the_painting_and_no_folder_of_the_users(folder, jo
     assert shown.shape == (64, 64, 3) and np.abs(shown - middle).mean() < 20
 
 
+def test_the_recipe_names_the_features_that_were_meant(folder, tmp_path):
+    run = train(folder, tmp_path / "run", steps=1, **{"stylize.features": "auto"})
+    assert run.recipe.stylize.features == "efficientnet_lite0" == read_card(run.best).recipe["stylize.features"]
+    assert all("efficientnet_lite0" in name for name in run.scores)
+
+
 def test_the_report_shows_photos_beside_what_was_painted_and_names_the_features(johnson):
     page = Path(johnson.report).read_text(encoding="utf-8")
     assert "The same pictures, as training went on" in page or "After 4 steps" in page
@@ -96,6 +102,15 @@ def test_judging_again_repeats_what_the_run_measured(request, folder, kind):
     assert {name: score.value for name, score in again.scores.items()} == pytest.approx(
         {name: score.value for name, score in run.scores.items()}
     )
+
+
+def test_a_network_of_any_style_is_judged_by_other_paintings_and_one_of_its_own_by_none(folder, johnson, adain):
+    other = {"stylize.style": str(folder / "paintings" / "falling.png")}
+    again = visus.evaluate(adain.best, folder / "photos", set=other)
+    assert again.scores["style_distance (random)"].value != adain.scores["style_distance (random)"].value
+    with pytest.raises(UsageError) as refused:
+        visus.evaluate(johnson.best, folder / "photos", set=other)
+    assert refused.value.code == "STYLE-027"
 
 
 def test_a_network_of_any_style_is_not_judged_without_one(folder, adain):

@@ -82,6 +82,13 @@ class Features:
         return found
 
 
+def meant(name: str) -> str:
+    """Return what ``auto`` means on this machine; of other features, their own name."""
+    if name != AUTO:
+        return name
+    return PREFERRED if (found := card_of(_settings(PREFERRED, "default")).file) and found.is_file() else RANDOM
+
+
 def features(name: str = AUTO, weights: str = "default", *, seed: int = 0, accept: Sequence[str] = ()) -> Features:
     """Return the features of a network that is at hand.
 
@@ -98,8 +105,7 @@ def features(name: str = AUTO, weights: str = "default", *, seed: int = 0, accep
             not accepted.
         DataError: a weights file that cannot be read.
     """
-    if name == AUTO:
-        name = PREFERRED if (found := card_of(_settings(PREFERRED, "default")).file) and found.is_file() else RANDOM
+    name = meant(name)
     if name == RANDOM:
         with seeded(seed):
             filters = _RandomFilters()

@@ -128,7 +128,7 @@ def evaluate(
         classifier: of a generator: the model file of a classifier, by whose features its pictures are judged, and by
             the classes that it sees; as trained by default.
         set: how the model is asked, where it was trained otherwise: ``flips``, ``input.tiles``, ``input.seam``,
-            ``segment.scales``, ``generate.extractor``.
+            ``segment.scales``, ``generate.extractor``, ``stylize.style``.
         download: allow a data set named by ``torchvision:NAME`` to be fetched.
 
     Raises:

@@ -34,20 +34,32 @@ def check(said: Recipe) -> None:
 
 
 def anchored(settings: StylizeSettings) -> StylizeSettings:
-    """Return the settings with the paintings by absolute path, and with their SHA-256."""
-    place = Path(settings.style).resolve()
-    return settings.model_copy(update={"style": str(place), "sha256": settings.sha256 or _digest(str(place))})
+    """Return the settings as a resumed run must find them: the paintings' place and SHA-256, the features by name."""
+    from visus.models.perceptual import meant
+
+    place = str(Path(settings.style).resolve())
+    settled = {"style": place, "sha256": settings.sha256 or _digest(place), "features": meant(settings.features)}
+    return settings.model_copy(update=settled)
 
 
 def studied(task: Any, recipe: Recipe, dataset: Dataset | None = None) -> None:
     """Let a task study the paintings of its recipe, and a few photos that it is judged on.
 
+    Args:
+        task: of the recipe.
+        recipe: of a run, or of a model that is asked about other paintings.
+        dataset: of the run; None where a model is asked.
+
     Raises:
+        UsageError: STYLE-027, the model has a style of its own.
         DataError: as ``files``, or one of them cannot be read.
         IntegrityError: STYLE-024, they are not those that the run began with.
     """
     settings = recipe.stylize
-    if settings.sha256 and _digest(settings.style) != settings.sha256:
+    if dataset is None and not task.any_style:
+        raise UsageError("STYLE-027", f"{recipe.model.name} is judged by the painting that it keeps",
+                         done="nothing was asked", fix="leave stylize.style out")  # fmt: skip
+    if dataset is not None and settings.sha256 and _digest(settings.style) != settings.sha256:
         raise IntegrityError("STYLE-024", f"{settings.style}: is not what this run began with",
                              where=f"its SHA-256 is not {settings.sha256[:12]}...", done="nothing was trained",
                              fix="put the paintings back, or train anew")  # fmt: skip
