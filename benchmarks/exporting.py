@@ -4,9 +4,13 @@ The files are 500 x 375 pixels of drawn content; the network reads 224 x 224 and
 are random.  Each side goes from file names to labels with the same number of threads, and they take turns:
 
 - ``weights``: ``visus.predict`` on the model file, in the precision that is printed;
+- ``int8``: ``visus.predict`` on the file that ``visus compress --method int8`` writes, with the ranges of 16 pictures;
 - ``eager``: the usual float32 code of a tutorial: Pillow, torchvision's transforms, the network on batches of 32;
+- ``documented``: the float32 code of torchvision's documentation: ``decode_image``, its transforms, one at a time;
 - ``exported``: ``visus.predict`` on the ONNX file, whose graph also resizes and normalises;
 - ``bare``: decoding all files as visus does, and onnxruntime on the network alone, for pictures that are ready for it.
+
+What rounding to 8 bits does to the answers of a trained model is told by ``compressing.py``.
 
     python benchmarks/exporting.py [--files 1000] [--rounds 3] [--threads 2] [--out FILE]
 """
@@ -19,6 +23,7 @@ import os
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -86,6 +91,27 @@ def export(weights: Path, path: Path) -> None:
     EXPORTERS["onnx"].export(module, torch.zeros(2, 240, 260, 3, dtype=torch.uint8), contract, path)
 
 
+def in_whole_numbers(file: Path, path: Path, pictures: list[str]) -> None:
+    """Write the exported file with its network in 8 bits, as ``visus compress`` does."""
+    import onnx
+
+    from visus.compressors._quantising import expect, quantised, with_types
+
+    model = with_types(file)
+    seen = expect(model, (torch.from_numpy(decode(Path(name)).pixels)[None] for name in pictures))
+    onnx.save(quantised(model, seen.ranges("mse")), path)
+
+
+def documented(network: nn.Module, files: list[str]) -> list[int]:
+    """Return labels by the code of torchvision's documentation, "Using the pre-trained models"."""
+    floats = v2.ToDtype(torch.float32, scale=True)
+    prepare = v2.Compose([v2.Resize(224, antialias=True), v2.CenterCrop(224), floats, v2.Normalize(MEAN, STD)])
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that torchvision's decoder will move to another package
+        batches = (prepare(torchvision.io.decode_image(file)).unsqueeze(0) for file in files)
+        return [int(network(batch).squeeze(0).softmax(0).argmax()) for batch in batches]
+
+
 def eager(network: nn.Module, files: list[str]) -> list[int]:
     """Return labels by the code of a tutorial."""
     floats = v2.ToDtype(torch.float32, scale=True)
@@ -129,14 +155,17 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
         files = write_files(Path(folder), given.files)
-        weights, file = Path(folder, "model.safetensors"), Path(folder, "model.onnx")
+        weights, file, small = (Path(folder, name) for name in ("model.safetensors", "model.onnx", "int8.onnx"))
         network = model_file(weights)
         export(weights, file)
-        model, exported = load(weights), load(file)
+        in_whole_numbers(file, small, files[:16])
+        model, exported, whole = load(weights), load(file), load(small)
         session = bare_session(network, given.threads)
         sides: dict[str, Callable[[list[str]], object]] = {
             "weights": lambda files: visus.predict(model, files),
+            "int8": lambda files: visus.predict(whole, files),
             "eager": lambda files: eager(network, files),
+            "documented": lambda files: documented(network, files),
             "exported": lambda files: visus.predict(exported, files),
             "bare": lambda files: bare(session, files, given.threads),
         }
@@ -144,7 +173,10 @@ def main() -> None:
     told = {
         "files": len(files), "threads": given.threads, "precision of weights": model.recipe.precision,
         "files a second": {name: round(len(files) / value, 1) for name, value in seconds.items()},
-        "weights against eager": round(seconds["eager"] / seconds["weights"], 2),
+        **{
+            f"{name} against {other}": round(seconds[other] / seconds[name], 2)
+            for name in ("weights", "int8") for other in ("eager", "documented")
+        },
         "exported against bare": round(seconds["exported"] / seconds["bare"], 3),
     }  # fmt: skip
     print(json.dumps(told, indent=1))

@@ -54,12 +54,14 @@ class Axis(NamedTuple):
 
     def taken(self, levels: Shaped[Tensor, "B old M N"]) -> Shaped[Tensor, "B blocks L M N"]:
         """Return the old pixels that each block of new ones needs."""
-        return levels.index_select(1, self.places).unflatten(1, (self.weights.shape[0], -1))
+        blocks, _, long = self.weights.shape
+        rows = levels.index_select(1, self.places)
+        return rows.reshape(rows.shape[0], blocks, long, *rows.shape[2:])
 
     def weighed(self, levels: Float32[Tensor, "B blocks L M N"]) -> Float32[Tensor, "B new M N"]:
         """Return the new pixels."""
-        sums = self.weights @ levels.flatten(3)
-        return sums.flatten(1, 2)[:, : self.shown.shape[0]].unflatten(2, levels.shape[3:])
+        sums = (self.weights @ levels.flatten(3)).flatten(1, 2)[:, : self.shown.shape[0]]
+        return sums.reshape(*sums.shape[:2], *levels.shape[3:])
 
     def rounded(self, levels: Float32[Tensor, "B new M N"]) -> Float32[Tensor, "B new M N"]:
         """Return levels, counted from the middle, rounded and cut as the kernel for uint8 does.
