@@ -8,7 +8,7 @@ from visus.core.errors import UsageError
 from visus.core.recipe import ModelSettings
 from visus.models.building import build
 from visus.models.stylizers import STYLIZERS
-from visus.models.stylizers._layers import STRIDE, Block, filled
+from visus.models.stylizers._layers import STRIDE, Block, filled, repeatably_finer, repeatably_reflected
 from visus.models.stylizers._moments import InstanceNorm
 from visus.models.stylizers.adain import AdaIN, exchange
 
@@ -93,6 +93,20 @@ def test_a_finer_map_repeats_each_place_before_it_is_filtered():
     repeated = F.pad(maps.repeat_interleave(2, 2).repeat_interleave(2, 3), (1, 1, 1, 1), mode="reflect")
     wanted = F.conv2d(repeated, block.convolution.weight, block.convolution.bias).relu()
     torch.testing.assert_close(block(maps), wanted)
+
+
+def test_what_repeats_bit_for_bit_on_a_gpu_is_what_torch_does_and_so_is_its_gradient():
+    maps = pictures(2, 3, 6, 8)
+    for ours, theirs in (
+        (lambda x: repeatably_reflected(x, 4), lambda x: F.pad(x, (4, 4, 4, 4), mode="reflect")),
+        (repeatably_finer, lambda x: F.interpolate(x, scale_factor=2, mode="nearest")),
+    ):
+        one, two = maps.clone().requires_grad_(), maps.clone().requires_grad_()
+        assert torch.equal(ours(one), theirs(two))
+        weights = torch.rand_like(ours(one))
+        (ours(one) * weights).sum().backward()
+        (theirs(two) * weights).sum().backward()
+        torch.testing.assert_close(one.grad, two.grad)
 
 
 def test_sides_are_filled_by_reflection_and_whole_ones_are_left():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -12,9 +13,25 @@ STRIDE = 4
 """Pixels that a place of the coarsest maps stands for; sides are filled up to a multiple of it."""
 
 
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution that sees a picture reflected beyond its edges: no dark rim is painted."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, padding_mode="reflect")
+class Convolution(nn.Conv2d):
+    """A convolution that sees a picture reflected beyond its edges: no dark rim is painted."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride)
+
+    def forward(self, maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """Return maps of the same size, or shrunk by the stride."""
+        beyond = self.kernel_size[0] // 2
+        seen = repeatably_reflected(maps, beyond) if maps.is_cuda else F.pad(maps, (beyond,) * 4, mode="reflect")
+        return F.conv2d(seen, self.weight, self.bias, self.stride)
+
+
+class Finer(nn.Module):
+    """Maps of twice the size, in which each place is repeated."""
+
+    def forward(self, maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
+        """Return them."""
+        return repeatably_finer(maps) if maps.is_cuda else F.interpolate(maps, scale_factor=2.0, mode="nearest")
 
 
 class Block(nn.Sequential):
@@ -32,8 +49,8 @@ class Block(nn.Sequential):
     ) -> None:  # fmt: skip
         super().__init__()
         if finer:
-            self.finer = nn.Upsample(scale_factor=2, mode="nearest")
-        self.convolution = convolution(inputs, outputs, kernel, stride)
+            self.finer = Finer()
+        self.convolution = Convolution(inputs, outputs, kernel, stride)
         self.normalisation = normalisation(outputs)
         self.rectifier = nn.ReLU(inplace=True)
 
@@ -49,7 +66,7 @@ class Residual(nn.Module):
     def __init__(self, channels: int, normalisation: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.first = Block(channels, channels, normalisation=normalisation)
-        self.second = nn.Sequential(convolution(channels, channels, 3), normalisation(channels))
+        self.second = nn.Sequential(Convolution(channels, channels, 3), normalisation(channels))
 
     def forward(self, maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Return the maps, changed a little."""
@@ -67,3 +84,18 @@ def filled(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
     height, width = images.shape[2:]
     beyond = (0, -width % STRIDE, 0, -height % STRIDE)
     return F.pad(images, beyond, mode="reflect") if any(beyond) else images
+
+
+def repeatably_reflected(maps: Float[Tensor, "B C H W"], beyond: int) -> Float[Tensor, "B C h w"]:
+    """Return maps reflected beyond their edges, as ``F.pad`` does; on a GPU its gradient repeats bit for bit."""
+    for axis in (2, 3):
+        side = maps.shape[axis]
+        before, after = maps.narrow(axis, 1, beyond), maps.narrow(axis, side - 1 - beyond, beyond)
+        maps = torch.cat([before.flip(axis), maps, after.flip(axis)], axis)
+    return maps
+
+
+def repeatably_finer(maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
+    """Return maps of twice the size, as ``F.interpolate`` does it; the gradient as of ``repeatably_reflected``."""
+    b, c, height, width = maps.shape
+    return maps[..., None, :, None].expand(b, c, height, 2, width, 2).reshape(b, c, 2 * height, 2 * width)

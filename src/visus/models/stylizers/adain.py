@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from visus.models.stylizers import Stylizer
-from visus.models.stylizers._layers import Block, Residual, convolution, filled, nothing
+from visus.models.stylizers._layers import Block, Convolution, Residual, filled, nothing
 from visus.models.stylizers._moments import Moments
 
 
@@ -46,7 +46,7 @@ class AdaIN(nn.Module):
             *(Residual(coarse, nothing) for _ in range(blocks)),
             Block(coarse, 2 * width, finer=True, normalisation=nothing),
             Block(2 * width, width, finer=True, normalisation=nothing),
-            convolution(width, 3, 9),
+            Convolution(width, 3, 9),
         )
 
     def forward(

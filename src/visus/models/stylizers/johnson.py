@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from visus.models.stylizers import Stylizer
-from visus.models.stylizers._layers import Block, Residual, convolution, filled
+from visus.models.stylizers._layers import Block, Convolution, Residual, filled
 from visus.models.stylizers._moments import InstanceNorm
 
 
@@ -46,7 +46,7 @@ class Johnson(nn.Module):
             Block(coarse, 2 * width, finer=True, normalisation=InstanceNorm),
             Block(2 * width, width, finer=True, normalisation=InstanceNorm),
         )
-        self.head = convolution(width, 3, 9)
+        self.head = Convolution(width, 3, 9)
         self.register_buffer("painting", torch.zeros(3, *size, dtype=torch.uint8))
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 3 H W"]:
