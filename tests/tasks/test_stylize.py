@@ -98,6 +98,12 @@ def test_what_says_something_of_pictures_does_not_paint():
     assert refused.value.code == "STYLE-025"
 
 
+def test_photos_on_which_no_style_is_seen_are_refused():
+    with pytest.raises(UsageError) as refused:
+        task_for(paintings=0, **{"input.size": 32}).model()
+    assert refused.value.code == "STYLE-028"
+
+
 def test_a_network_of_any_style_asks_for_paintings():
     task = task_for("adain", paintings=0)
     with pytest.raises(UsageError) as refused:

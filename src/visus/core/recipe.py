@@ -416,8 +416,8 @@ class StylizeSettings(Settings):
 
     style: str = ""
     sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
-    content_gain: Annotated[float, Field(ge=0)] = 0.3
-    smooth_gain: Annotated[float, Field(ge=0)] = 0.02
+    content_gain: Annotated[float, Field(ge=0)] = 0.2
+    smooth_gain: Annotated[float, Field(ge=0)] = 0.05
     features: str = "auto"
     shown: Annotated[int, Field(ge=1, le=16)] = 4
 

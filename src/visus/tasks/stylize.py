@@ -27,13 +27,13 @@ from visus.metrics.stylization import KINDS, Stylization
 from visus.models.perceptual import Features, features
 from visus.models.stylizers import STYLIZERS
 from visus.models.stylizers.adain import exchange
-from visus.tasks._captions import UNJUDGED, captioned, rgb
+from visus.tasks._captions import rgb
 from visus.tasks._choices import batch, optimiser, shorter_side
 from visus.tasks._scores import chosen
 
 UNIT = "image"
 USUAL = "johnson"
-SIDE = 256
+SIDE, LEAST = 256, 64
 PICTURES = 4000
 """Looks at photos that a run without a stated length takes: a style is there, if not in every detail."""
 ROUGH = 1e-3
@@ -105,7 +105,7 @@ class Stylize:
         """Yield the settings this task would choose, each with its reason."""
         name = str(facts.wanted.get("model.name", USUAL))
         short = shorter_side(facts)
-        side = SIDE if short >= SIDE * 3 / 4 else max(64, 32 * round(short / 32))
+        side = SIDE if short >= SIDE * 3 / 4 else max(LEAST, 32 * round(short / 32))
         why = "usual for fast networks" if side == SIDE else f"the median shorter side is {short:g} pixels"
         yield Choice("input.size", [side, side], why)
         yield Choice("input.channels", 3, "it paints in colour")
@@ -122,7 +122,7 @@ class Stylize:
         yield from optimiser(
             facts,
             Choice("optim.name", "adam", "usual for fast networks"),
-            Choice("optim.lr", 1e-3, "usual for fast networks"),
+            Choice("optim.lr", 3e-3, "a style is there after a few hundred steps"),
             Choice("optim.weight_decay", 0.0, "usual for fast networks"),
             Choice("optim.clip", 1.0, "the first steps are long"),
         )
@@ -138,7 +138,7 @@ class Stylize:
 
         Raises:
             UsageError: STYLE-025, it is no network that paints, STYLE-026, several paintings for a network of one
-                style; features that cannot tell style.
+                style, STYLE-028, photos too small to see a style on; features that cannot tell style.
         """
         from visus.models.building import build
 
@@ -146,6 +146,9 @@ class Stylize:
         if recipe.model.name not in STYLIZERS:
             raise UsageError("STYLE-025", f"{recipe.model.name} does not paint", done="nothing was trained",
                              fix=f"--model {', or '.join(STYLIZERS)}")  # fmt: skip
+        if min(recipe.input.size) < LEAST:
+            raise UsageError("STYLE-028", f"photos of {min(recipe.input.size)} pixels are too small to see a style on",
+                             done="nothing was trained", fix=f"--size {LEAST} or more")  # fmt: skip
         _ = self._features
         network: Any = build(
             recipe.model, 0, recipe.input.channels, recipe.input.size, recipe.data.accept, seed=recipe.seed
@@ -192,9 +195,10 @@ class Stylize:
         which = torch.from_numpy(draws.uniform("painting")[:, 0])
         made, wanted = self._painted(model, images, which)
         offsets = torch.from_numpy(draws.uniform("shift", 2) * SHIFTS).long()
-        with torch.no_grad():
-            photo = self._maps(_moved(images, offsets))
-        values = self._distances(self._maps(_moved(made, offsets)), photo, made, wanted)
+        with _wide(images):
+            with torch.no_grad():
+                photo = self._maps(_moved(images, offsets))
+            values = self._distances(self._maps(_moved(made, offsets)), photo, made, wanted)
         return {name: Term(each.sum(), UNIT) for name, each in values.items()}
 
     def raw(self, model: Any, batch: Batch) -> Raw:
@@ -202,12 +206,13 @@ class Stylize:
         (images,) = batch.inputs
         which = batch.indices.double().mul(0.6180339887498949).frac()  # evenly spread, the same at each look
         made, wanted = self._painted(model, images, which)
-        maps, photo = self._maps(made), self._maps(images)
-        objective = torch.stack(list(self._distances(maps, photo, made, wanted).values())).sum(0)
-        before, after = (style([gram(each) for each in seen], wanted.grams) for seen in (photo, maps))
-        now, was = maps[self._features.content], photo[self._features.content]
-        return {"images": made, "objective": objective, "before": before, "after": after,
-                "content": content_distance(now, was), "similarity": alike(now, was)}  # fmt: skip
+        with _wide(images):
+            maps, photo = self._maps(made), self._maps(images)
+            objective = torch.stack(list(self._distances(maps, photo, made, wanted).values())).sum(0)
+            before, after = (style([gram(each) for each in seen], wanted.grams) for seen in (photo, maps))
+            now, was = maps[self._features.content], photo[self._features.content]
+            return {"images": made, "objective": objective, "before": before, "after": after,
+                    "content": content_distance(now, was), "similarity": alike(now, was)}  # fmt: skip
 
     def merge(self, raws: Sequence[Raw]) -> Raw:
         """Return the first view: what is painted is a picture, and no mean of several."""
@@ -263,8 +268,7 @@ class Stylize:
 
         height, width, _ = prediction.pixels.shape
         photo = ImageOps.fit(Image.fromarray(rgb(sample.image)), (width, height))
-        pair = np.concatenate([np.asarray(photo), prediction.pixels], 1)
-        return captioned(torch.from_numpy(pair).permute(2, 0, 1), [], UNJUDGED)
+        return np.concatenate([np.asarray(photo), prediction.pixels], 1)
 
     @torch.no_grad()
     def shown(self, model: Any) -> NDArray[np.uint8]:
@@ -321,9 +325,10 @@ class Stylize:
 
     @torch.no_grad()
     def _described_as(self, paintings: Float[Tensor, "B 3 H W"]) -> Described:
-        maps = self._maps(paintings)
-        rough = total_variation((paintings + 1) / 2).clamp(min=ROUGH)
-        return Described([gram(each) for each in maps], [moments(each) for each in maps], rough)
+        with _wide(paintings):
+            maps = self._maps(paintings)
+            rough = total_variation((paintings + 1) / 2).clamp(min=ROUGH)
+            return Described([gram(each) for each in maps], [moments(each) for each in maps], rough)
 
     def _distances(
         self, maps: Sequence[Tensor], photo: Sequence[Tensor], made: Tensor, wanted: Described
@@ -348,10 +353,9 @@ class Stylize:
         return {"style": apart, "content": settings.content_gain * content, "smooth": settings.smooth_gain * rough}
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        """Return maps of pictures in [-1, 1], never in half precision."""
-        with torch.autocast(images.device.type, enabled=False):
-            wide = images.to(torch.promote_types(images.dtype, torch.float32))
-            return self._features.to(wide).maps((wide + 1) / 2)
+        """Return maps of pictures in [-1, 1]."""
+        wide = images.to(torch.promote_types(images.dtype, torch.float32))
+        return self._features.to(wide).maps((wide + 1) / 2)
 
     @cached_property
     def _features(self) -> Features:
@@ -365,6 +369,11 @@ class Described:
     grams: list[Tensor]
     moments: list[tuple[Tensor, Tensor]]
     rough: Tensor
+
+
+def _wide(images: Tensor) -> torch.autocast:
+    """Return what keeps sums of many products out of half precision."""
+    return torch.autocast(images.device.type, enabled=False)
 
 
 def _moved(images: Float[Tensor, "B C H W"], offsets: Int[Tensor, "B 2"]) -> Float[Tensor, "B C h w"]:
