@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from visus.core.scores import Score
 from visus.report.words import (
-    bare,
     decimals,
     duration,
     few,
@@ -17,7 +16,6 @@ from visus.report.words import (
     is_share,
     label,
     listed,
-    makers,
     meaning,
     number,
     overall,
@@ -143,14 +141,6 @@ def test_scores_of_single_classes_are_left_to_the_table_of_classes_unless_there_
     score = Score(0.5, 0.4, 0.6, 9)
     assert list(overall({"miou": score, "iou/road": score, "dice/road": score})) == ["miou"]
     assert list(overall({"iou/road": score})) == ["iou/road"]
-
-
-def test_what_made_the_features_of_all_scores_is_said_once():
-    names = ["fid (noise (2))", "class_coverage (noise (2))", "class_accuracy"]
-    assert makers(names) == "noise (2)"
-    assert [bare(name, "noise (2)") for name in names] == ["fid", "class_coverage", "class_accuracy"]
-    assert bare(label(names[1]), "noise (2)") == "coverage within classes"
-    assert makers([*names, "fid (another)"]) == "" and bare(names[0], "") == names[0]
 
 
 def test_a_score_of_generated_pictures_keeps_the_name_of_what_made_the_features():

@@ -82,9 +82,8 @@ def test_both_players_and_what_they_say_are_logged(run):
         "told/real",
         "told/fake",
     } <= row.keys()
-    assert row["loss/discriminator"] == pytest.approx(
-        row["loss/discriminator/r1"] + row["loss/discriminator/non_saturating"], rel=1e-5
-    )
+    parts = [row[f"loss/discriminator/{name}"] for name in ("r1", "r2", "relativistic")]
+    assert row["loss/discriminator"] == pytest.approx(sum(parts), rel=1e-5)
 
 
 def test_pictures_of_which_nothing_is_said_are_enough(loose, tmp_path):

@@ -49,12 +49,16 @@ class Draws:
 
     def uniform(self, stream: str, n: int = 1) -> NDArray[np.float64]:
         """Return (B, n) numbers in [0, 1)."""
-        key = np.uint64(derive(self.seed, stream))
         with np.errstate(over="ignore"):
-            row = _mix(_mix(key + self.epochs.astype(np.uint64) * _GOLDEN) ^ self.samples.astype(np.uint64))
-            words = _mix(row[:, None] + np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN)
+            words = _mix(self.keys(stream)[:, None] + np.arange(1, n + 1, dtype=np.uint64) * _GOLDEN)
         unit: NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
         return unit
+
+    def keys(self, stream: str) -> NDArray[np.uint64]:
+        """Return (B,) words from which the numbers of each row follow."""
+        key = np.uint64(derive(self.seed, stream))
+        with np.errstate(over="ignore"):
+            return _mix(_mix(key + self.epochs.astype(np.uint64) * _GOLDEN) ^ self.samples.astype(np.uint64))
 
     def normal(self, stream: str, n: int = 1) -> NDArray[np.float64]:
         """Return (B, n) numbers of a normal distribution of mean 0 and deviation 1, by Box and Muller 1958."""

@@ -18,6 +18,7 @@ from visus.core.scores import Score, is_share
 from visus.report import charts, generated, history, words
 from visus.report.cards import model_card
 from visus.report.findings import guess, stage_seconds
+from visus.report.makers import bare, makers
 from visus.report.matrix import confused, heat, is_confusion
 from visus.report.pictures import data_uri
 from visus.report.story import Picture, Story
@@ -59,7 +60,7 @@ def template(name: str) -> Template:
     environment.filters |= {
         "number": words.number, "percent": words.percent, "duration": words.duration, "plural": words.plural,
         "label": words.label, "spoken": words.spoken, "meaning": words.meaning,
-        "bare": words.bare, "makers": words.makers, "text": _text,
+        "bare": bare, "makers": makers, "text": _text,
     }  # fmt: skip
     return environment.from_string(_resource(name))
 

@@ -13,13 +13,12 @@ from visus.core.figures import Table
 from visus.core.scores import Score, is_share
 from visus.report.cards import model_card
 from visus.report.findings import waited
+from visus.report.makers import bare, makers
 from visus.report.story import Story
 from visus.report.words import (
-    bare,
     duration,
     interval_of,
     label,
-    makers,
     number,
     overall,
     part,

@@ -112,23 +112,6 @@ def label(name: str) -> str:
     return _SCORES[name][0] if name in _SCORES else name.replace("_", " ")
 
 
-def maker(name: str) -> str:
-    """Return what made the features that a score is of, or nothing: scores of two makers cannot be compared."""
-    kind, _, rest = name.partition(" (")
-    return rest.removesuffix(")") if kind in _GENERATED else ""
-
-
-def bare(name: str, by: str) -> str:
-    """Return a score's name, or what people call it, without the maker of its features, where that is said beside."""
-    return name.removesuffix(f" ({by})") if by else name
-
-
-def makers(names: Iterable[str]) -> str:
-    """Return the maker of the features of all scores that have one, or nothing where there are none or several."""
-    found = {by for name in names if (by := maker(name))}
-    return found.pop() if len(found) == 1 else ""
-
-
 def meaning(name: str) -> str:
     """Return what a score says in one phrase, or nothing for an unknown one."""
     if top := TOP.fullmatch(name):

@@ -38,6 +38,16 @@ def test_the_class_changes_picture_and_verdict():
     assert not torch.allclose(made[:2], made[2:]) and not torch.allclose(said[:2], said[2:])
 
 
+def test_vectors_of_classes_are_as_long_as_latents_however_far_they_have_moved():
+    model, labels = pair(), torch.arange(3)
+    with torch.no_grad():
+        before = model.generator.styles(torch.zeros(3, 6), labels)[:, 0, 6:]
+        model.generator.classes.weight.mul_(1000)
+        after = model.generator.styles(torch.zeros(3, 6), labels)[:, 0, 6:]
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=0)
+    torch.testing.assert_close(after.square().mean(1), torch.ones(3))
+
+
 def test_styles_and_draw_are_the_generator_in_two_steps():
     model = pair().eval()
     latents, labels = torch.randn(4, 6), torch.tensor([0, 1, 2, 0])

@@ -268,6 +268,15 @@ def test_classes_that_the_data_has_not_cannot_be_asked_for():
         list(TASKS["generate"].defaults(Facts("", (), (), 9, (), 3, wanted={"generate.conditional": "yes"})))
 
 
+@pytest.mark.parametrize("name", ["dcgan", "r3gan", "stylegan2"])
+def test_ada_comes_with_a_loss_whose_logits_have_signs(name):
+    draft = Draft(Choice(key, value, "the test") for key, value in
+                  {"task": "generate", "model.name": name, "generate.augment": "ada"}.items())  # fmt: skip
+    for choice in TASKS["generate"].defaults(Facts("", (), (), 9, ((16, 16),), 1, wanted=draft.wanted())):
+        draft.choose(choice)
+    assert draft.finish().loss.name == "non_saturating"
+
+
 def test_diffaugment_changes_every_picture_unless_said_otherwise():
     wanted = {"generate.augment": "diffaugment"}
     chosen = {c.key: c.value for c in TASKS["generate"].defaults(Facts("", (), (), 9, (), 3, wanted=wanted))}

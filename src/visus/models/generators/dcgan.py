@@ -18,6 +18,7 @@ from visus.core.errors import UsageError
 from visus.core.recipe import Choice
 from visus.models.generators import Generator
 from visus.models.generators._pair import Pair
+from visus.models.generators._unit import unit
 
 Count = Annotated[int, Field(gt=0)]
 Norm: TypeAlias = Literal["batch", "pixel", "none"]
@@ -69,6 +70,8 @@ def build(
     for module in discriminator.modules():
         _initialise(module, small=discriminator_normalisation == "batch")
     nn.init.normal_(generator.picture.weight, 0.0, 0.02)  # or the first pictures are black and white
+    if generator.classes is not None:
+        nn.init.normal_(generator.classes.weight)  # of vectors as short as weights, a step would turn what is unit long
     return Pair(generator, discriminator)
 
 
@@ -117,11 +120,14 @@ class DCGANGenerator(nn.Module):
     def styles(
         self, latents: Float[Tensor, "B Z"], labels: Int[Tensor, "B"], truncation: float = 1.0
     ) -> Float[Tensor, "B 1 S"]:
-        """Return the latents, shortened, with the vectors of their classes beside them."""
+        """Return the latents, shortened, with the vectors of their classes beside them, as long as latents.
+
+        Vectors that may grow do so until a latent is nothing beside them, and every class has one picture alone.
+        """
         if truncation != 1:
             latents = truncation * latents
         if self.classes is not None:
-            latents = torch.cat([latents, self.classes(labels) * CLASS_SCALE], 1)
+            latents = torch.cat([latents, unit(self.classes(labels))], 1)
         return latents[:, None]
 
     def draw(self, styles: Float[Tensor, "B 1 S"], noise: list[Tensor] | None = None) -> Float[Tensor, "B C H W"]:
@@ -174,10 +180,6 @@ class PixelNormalisation(nn.Module):
         return maps * torch.rsqrt(maps.square().mean(1, keepdim=True) + 1e-8)
 
 
-CLASS_SCALE = 50.0
-"""By which the vectors of the classes, which start as small as all weights, become as long as latents."""
-
-
 def _initialise(module: nn.Module, *, small: bool) -> None:
     """Draw fresh weights: small ones, as in the paper, or such that maps keep their variance where nothing norms them.
 
@@ -222,13 +224,17 @@ def _halvings(size: tuple[int, int]) -> int:
 def _choices(device: str, side: int) -> Iterator[Choice]:
     free = {"generator_normalisation": "pixel", "discriminator_normalisation": "none"}
     yield Choice("model.options", free, "no picture sees another one")
-    yield Choice("optim.lr", 5e-4, "found on Fashion-MNIST at 32 x 32")
-    yield Choice("generate.r1", 0.05, "found there too")
-    yield Choice("generate.every", 8, "found there too: a look costs as much as a step")
+    yield Choice(
+        "loss.name", "relativistic", "found on Fashion-MNIST at 32 x 32: by others each class soon had one picture"
+    )
+    yield Choice("optim.lr", 5e-4, "found there too")
+    yield Choice("generate.r1", 1.0, "found there too")
+    yield Choice("generate.r2", 1.0, "found there too")
+    yield Choice("generate.every", 4, "a look costs more than a step")
 
 
 GENERATOR = Generator(
     build,
-    "DCGAN: transposed convolutions up, strided ones down; pixel normalisation and R1 instead of batch normalisation",
+    "DCGAN: transposed convolutions up, strided ones down; R1 and R2 instead of batch normalisation",
     _choices,
 )

@@ -58,7 +58,10 @@ def build(
 
     Source:
         Huang et al., NeurIPS 2024, section 4, configuration E: blocks of a 1 x 1, a grouped 3 x 3 and a 1 x 1
-        convolution, twice as wide inside; bilinear resampling; fix-up initialisation (Zhang et al., ICLR 2019).
+        convolution, twice as wide inside; bilinear resampling; fix-up initialisation (Zhang et al., ICLR 2019); maps
+        without normalisation, weighed by learned ones where they are smallest.  Otherwise than in the paper, a picture
+        is judged as such too, not only as one of its class; and its schedules are no part of a network: the recipe
+        keeps one weight of R1 and R2, one average and one second moment from beginning to end.
     """
     maps = sizes(size)
     widths = widths_of(maps, width, widest, 24576)
@@ -217,6 +220,7 @@ def _choices(device: str, side: int) -> Iterator[Choice]:
     yield Choice("generate.r1", 0.1, "the loss settles with both")
     yield Choice("generate.r2", 0.1, "the loss settles with both")
     if device == "cpu":
+        yield Choice("generate.every", 4, "a processor: a look costs more than a step")
         yield Choice("model.options", slender(side), "a processor: a twenty-fourth of the paper's channels")
 
 

@@ -24,6 +24,7 @@ from visus.models.generators._levels import sizes, slender, widths_of
 from visus.models.generators._modulated import StyledConvolution, StyledPicture
 from visus.models.generators._pair import Pair
 from visus.models.generators._published import implied, renamed
+from visus.models.generators._unit import unit
 
 Count = Annotated[int, Field(gt=0)]
 Growth: TypeAlias = Literal["skip", "residual"]
@@ -192,9 +193,9 @@ class Mapping(nn.Module):
 
     def forward(self, latents: Float[Tensor, "B Z"], labels: Int[Tensor, "B"]) -> Float[Tensor, "B S"]:
         """Return styles; only the direction of a latent counts."""
-        vectors = _unit(latents)
+        vectors = unit(latents)
         if self.classes is not None:
-            vectors = torch.cat([vectors, _unit(self.classes(labels))], 1)
+            vectors = torch.cat([vectors, unit(self.classes(labels))], 1)
         for layer in self.layers:
             vectors = rectified(layer(vectors))
         return vectors
@@ -332,11 +333,6 @@ def spread(maps: Float[Tensor, "B D H W"], group: int) -> Float[Tensor, "B 1 H W
         deviation = (rows - rows.mean(0)).square().mean(0).add(1e-8).sqrt()
         parts.append(deviation.mean().expand(len(rows), 1, *maps.shape[2:]))
     return torch.cat(parts).to(maps.dtype)
-
-
-def _unit(vectors: Float[Tensor, "B Z"]) -> Float[Tensor, "B Z"]:
-    """Return vectors divided by their root mean square."""
-    return vectors * torch.rsqrt(vectors.square().mean(1, keepdim=True) + 1e-8)
 
 
 def _choices(device: str, side: int) -> Iterator[Choice]:

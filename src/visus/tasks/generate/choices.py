@@ -41,6 +41,10 @@ def choices(facts: Facts) -> Iterator[Choice]:
     if facts.wanted.get("generate.augment") == "diffaugment":
         yield Choice("generate.p", 1.0, "as its authors have it")
     yield Choice("augment.flip", 0.0, "what is shown is what is learned to be made")
+    if facts.wanted.get("generate.augment") == "ada" and facts.wanted.get("generate.target") != 0:
+        yield Choice(
+            "loss.name", "non_saturating", "ada reads the signs of logits, which a loss of differences gives no meaning"
+        )
     if name in GENERATORS:
         other = facts.wanted.get("optim.name", ADAM) != ADAM  # to which the rate that was found means something else
         made = min(facts.wanted.get("input.size") or (side,))

@@ -24,6 +24,7 @@ from visus.models.extractors import Extractor, extractor
 from visus.tasks._captions import UNJUDGED, captioned
 from visus.tasks.generate.choices import choices
 from visus.tasks.generate.feedback import Feedback
+from visus.tasks.generate.fields import fields
 from visus.tasks.generate.judging import MOST_AGAIN, MOST_ONCE, SCORES, Judged, Remembered, score_of
 from visus.tasks.generate.penalties import distance_from_one, path_lengths, squared_slopes
 from visus.tasks.generate.sheet import pixels_of, sheet
@@ -419,7 +420,11 @@ def _uniform(draws: Draws, stream: str, like: Tensor) -> Tensor:
 def _noise(generator: Any, draws: Draws, stream: str, like: Tensor) -> list[Tensor] | None:
     """Return (B, 1, h, w) of each noise that a generator takes, or None where it takes none."""
     shapes = generator.noise_shapes
-    return [_normal(draws, f"noise{i}/{stream}", (1, *shape), like) for i, shape in enumerate(shapes)] or None
+    if not shapes:
+        return None
+    sizes = [height * width for height, width in shapes]
+    parts = fields(draws, f"noise/{stream}", sum(sizes), like).split(sizes, 1)
+    return [part.reshape(len(draws), 1, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def _sum(values: Tensor, known: Tensor, *, told: bool = False) -> Term:
