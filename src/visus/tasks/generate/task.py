@@ -423,7 +423,7 @@ def _noise(generator: Any, draws: Draws, stream: str, like: Tensor) -> list[Tens
     if not shapes:
         return None
     sizes = [height * width for height, width in shapes]
-    parts = fields(draws, f"noise/{stream}", sum(sizes), like).split(sizes, 1)
+    parts = torch.split(fields(draws, f"noise/{stream}", sum(sizes), like), sizes, 1)
     return [part.reshape(len(draws), 1, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
