@@ -14,7 +14,7 @@ pytest.importorskip("torch_pruning")
 
 NETWORKS = {
     "cnn": {}, "resnet_small": {"widths": [16, 32, 32]}, "csp": {}, "efficientnet_lite0": {}, "fast": {},
-    "anchor_free": {}, "fast:resnet18": {},
+    "anchor_free": {}, "fast:resnet18": {}, "unet:resnet18": {}, "deeplabv3:resnet18": {},
 }  # fmt: skip
 
 

@@ -11,12 +11,14 @@ from dataclasses import replace
 
 import onnx
 import pytest
+import torch
 from tests.verbs.examples import NAMES, train, train_detector, write_boxes, write_splits
 from tests.verbs.segmenting import TINY as SCENES
 from tests.verbs.segmenting import write_scenes
 
 import visus
 from visus.cli.app import run as command
+from visus.compressors import weight_only
 from visus.compressors._graph import of_network
 from visus.core.errors import DataError, Interrupted, ResourceError, UsageError
 from visus.core.modelfile import read_model
@@ -117,7 +119,12 @@ def test_detectors_are_computed_in_whole_numbers_and_read_in_floats(tmp_path):
     made = visus.compress(run.folder, method="int8", max_drop=100, target="size", out=tmp_path / "a.onnx")
     assert made.score == "map"
     assert made.best.score.value == pytest.approx(made.whole.score.value, abs=0.1)
-    assert made.kept is None or computed_in_whole_numbers(made.path)[True]
+    assert computed_in_whole_numbers(made.path)[True]
+    file = visus.load(made.path)
+    known, shown = file.card.calibration, file.network.runtime(torch.full((1, 60, 80, 3), 120, dtype=torch.uint8))
+    least = torch.tensor([known.get(f"threshold/{name}", known["threshold"]) for name in file.classes])
+    wanted = shown["scores"] >= least[shown["labels"].clamp(min=0)]
+    assert torch.equal(shown["shown"], wanted & (shown["scores"] >= 0))
 
 
 def test_segmenters_are_computed_in_whole_numbers(tmp_path):
@@ -245,6 +252,15 @@ def test_a_file_that_is_there_is_not_written_over(run, tmp_path):
     with pytest.raises(UsageError, match="COMPRESS-006"):
         visus.compress(run.folder, out=tmp_path / "a.onnx")
     assert (tmp_path / "a.onnx").read_text() == "mine"
+
+
+def test_a_method_that_proposes_nothing_is_told(run, tmp_path, monkeypatch):
+    def propose(subject):
+        yield from ()
+
+    monkeypatch.setattr(weight_only, "COMPRESSOR", replace(weight_only.COMPRESSOR, propose=propose))
+    with pytest.raises(UsageError, match="COMPRESS-009"):
+        visus.compress(run.folder, method="weight_only", out=tmp_path / "a.onnx")
 
 
 def test_a_page_of_the_users_own_is_not_written_over(run, tmp_path):

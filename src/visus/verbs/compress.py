@@ -211,7 +211,7 @@ def compress(
         bench = Bench.begin(loaded, data, Path(folder), pictures, tell)
         bench.wanted = wanted
         training = sum(COMPRESSORS[name].trains for name in names)
-        bench.minutes, bench.steps = minutes / training if minutes and training else None, steps
+        bench.minutes, bench.steps = minutes / training if minutes else None, steps
         forms, stop = _search(bench, names, max_drop, tell)
         tried = tuple(one for one, _ in forms)
         kept = _best([one for one in tried if one.keeps and _less(one, bench.whole, target)], target)
@@ -238,8 +238,7 @@ def chance_of(k: int) -> float:
     that of the one which is picked for what was measured of it.  Nothing need be known of how many there will be.
 
     Source:
-        Bonferroni's inequality in unequal parts; Foster and Stine, Alpha-investing, JRSS B 2008
-        (alpha-spending).
+        Bonferroni's inequality in unequal parts; Foster and Stine, Alpha-investing, JRSS B 2008 (alpha-spending).
     """
     return 0.05 / (k * (k + 1))
 
