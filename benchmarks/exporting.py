@@ -8,7 +8,8 @@ are random.  Each side goes from file names to labels with the same number of th
 - ``eager``: the usual float32 code of a tutorial: Pillow, torchvision's transforms, the network on batches of 32;
 - ``documented``: the float32 code of torchvision's documentation: ``decode_image``, its transforms, one at a time;
 - ``exported``: ``visus.predict`` on the ONNX file, whose graph also resizes and normalises;
-- ``bare``: decoding all files as visus does, and onnxruntime on the network alone, for pictures that are ready for it.
+- ``bare``: decoding all files as visus does, and onnxruntime on the network alone, for pictures that are ready for it;
+- ``bare, a thread each``: the same, but as many pictures at a time as there are threads, as ``exported`` does.
 
 What rounding to 8 bits does to the answers of a trained model is told by ``compressing.py``.
 
@@ -124,25 +125,22 @@ def eager(network: nn.Module, files: list[str]) -> list[int]:
     return labels
 
 
-def bare(session: Any, files: list[str], threads: int) -> list[int]:
+def bare(session: Any, files: list[str], threads: int, at_once: int) -> list[int]:
     """Return labels of ready pictures, after decoding as many files."""
+    ready = np.zeros((1, 3, 224, 224), np.float32)
     with ThreadPoolExecutor(threads) as pool:
         decoded = sum(1 for _ in pool.map(lambda file: decode(Path(file)), files))
-    ready = np.zeros((1, 3, 224, 224), np.float32)
-    return [int(session.run(None, {"images": ready})[0].argmax()) for _ in range(decoded)]
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda _: int(session.run(None, {"images": ready})[0].argmax()), range(decoded)))
 
 
-def bare_session(network: nn.Module, threads: int) -> Any:
+def bare_session(written: bytes, threads: int) -> Any:
     """Return onnxruntime's session of the network alone."""
     import onnxruntime
 
-    written = torch.onnx.export(
-        network, (torch.zeros(1, 3, 224, 224),), input_names=["images"], dynamo=True, verbose=False
-    )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    assert written is not None
-    return onnxruntime.InferenceSession(written.model_proto.SerializeToString(), options)
+    return onnxruntime.InferenceSession(written, options)
 
 
 def main() -> None:
@@ -160,14 +158,18 @@ def main() -> None:
         export(weights, file)
         in_whole_numbers(file, small, files[:16])
         model, exported, whole = load(weights), load(file), load(small)
-        session = bare_session(network, given.threads)
+        images = torch.zeros(1, 3, 224, 224)
+        written: Any = torch.onnx.export(network, (images,), input_names=["images"], dynamo=True, verbose=False)
+        alone = written.model_proto.SerializeToString()
+        by_all, by_one = bare_session(alone, given.threads), bare_session(alone, 1)
         sides: dict[str, Callable[[list[str]], object]] = {
             "weights": lambda files: visus.predict(model, files),
             "int8": lambda files: visus.predict(whole, files),
             "eager": lambda files: eager(network, files),
             "documented": lambda files: documented(network, files),
             "exported": lambda files: visus.predict(exported, files),
-            "bare": lambda files: bare(session, files, given.threads),
+            "bare": lambda files: bare(by_all, files, given.threads, 1),
+            "bare, a thread each": lambda files: bare(by_one, files, given.threads, given.threads),
         }
         seconds = dict(timed(sides, files, given.rounds))
     told = {
@@ -177,7 +179,10 @@ def main() -> None:
             f"{name} against {other}": round(seconds[other] / seconds[name], 2)
             for name in ("weights", "int8") for other in ("eager", "documented")
         },
-        "exported against bare": round(seconds["exported"] / seconds["bare"], 3),
+        **{
+            f"exported against {other}": round(seconds["exported"] / seconds[other], 3)
+            for other in ("bare", "bare, a thread each")
+        },
     }  # fmt: skip
     print(json.dumps(told, indent=1))
     if given.out:
