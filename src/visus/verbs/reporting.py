@@ -22,7 +22,7 @@ from visus.engine.device import Device
 from visus.engine.evaluate import answers
 from visus.report.findings import findings
 from visus.report.story import Picture, Story
-from visus.report.words import sampled
+from visus.report.words import plural, sampled
 from visus.verbs.assembly import feed, judged_of
 from visus.verbs.copying import Copying, copying
 from visus.verbs.runs import ROUTINE, Run, read_document, sentence
@@ -88,7 +88,7 @@ def samples(folder: Path) -> Iterator[Picture]:
     sheets = sorted((folder / "samples").glob("*.png"))
     if not sheets:
         return
-    told = [(f"After {int(sheets[-1].stem):,} steps", sheets[-1])] if len(sheets) == 1 else []
+    told = [(f"After {plural(int(sheets[-1].stem), 'step')}", sheets[-1])] if len(sheets) == 1 else []
     for place in sorted({round(i) for i in np.linspace(0, len(sheets) - 1, SHEETS)}) if len(sheets) > 1 else ():
         told.append(("The same pictures, as training went on", sheets[place]))
     for title, sheet in told:
