@@ -38,6 +38,8 @@ PICTURES = 4000
 """Looks at photos that a run without a stated length takes: a style is there, if not in every detail."""
 ROUGH = 1e-3
 """Least total variation that a painting is taken to have: of one colour, it has none."""
+FEW = 4
+"""Places a side of a map that is too small to leave any out."""
 SHIFTS = 4
 """Pixels by which what features see of a picture moves, across and down: see ``Stylize``."""
 
@@ -117,7 +119,7 @@ class Stylize:
         yield Choice("augment.flip", 0.5, "a mirrored photo is a photo")
         if name in STYLIZERS:
             for key, value in STYLIZERS[name].defaults.items():
-                yield Choice(key, value, f"found for {name}")
+                yield Choice(key, value, f"usual for {name}")
         yield batch(facts, 4)
         yield from optimiser(
             facts,
@@ -353,9 +355,13 @@ class Stylize:
         return {"style": apart, "content": settings.content_gain * content, "smooth": settings.smooth_gain * rough}
 
     def _maps(self, images: Tensor) -> list[Tensor]:
-        """Return maps of pictures in [-1, 1]."""
+        """Return maps of pictures in [-1, 1], of large ones without their outermost places.
+
+        These see the zeros that features add beyond an edge, against which a network would learn to paint a rim.
+        """
         wide = images.to(torch.promote_types(images.dtype, torch.float32))
-        return self._features.to(wide).maps((wide + 1) / 2)
+        found = self._features.to(wide).maps((wide + 1) / 2)
+        return [each[..., 1:-1, 1:-1] if min(each.shape[2:]) > FEW else each for each in found]
 
     @cached_property
     def _features(self) -> Features:

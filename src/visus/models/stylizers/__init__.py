@@ -26,7 +26,7 @@ class Stylizer:
             it.  Its keyword-only arguments, with their types and defaults, are what ``model.options`` may hold.
         description: one line for a listing.
         any_style: of which of the two kinds it is.
-        defaults: settings of the recipe found for it.
+        defaults: settings of the recipe that are its own.
         licence: of the code.
     """
 
