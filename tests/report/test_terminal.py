@@ -32,6 +32,16 @@ def test_the_first_line_is_the_score_with_its_interval(digits):
     assert first.split(None, 1)[1] == "91.4\u202f%, 95 % interval 90.8 to 91.9\u202f%, n = 10,000"
 
 
+def test_what_made_the_features_stands_once_in_a_table_of_scores_and_on_a_card(digits):
+    names = ["fid (noise)", "recall (noise)", "class_accuracy"]
+    scores = {name: Score(0.5, 0.4, 0.6, 1000) for name in names}
+    printed = _printed(score_table(scores))
+    assert printed.count("noise") == 1 and "FID" in printed
+    card = digits.card.model_copy(update={"scores": {name: score.json() for name, score in scores.items()}})
+    rows = dict(dict(model_card(card))["How good it is"])
+    assert rows["features"] == "those of noise" and {"FID", "recall", "class accuracy"} <= rows.keys()
+
+
 def test_a_score_of_features_names_what_made_them_after_its_value(digits):
     name = "coverage (random convolutions, seed 0)"
     told = summary(replace(digits, score=name, scores={name: Score(0.5, 0.4, 0.6, 1000)})).splitlines()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from visus.core.scores import Score, is_share
+from visus.report.makers import bare, makers
 from visus.report.words import (
     interval_of,
     label,
@@ -88,11 +89,14 @@ def _input(card: Card) -> Rows:
 
 
 def _scores(card: Card) -> Rows:
-    rows = []
-    for name, score in overall(scores_of(card)).items():
+    rows, found = [], overall(scores_of(card))
+    by = makers(found)
+    for name, score in found.items():
         interval = interval_of(score, share=is_share(name))
         beside = f" ({interval})" if interval else ""
-        rows.append((label(name), f"{value_of(score, share=is_share(name))}{beside}, n = {score.n:,}"))
+        rows.append((bare(label(name), by), f"{value_of(score, share=is_share(name))}{beside}, n = {score.n:,}"))
+    if by:
+        rows.append(("features", f"those of {by}"))
     if rows and card.split:
         rows.insert(0, ("measured on", f"the {spoken(card.split)} part, with 95 % intervals"))
     return rows
