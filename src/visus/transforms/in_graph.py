@@ -127,12 +127,14 @@ class Judging(nn.Module):
         super().__init__()
         self.input, self.deep = input, deep
         top = 1.0 if deep else 255.0
-        for name, values in (("mean", input.mean), ("std", input.std)):
-            scaled = torch.tensor(values, dtype=torch.float64) * top
-            self.register_buffer(name, scaled.float()[:, None, None], persistent=False)
         beyond = torch.tensor([min(max(mean, 0.0), 1.0) for mean in input.mean], dtype=torch.float64) * top
-        beyond = beyond if deep else beyond.round()
-        self.register_buffer("beyond", beyond.float()[:, None, None], persistent=False)
+        for name, level in (
+            ("mean", torch.tensor(input.mean, dtype=torch.float64) * top),
+            ("std", torch.tensor(input.std, dtype=torch.float64) * top),
+            ("beyond", beyond if deep else beyond.round()),
+        ):  # one a column: a runtime that keeps channels last is slow with rows of three numbers
+            row = level.float()[:, None, None].expand(-1, 1, input.size[1])
+            self.register_buffer(name, row.contiguous(), persistent=False)
         self.fixed = self._view(*size) if size is not None else None
 
     def forward(self, pictures: Tensor) -> tuple[Float32[Tensor, "B C h w"], View]:
