@@ -61,6 +61,8 @@ _SCORES: Mapping[str, tuple[str, str]] = {
     "r2": ("R²", "share of the variance explained; 0 is no better than always saying the mean"),
     "mae": ("mean absolute error", f"in units of the target; {_SMALLER}"),
     "rmse": ("root mean squared error", f"in units of the target; {_SMALLER}"),
+    "real_logits": ("logit of real pictures", "what the discriminator says of pictures that are new to it, on average"),
+    "fake_logits": ("logit of generated pictures", "what the discriminator says of these, on average"),
     "class_accuracy": ("class accuracy", "share of generated pictures that show the class that was asked for"),
 }
 _GENERATED: Mapping[str, tuple[str, str]] = {

@@ -96,9 +96,6 @@ class _WithLogits(JudgedGeneration):
         self._logits = {name: rows[name].nan_to_num().double().numpy() for name in LOGITS}
 
     def weighted(self, weights: Weights, names: Collection[str] = ()) -> dict[str, Numbers]:
-        """Return (r,) scores under weights (N, r) of the pairs; only those named, if any are.
-
-        Logits are no scores: they stand in the log of validations, which names them, and in no table.
-        """
+        """Return (r,) scores under weights (N, r) of the pairs; only those named, if any are."""
         means = {name: values @ weights / np.maximum(weights.sum(0), 1) for name, values in self._logits.items()}
-        return super().weighted(weights, names) | {name: mean for name, mean in means.items() if name in names}
+        return super().weighted(weights, names) | {n: mean for n, mean in means.items() if not names or n in names}
