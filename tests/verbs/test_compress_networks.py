@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.verbs.examples import train
+import torch
+from tests.verbs.examples import train, train_detector, write_boxes
 from tests.verbs.segmenting import TINY as SCENES
 from tests.verbs.segmenting import write_scenes
 
 import visus
+from visus.compressors import Subject, prune
 from visus.core.errors import UsageError
 from visus.core.modelfile import read_card
+from visus.models.building import rebuild
+from visus.verbs.assembly import feed
+from visus.verbs.fine_tuning import fine_tune
 from visus.verbs.load import load
+from visus.verbs.parts import part_for
 
 METHODS = ("prune", "low_rank", "distill")
 WIDE = {"model.options.widths": [64, 96], "model.options.hidden": [512]}
@@ -75,6 +81,56 @@ def test_segmenters_are_pruned_and_taught(tmp_path):
     scenes = write_scenes(tmp_path / "scenes", train=12, val=12, test=2)
     run = visus.train(scenes, out=tmp_path / "run", steps=3, set={**SCENES, "model.options.width": 32})
     check_both(run, scenes, {"width": 8, "normalisation": "group"}, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def squares(tmp_path_factory):
+    """Return pictures with boxes on which a detector can be judged; nothing may write into the folder."""
+    splits = ("train",) * 12 + ("val",) * 8 + ("test",) * 2
+    return write_boxes(tmp_path_factory.mktemp("data") / "squares", splits=splits)
+
+
+@pytest.mark.slow
+def test_detectors_are_taught(squares, tmp_path):
+    run = train_detector(squares, tmp_path / "run", settings={"model.options": {"width": 32, "normalisation": "group"}})
+    made = visus.compress(run.folder, method="distill", max_drop=1000, target="size", steps=2,
+                          set={"model.options": {"width": 8, "normalisation": "group"}},
+                          out=tmp_path / "a.safetensors")  # fmt: skip
+    assert load(made.path).card.architecture.options["width"] == 8
+    assert visus.evaluate(made.path, squares).n == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), [
+    ("anchor_free", {"width": 32}), ("fcos:resnet18", {"width": 64, "layers": 1}),
+    ("retinanet:resnet18", {"width": 64}),
+])  # fmt: skip
+def test_detectors_are_pruned_as_their_tasks_ask_them(name, options, squares, tmp_path):
+    run = train_detector(squares, tmp_path / "run", steps=1, settings={"model.name": name, "model.options": options})
+    subject = given(load(run.folder, precision="float32").on_processor(), squares)
+    made = next(prune.propose(subject))
+    before, after = (sum(p.numel() for p in each.parameters()) for each in (subject.network, made.network))
+    assert after < 0.6 * before
+    again = rebuild(made.architecture, 3, (64, 64))
+    again.load_state_dict(made.network.state_dict())
+    batch = next(subject.batches())
+    with torch.no_grad():
+        said, wanted = (subject.task.raw(network.eval(), batch) for network in (again, made.network))
+    assert said.keys() == wanted.keys() and all(torch.equal(said[part], wanted[part]) for part in said)
+
+
+def given(model, data):
+    """Return what a method that trains is given of a model, by which it learns for a step."""
+    dataset = part_for(model, data, "val").dataset
+
+    def batches():
+        with feed(dataset, dataset.indices("train"), model.task, model.recipe, model.device(), train=False) as shown:
+            yield from shown.sweep()
+
+    def fit(network, task=None, *, rate, share=1.0):
+        fine_tune(model, dataset, network, task, rate=rate, minutes=None, steps=1, watch=lambda row: None)
+
+    return Subject(model.network, model.task, model.recipe, model.card, batches, None, None, fit)
 
 
 def check_both(run, data, student, folder):
