@@ -24,7 +24,8 @@ class Moments(nn.Module):
         """Return mean and deviation."""
         if self.held is not None:
             return self.held
-        variance, mean = torch.var_mean(maps, (2, 3), correction=0, keepdim=True)
+        mean = maps.mean((2, 3), keepdim=True)
+        variance = (maps - mean).square().mean((2, 3), keepdim=True)  # many times as fast as torch.var_mean
         return mean, (variance + EPSILON).sqrt()
 
 
