@@ -2,16 +2,18 @@
 
 DATA has classes, as Fashion-MNIST.  As many pictures are made as the test part has, up to 5,000, each of the class of a
 test picture.  A classifier that visus trains on the same training part says in how many it sees the class that was
-asked for; recall, coverage, precision and density (k = 3) are of its features.  Prints them for ours and, with
-``--against``, for a DCGAN in PyTorch that owes visus nothing but its pictures, trained as long on the same machine.
+asked for; recall, coverage (k = 3) and the others are of its features, with 95 % bootstrap intervals over pairs of a
+real picture and a generated one.  Prints them for ours and, with ``--against``, for a DCGAN in PyTorch that owes visus
+nothing but its pictures, trained as long on the same machine; ``--trained FILE`` judges one of ours that was trained
+before, and ``--theirs-alone`` none.
 
 That one is the network of Radford et al., ICLR 2016, section 3, at 32 x 32 with 128 channels at the largest map, as the
 paper trains it: batch normalisation in both, Adam at 2e-4 with a first moment of 0.5, batches of 128, normal weights of
 deviation 0.02.  It gets classes as Mirza and Osindero 2014 give them: a vector of each class beside the latent, a plane
 of each class beside the picture.  Its clock begins with the first step: loading is not counted against it.
 
-    python benchmarks/generating.py DATA [--minutes 60] [--seeds 0] [--against] [--classifier FILE]
-        [--set KEY=VALUE ...] [--keep FOLDER]
+    python benchmarks/generating.py DATA [--minutes 60] [--seeds 0] [--against] [--theirs-alone]
+        [--classifier FILE] [--trained FILE] [--set KEY=VALUE ...] [--keep FOLDER]
 """
 
 from __future__ import annotations
@@ -31,14 +33,15 @@ from torch import Tensor, nn
 import visus
 from visus.core.files import write_picture
 from visus.core.recipe import DataSettings
+from visus.core.task import Batch
 from visus.data.dataset import Dataset
 from visus.data.pixels import pictures
 from visus.data.reading import open_data
-from visus.metrics.generation import neighbourhoods
+from visus.metrics.generation import Generation
 from visus.models.extractors import Extractor, extractor
 from visus.tasks.generate.sheet import pixels_of, sheet
 
-SIDE, MOST, NEIGHBOURS = 32, 5000, 3
+SIDE, MOST = 32, 5000
 LATENT, WIDTH, BATCH = 100, 128, 128
 
 
@@ -125,19 +128,23 @@ def their_generator(dataset: Dataset, channels: int, minutes: float, seed: int) 
 
 
 @torch.no_grad()
-def features(judge: Extractor, images: Tensor) -> tuple[np.ndarray, Tensor]:
+def features(judge: Extractor, images: Tensor) -> tuple[Tensor, Tensor]:
     """Return (N, D) features, and (N,) the class that is seen."""
     said = [judge(part) for part in images.split(250)]
-    return torch.cat([found for found, _ in said]).double().numpy(), torch.cat([out.argmax(1) for _, out in said])
+    return torch.cat([found for found, _ in said]), torch.cat([out.argmax(1) for _, out in said])
 
 
 def told(name: str, judge: Extractor, real: Tensor, made: Tensor, labels: Tensor) -> str:
     """Return a line with what the classifier says of generated pictures."""
-    found, seen = features(judge, made)
-    near = neighbourhoods(features(judge, real)[0], found, NEIGHBOURS)
-    right = (seen == labels).float().mean().item()
-    shares = {"recall": near.recalled, "coverage": near.covered, "precision": near.precise, "density": near.density}
-    return f"{name}: class accuracy {right:.3f}, " + ", ".join(f"{kind} {v.mean():.3f}" for kind, v in shares.items())
+    metric, n = Generation(judge.classes, judge.width, judge.name), len(real)
+    (generated, seen), (known, _) = features(judge, made), features(judge, real)
+    raw = {"real": known, "generated": generated, "asked": labels, "seen": seen}
+    nowhere = torch.eye(3).expand(n, 3, 3)
+    metric.update(raw, Batch((made,), {"label": labels}, tuple(map(str, range(n))), torch.arange(n), nowhere))
+    scores = metric.compute().items()
+    return f"{name}: " + ", ".join(
+        f"{key.split(' (')[0]} {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]" for key, score in scores
+    )
 
 
 def in_colour_of(images: list[np.ndarray]) -> Tensor:
@@ -152,6 +159,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--set", nargs="*", action="extend", default=[], metavar="KEY=VALUE", help="of visus train")
     parser.add_argument("--against", action="store_true", help="also train the DCGAN of the paper")
+    parser.add_argument("--theirs-alone", action="store_true", help="with --against: leave ours out, it was run before")
+    parser.add_argument("--trained", type=Path, help="a model file of ours to judge instead of training one")
     parser.add_argument("--classifier", type=Path, help="a model file; else one is trained for 3 minutes")
     parser.add_argument("--keep", type=Path, help="folder for model files and sheets")
     given = parser.parse_args()
@@ -169,15 +178,20 @@ def main() -> None:
     own, _ = (part[:MOST] for part in prepared(dataset, "train", channels))
     print(f"{len(real):,} pictures, {judge.name}")
     print(told("as many training pictures, classes aside", judge, real, own, labels))
+    asked = [dataset.classes[k] for k in labels.tolist()]
     for seed in given.seeds:
-        out = place / f"ours-{seed}"
-        _, seconds = trained(given.data, given.minutes, seed, out, ["task=generate", *given.set])
-        made = visus.generate(out, count=len(real), seed=1, label=[dataset.classes[k] for k in labels.tolist()])
-        print(told(f"visus, seed {seed}, {seconds:,.0f} s", judge, real, in_colour_of(list(made.pictures)), labels))
-        if given.keep is not None:
-            given.keep.mkdir(parents=True, exist_ok=True)
-            shutil.copy(out / "best.safetensors", given.keep / f"ours-{seed}.safetensors")
-            shutil.copytree(out / "samples", given.keep / f"samples-{seed}", dirs_exist_ok=True)
+        if not given.theirs_alone:
+            out, about = given.trained, str(given.trained)
+            if out is None:
+                out = place / f"ours-{seed}"
+                _, seconds = trained(given.data, given.minutes, seed, out, ["task=generate", *given.set])
+                about = f"visus, seed {seed}, {seconds:,.0f} s"
+            made = visus.generate(out, count=len(real), seed=1, label=asked)
+            print(told(about, judge, real, in_colour_of(list(made.pictures)), labels))
+            if given.keep is not None and given.trained is None:
+                given.keep.mkdir(parents=True, exist_ok=True)
+                shutil.copy(out / "best.safetensors", given.keep / f"ours-{seed}.safetensors")
+                shutil.copytree(out / "samples", given.keep / f"samples-{seed}", dirs_exist_ok=True)
         if given.against:
             network, steps = their_generator(dataset, channels, given.minutes, seed)
             with torch.no_grad():
@@ -185,6 +199,7 @@ def main() -> None:
             levels = pixels_of(torch.cat(parts))
             print(told(f"DCGAN, seed {seed}, {steps:,} steps", judge, real, in_colour_of(levels), labels))
             if given.keep is not None:
+                given.keep.mkdir(parents=True, exist_ok=True)
                 write_picture(given.keep / f"dcgan-{seed}.png", sheet(levels[:100], 10))
 
 
