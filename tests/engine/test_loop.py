@@ -365,6 +365,8 @@ def test_a_number_of_the_tasks_own_is_saved_restored_and_not_averaged(tmp_path):
 class Shown(Toy):
     """A task whose network shows what it makes."""
 
+    command = "made {model}"
+
     def shown(self, model):
         return np.full((4, 6, 3), 200, np.uint8)
 
