@@ -39,3 +39,16 @@ def test_the_best_and_the_worst_are_told_by_what_training_makes_small():
     raw["objective"] = torch.tensor([0.5, 0.1, 0.9, 0.3])
     metric.update(raw, batch)
     assert metric.gallery(2) == {"best": [1, 3], "worst": [2, 0]}
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), float("-inf")])
+def test_a_picture_that_is_not_finite_is_worse_than_any_other(broken):
+    raw, batch = told()
+    plain, hurt = Stylization("random", resamples=20), Stylization("random", resamples=20)
+    plain.update(raw, batch)
+    hurt.update({name: torch.where(torch.arange(4) == 0, broken, values) for name, values in raw.items()}, batch)
+    whole, found = ({name.partition(" ")[0]: score.value for name, score in metric.compute().items()}
+                    for metric in (plain, hurt))  # fmt: skip
+    assert found["fidelity"] == pytest.approx((1 / (1 + raw["objective"][1:])).sum().item() / 4, abs=1e-5)
+    assert found["fidelity"] < whole["fidelity"]
+    assert found["content_similarity"] == pytest.approx(raw["similarity"][1:].sum().item() / 4)

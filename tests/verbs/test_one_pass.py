@@ -30,6 +30,13 @@ def test_a_picture_painted_in_tiles_is_that_painted_at_once(name):
     assert all(layer.held is None for layer in network.modules() if hasattr(layer, "held"))
 
 
+def test_a_picture_of_one_tile_is_looked_at_once():
+    network = build(ModelSettings(name="johnson", options={"width": 4, "blocks": 1}), 0, 3, (32, 32)).eval()
+    asked, told = [], []
+    in_tiles(lambda part: asked.append(part) or part, network, pictures(1, 3, 40, 60), 64, lambda *at: told.append(at))
+    assert len(asked) == 1 and told == [(1, 1)]
+
+
 def test_tiles_cover_a_picture_once_and_see_their_neighbours():
     parts = windows((100, 60), 30, 9)
     seen = torch.zeros(100, 60, dtype=torch.int64)

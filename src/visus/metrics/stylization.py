@@ -19,6 +19,8 @@ COLUMNS = ("objective", "before", "after", "content", "similarity")
 """What is remembered of each picture; see ``Stylization.update``."""
 
 _MOST_POINTS = 1000
+_BROKEN = {"objective": 1e6, "before": 1.0, "after": 1.0, "content": 1.0, "similarity": 0.0}
+"""What stands for a number that is not finite: each distance of a black picture is about 1, and fidelity comes to 0."""
 
 
 class Stylization(RowMetric["JudgedStyles"]):
@@ -84,8 +86,8 @@ class JudgedStyles:
         self.indices = rows["index"].numpy()
         self.n = len(self.indices)
         self.features = features
-        # what is no number is as bad as nothing painted at all: each distance of a black picture is about 1
-        self.rows = {name: rows[name].double().nan_to_num(1.0).numpy() for name in COLUMNS}
+        finite = {name: torch.where(rows[name].isfinite(), rows[name].double(), _BROKEN[name]) for name in COLUMNS}
+        self.rows = {name: values.numpy() for name, values in finite.items()}
 
     def weighted(self, weights: Weights, names: Collection[str] = ()) -> dict[str, Numbers]:
         """Return (r,) scores under weights (n, r) of the pictures; only those named, if any are."""
