@@ -26,6 +26,7 @@ from visus.report.words import plural, sampled
 from visus.verbs.assembly import feed, judged_of
 from visus.verbs.copying import Copying, copying
 from visus.verbs.runs import ROUTINE, Run, read_document, sentence
+from visus.verbs.walking import ways
 
 if TYPE_CHECKING:
     from visus.core.modelfile import Card
@@ -56,7 +57,7 @@ def story(run: loop.Run, dataset: Dataset, metric: Metric, card: Card, result: R
         scores={**result.scores, **(copied.scores if copied is not None else {})},
         figures=metric.figures(),
         log=run.folder.rows(),
-        gallery=[*samples(run.folder.path), *(copied.pictures if copied is not None else ()),
+        gallery=[*samples(run.folder.path), *_ways(run), *(copied.pictures if copied is not None else ()),
                  *_gallery(run, dataset, metric)],
         legend=run.task.legend,
         recipe=run.recipe,
@@ -79,6 +80,16 @@ def _copied(run: loop.Run, dataset: Dataset) -> Copying | None:
         return None
     alone = Device(run.device.device, run.device.precision, run.device.memory_format)
     return copying(run.task, run.state.model, dataset, run.recipe, alone)
+
+
+def _ways(run: loop.Run) -> Iterator[Picture]:
+    """Yield what lies between the pictures of a generator; nothing of a task that makes none."""
+    if run.task.name != "generate":
+        return
+    classes = run.task.classes
+    network = run.state.model.eval()
+    row = "a class" if classes else "through three pictures"
+    yield Picture("On the way from one picture to the next", f"a row {row}", ways(network.generator, classes, 0))
 
 
 def samples(folder: Path) -> Iterator[Picture]:

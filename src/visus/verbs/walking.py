@@ -26,6 +26,11 @@ STEPS = 24
 """Pictures from one to the next of an animation; ``STRIP`` of a strip."""
 STRIP = 6
 
+ENDS, WAY = 3, 4
+"""Pictures of a row of a report, and pictures from one of them to the next."""
+ROWS = 10
+"""Classes that a report shows, evenly through their order."""
+
 SAMPLED = 1000
 """Latents among which main directions are sought, and a search begins."""
 
@@ -53,6 +58,24 @@ class Walk:
         return {"file": str(self.file), "pictures": len(self.pictures), **self.said}
 
 
+def ways(generator: Any, classes: Sequence[str], seed: int) -> NDArray[np.uint8]:
+    """Return one (H, W, 3) picture of ways through the latent space, a row each: of a class, where there are classes.
+
+    A row leads through the first pictures of the seed that are of its class, and back to none.  Jumps on the way would
+    say that the generator holds single pictures, and nothing between them.
+
+    Args:
+        generator: in judging mode.
+        classes: their names.
+        seed: of the latents.
+    """
+    rows = np.linspace(0, len(classes) - 1, min(len(classes), ROWS)).round().astype(np.int64) if classes else [0, 0, 0]
+    labels = np.repeat(np.asarray(rows, np.int64), ENDS)
+    ends = torch.split(_styles(generator, seed, labels.tolist(), 1.0), ENDS)
+    shown = [walks.drawn(generator, walks.between(row, WAY, latent=generator.latent)) for row in ends]
+    return sheet(list(np.concatenate(shown)), len(shown[0]))
+
+
 def interpolate(model: Model, file: Path, labels: Sequence[int], seed: int, truncation: float) -> Walk:
     """Write the way from each picture of a seed to the next: ``.gif`` and ``.webp`` come back to the first and repeat.
 
@@ -72,8 +95,8 @@ def interpolate(model: Model, file: Path, labels: Sequence[int], seed: int, trun
         raise UsageError("GEN-012", "a way leads from one picture to another: it takes two at least",
                          done="nothing was written", fix="--count 6")  # fmt: skip
     strip = file.suffix.lower() == ".png"
-    ends = _styles(model, seed, labels, truncation)
     generator = _generator(model)
+    ends = _styles(generator, seed, labels, truncation)
     way = walks.between(ends, STRIP if strip else STEPS, loop=not strip, latent=generator.latent)
     pictures = walks.drawn(generator, way)
     walks.write_frames(file, list(pictures))
@@ -95,7 +118,7 @@ def mix(model: Model, file: Path, labels: Sequence[int], layers: range | None, s
             USE-051, one that is there already.
     """
     _check(file, (".png",))
-    ends = _styles(model, seed, labels, truncation)
+    ends = _styles(_generator(model), seed, labels, truncation)
     half = max(1, len(labels) // 2)
     rows, columns = ends[:half], ends[half:]
     taken = layers if layers is not None else range(ends.shape[1] // 2)
@@ -123,10 +146,10 @@ def edit(model: Model, file: Path, label: int, seed: int, truncation: float) -> 
     """
     _check(file, (".png",))
     generator = _generator(model)
-    many = torch.full((SAMPLED,), label, device=_device(model))
-    sampled = _latents(model, seed, np.arange(1, 1 + SAMPLED))
+    many = torch.full((SAMPLED,), label, device=_device(generator))
+    sampled = _latents(generator, seed, np.arange(1, 1 + SAMPLED))
     found = walks.directions(generator, sampled, many, DIRECTIONS)
-    start = _styles(model, seed, [label], truncation)
+    start = _styles(generator, seed, [label], truncation)
     moved = [start + along * step for step in found.steps for along in DEVIATIONS]
     pictures = walks.drawn(generator, torch.cat(moved))
     write_picture(file, sheet(list(pictures), len(DEVIATIONS)))
@@ -150,9 +173,9 @@ def project(model: Model, photo: Path, out: Path, labels: Sequence[int], seed: i
     """
     check_free(out)
     generator, target = _generator(model), _read(model, photo)
-    many = torch.tensor([labels[i % len(labels)] for i in range(SAMPLED)], device=_device(model))
+    many = torch.tensor([labels[i % len(labels)] for i in range(SAMPLED)], device=_device(generator))
     with torch.no_grad():
-        starts = generator.styles(_latents(model, seed, np.arange(SAMPLED)), many)
+        starts = generator.styles(_latents(generator, seed, np.arange(SAMPLED)), many)
     found = walks.project(generator, target, starts)
     pictures = walks.pixels(torch.cat([target, found.image]))
     said = {"distance": round(found.distance, 3), "before": round(found.before, 3), "unit": "levels of 256, rms"}
@@ -177,22 +200,22 @@ def _generator(model: Model) -> Any:
     return model.network.generator
 
 
-def _device(model: Model) -> torch.device:
-    return next(model.network.parameters()).device
+def _device(generator: Any) -> torch.device:
+    found: torch.device = next(generator.parameters()).device
+    return found
 
 
-def _latents(model: Model, seed: int, numbers: NDArray[np.int64]) -> Tensor:
+def _latents(generator: Any, seed: int, numbers: NDArray[np.int64]) -> Tensor:
     """Return (N, Z) latents of the pictures of a seed: those of which ``visus generate`` makes them."""
     draws = Draws(seed, np.zeros(len(numbers), np.int64), numbers)
-    like = next(model.network.parameters())
-    return torch.from_numpy(draws.normal("latents", _generator(model).latent)).to(like)
+    return torch.from_numpy(draws.normal("latents", generator.latent)).to(next(generator.parameters()))
 
 
-def _styles(model: Model, seed: int, labels: Sequence[int], truncation: float) -> Tensor:
+def _styles(generator: Any, seed: int, labels: Sequence[int], truncation: float) -> Tensor:
     """Return the styles of the first pictures of a seed."""
-    chosen = torch.tensor(list(labels), device=_device(model))
+    chosen = torch.tensor(list(labels), device=_device(generator))
     with torch.no_grad():
-        styles: Tensor = _generator(model).styles(_latents(model, seed, np.arange(len(labels))), chosen, truncation)
+        styles: Tensor = generator.styles(_latents(generator, seed, np.arange(len(labels))), chosen, truncation)
     return styles
 
 
@@ -209,5 +232,5 @@ def _read(model: Model, photo: Path) -> Tensor:
         for batch in shown.sweep():
             for _, why in batch.bad:
                 raise DataError("GEN-013", f"{photo}: {why}", done="nothing was sought")
-            return batch.inputs[0].to(_device(model))
+            return batch.inputs[0].to(_device(_generator(model)))
     raise DataError("GEN-013", f"{photo}: it cannot be read", done="nothing was sought")
