@@ -262,7 +262,7 @@ def test_verbs_that_ask_about_pictures_say_what_does_fit(johnson, folder, tmp_pa
         "predict": lambda: visus.predict(johnson.best, [folder / "photos"]),
         "explain": lambda: visus.explain(johnson.best, [folder / "photos"]),
         "export": lambda: visus.export(johnson.best, to="onnx", out=tmp_path / "a.onnx"),
-        "serve": lambda: visus.serve(johnson.best),
+        "serve": lambda: visus.serve(johnson.best, port=0),
         "compress": lambda: visus.compress(johnson.best),
     }
     with pytest.raises(UsageError) as refused:

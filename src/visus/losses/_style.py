@@ -51,30 +51,6 @@ def style(grams: Sequence[Float[Tensor, "B _ _"]], targets: Sequence[Float[Tenso
     return torch.stack(each).mean(0)
 
 
-def spread(
-    found: Sequence[tuple[Float[Tensor, "B _ 1 1"], Float[Tensor, "B _ 1 1"]]],
-    targets: Sequence[tuple[Float[Tensor, "_ _ 1 1"], Float[Tensor, "_ _ 1 1"]]],
-) -> Float[Tensor, "B"]:
-    """Return the squared distance of means and deviations, in units of the target's square, averaged over the layers.
-
-    Args:
-        found: of each layer, as ``moments`` gives them.
-        targets: of a painting, one for all pictures or one each.
-
-    Returns:
-        0 where both are the painting's; 1 for a picture without any features.
-
-    Source:
-        Huang and Belongie, Arbitrary style transfer in real-time with adaptive instance normalization, ICCV 2017,
-        eq. 13; squared and in such units, as ``style`` is.
-    """
-    each = []
-    for here, wanted in zip(found, targets, strict=True):
-        a, b = torch.cat(here, 2), torch.cat(wanted, 2)
-        each.append((a - b).square().sum((1, 2, 3)) / b.square().sum((1, 2, 3)).clamp(min=EPSILON))
-    return torch.stack(each).mean(0)
-
-
 def content(maps: Float[Tensor, "B C H W"], target: Float[Tensor, "B C H W"]) -> Float[Tensor, "B"]:
     """Return the mean squared distance of features, in units of the variance of the target's over its places.
 
@@ -94,13 +70,6 @@ def total_variation(images: Float[Tensor, "B C H W"]) -> Float[Tensor, "B"]:
     across = images[..., 1:] - images[..., :-1]
     down = images[..., 1:, :] - images[..., :-1, :]
     return across.square().mean((1, 2, 3)) + down.square().mean((1, 2, 3))
-
-
-def moments(maps: Float[Tensor, "B C H W"]) -> tuple[Float[Tensor, "B C 1 1"], Float[Tensor, "B C 1 1"]]:
-    """Return the mean and the standard deviation of each channel over its places, the latter a little above 0."""
-    mean = maps.mean((2, 3), keepdim=True)
-    variance = (maps - mean).square().mean((2, 3), keepdim=True)  # many times as fast as torch.var_mean
-    return mean, (variance + EPSILON).sqrt()
 
 
 def alike(maps: Float[Tensor, "B C H W"], other: Float[Tensor, "B C H W"]) -> Float[Tensor, "B"]:

@@ -20,13 +20,12 @@ from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.seeds import Draws
 from visus.core.task import PICTURE, Batch, Prediction, Raw, Target, Term, Transform
-from visus.losses._style import alike, gram, moments, spread, style, total_variation
+from visus.losses._style import alike, gram, style, total_variation
 from visus.losses._style import content as content_distance
 from visus.metrics.generation import named
 from visus.metrics.stylization import KINDS, Stylization
 from visus.models.perceptual import Features, features
 from visus.models.stylizers import STYLIZERS
-from visus.models.stylizers.adain import exchange
 from visus.tasks._captions import rgb
 from visus.tasks._choices import batch, optimiser, shorter_side
 from visus.tasks._scores import chosen
@@ -67,10 +66,8 @@ class Painted:
 class Stylize:
     """A network that paints photos in one pass; it learns from what fixed features say of what it paints.
 
-    Minimised are the distance of the style from the painting's (Gram matrices; of networks of any style mean and
-    deviation of each channel), the distance of the content from the photo's (of networks of any style from the photo's
-    features with the painting's mean and deviation), and total variation.  Each is one value a picture, so that a step
-    does not depend on how its batch is split.
+    Minimised are the distance of the style from the painting's (Gram matrices), that of the content from the photo's,
+    and total variation.  Each is one value a picture, so that a step does not depend on how its batch is split.
 
     Features see each picture moved by up to three pixels, drawn from (seed, step, row): a network that always sees the
     same of every second pixel would else learn to paint a grid that it does not see.
@@ -330,7 +327,7 @@ class Stylize:
         with _wide(paintings):
             maps = self._maps(paintings)
             rough = total_variation((paintings + 1) / 2).clamp(min=ROUGH)
-            return Described([gram(each) for each in maps], [moments(each) for each in maps], rough)
+            return Described([gram(each) for each in maps], rough)
 
     def _distances(
         self, maps: Sequence[Tensor], photo: Sequence[Tensor], made: Tensor, wanted: Described
@@ -344,14 +341,9 @@ class Stylize:
             wanted: what features say of the paintings.
         """
         at, settings = self._features.content, self.settings
-        kept = photo[at]
-        if self.any_style:
-            kept = exchange(kept, moments(kept), wanted.moments[at])
-            apart = spread([moments(each) for each in maps], wanted.moments)
-        else:
-            apart = style([gram(each) for each in maps], wanted.grams)
+        apart = style([gram(each) for each in maps], wanted.grams)
+        content = content_distance(maps[at], photo[at])
         rough = total_variation((made + 1) / 2) / wanted.rough
-        content = content_distance(maps[at], kept)
         return {"style": apart, "content": settings.content_gain * content, "smooth": settings.smooth_gain * rough}
 
     def _maps(self, images: Tensor) -> list[Tensor]:
@@ -370,10 +362,9 @@ class Stylize:
 
 @dataclass(frozen=True)
 class Described:
-    """What features say of paintings: of each layer Gram matrices and moments, and (B,) their total variation."""
+    """What features say of paintings: Gram matrices of each layer, and (B,) their total variation."""
 
     grams: list[Tensor]
-    moments: list[tuple[Tensor, Tensor]]
     rough: Tensor
 
 

@@ -52,8 +52,7 @@ def painted(
         model: of the task ``stylize``.
         picture: in [0, 1].
         painting: in [0, 1], for a network of any style; None for one of its own.
-        strength: from 0, the picture as it was, to 1.  A network of any style goes so far in its features (Huang and
-            Belongie, ICCV 2017, eq. 14); one of its own style has no such way, and the pixels are mixed.
+        strength: from 0, the picture as it was, to 1; between them the pixels are mixed.
         tile: side of a tile in pixels, 0 for the whole picture at once; None chooses by its size.
         watch: told tiles looked at, and how many looks there are.
     """
@@ -62,10 +61,10 @@ def painted(
 
     def forward(part: Tensor) -> Tensor:
         with torch.inference_mode(), device.autocast():
-            found: Tensor = network(part) if given is None else network.painted(part, *given, strength)  # type: ignore[operator]
+            found: Tensor = network(part) if given is None else network.painted(part, given)  # type: ignore[operator]
             return found.float()
 
-    given: tuple[Tensor, Tensor] | None = None
+    given: Tensor | None = None
     if painting is not None:
         with torch.inference_mode(), device.autocast():
             given = network.described((2 * painting - 1).to(device.device))  # type: ignore[operator]
@@ -73,7 +72,7 @@ def painted(
         tile = TILE if picture.shape[2] * picture.shape[3] > WHOLE else 0
     found = in_tiles(forward, network, images, tile, watch) if tile else forward(images)
     made = ((found[..., : picture.shape[2], : picture.shape[3]].cpu() + 1) / 2).clamp(0, 1)
-    return torch.lerp(picture, made, strength) if given is None else made
+    return torch.lerp(picture, made, strength)
 
 
 def in_tiles(

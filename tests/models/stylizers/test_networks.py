@@ -10,7 +10,7 @@ from visus.models.building import build
 from visus.models.stylizers import STYLIZERS
 from visus.models.stylizers._layers import STRIDE, Block, filled, repeatably_finer, repeatably_reflected
 from visus.models.stylizers._moments import InstanceNorm
-from visus.models.stylizers.adain import AdaIN, exchange
+from visus.models.stylizers.adain import AdaIN, Adaptive
 
 SMALL = {"width": 4, "blocks": 1}
 
@@ -51,10 +51,10 @@ def test_it_says_how_far_it_sees(name):
     layers = [layer for layer in network.modules() if hasattr(layer, "held")]
     for layer in layers:
         layer.register_forward_hook(lambda layer, given, said: setattr(layer, "held", said))
-    given = network.described(images) if STYLIZERS[name].any_style else ()
+    given = network.described(images) if STYLIZERS[name].any_style else None
 
     def paint(images):
-        return network.painted(images, *given) if given else network(images)
+        return network(images) if given is None else network.painted(images, given)
 
     paint(images)
     other = images.clone()
@@ -118,31 +118,31 @@ def test_sides_are_filled_by_reflection_and_whole_ones_are_left():
     assert filled(found) is found
 
 
-def test_exchanged_features_have_the_mean_and_deviation_of_the_others():
-    maps, other = pictures(2, 3, 6, 5), 2 * pictures(2, 3, 4, 9, seed=1) + 0.3
-
-    def by_hand(maps):
-        return maps.mean((2, 3), keepdim=True), maps.std((2, 3), correction=0, keepdim=True)
-
-    found = exchange(maps, by_hand(maps), by_hand(other))
-    for ours, theirs in zip(by_hand(found), by_hand(other), strict=True):
-        torch.testing.assert_close(ours, theirs)
-    centred, was = found - by_hand(found)[0], maps - by_hand(maps)[0]
-    torch.testing.assert_close(centred / by_hand(found)[1], was / by_hand(maps)[1])
+def test_adapted_maps_have_the_deviation_and_mean_that_are_asked_for():
+    layer, maps = Adaptive(3, 4).double(), pictures(2, 3, 6, 5)
+    asked = pictures(2, 2, 4, seed=1)
+    found = layer(maps, asked[:, 0, :, None, None], asked[:, 1, :, None, None])
+    torch.testing.assert_close(found.mean((2, 3)), asked[:, 1])
+    was = layer.convolution(maps)
+    shrunken = was.std((2, 3), correction=0) / (was.var((2, 3), correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(found.std((2, 3), correction=0), (1 + asked[:, 0]).abs() * shrunken)
 
 
-def test_adain_is_its_definition_layer_by_layer():
-    network = made("adain")
-    photo, painting = pictures(1, 3, 32, 32), pictures(1, 3, 24, 40, seed=1)
-    f, s = network.encoder(photo), network.encoder(painting)
-    mean, other_mean = (maps.mean((2, 3), keepdim=True) for maps in (f, s))
-    std, other_std = ((maps.var((2, 3), correction=0, keepdim=True) + 1e-5).sqrt() for maps in (f, s))
-    t = other_std * (f - mean) / std + other_mean
-    torch.testing.assert_close(network(photo, painting), network.decoder(t).tanh())
-    torch.testing.assert_close(network(photo, painting, 0.25), network.decoder(0.75 * f + 0.25 * t).tanh())
+def test_adain_that_is_asked_for_nothing_is_instance_normalisation():
+    layer, maps = Adaptive(3, 4).double(), pictures(2, 3, 6, 5)
+    nothing = torch.zeros(2, 4, 1, 1, dtype=torch.float64)
+    torch.testing.assert_close(layer(maps, nothing, nothing), F.instance_norm(layer.convolution(maps)))
 
 
-def test_without_strength_the_painting_of_adain_is_not_seen():
-    network, photo = made("adain"), pictures(1, 3, 32, 32)
-    one, two = (network(photo, pictures(1, 3, 32, 32, seed=seed), 0.0) for seed in (1, 2))
-    assert torch.equal(one, two)
+def test_every_layer_of_adain_is_asked_by_the_painting_and_by_no_place_of_it():
+    network, photo, painting = made("adain"), pictures(1, 3, 32, 32), pictures(1, 3, 32, 32, seed=1)
+    asked = network.described(painting).detach().requires_grad_()
+    assert asked.shape == (1, 2 * sum(layer.width for layer in network.modules() if isinstance(layer, Adaptive)))
+    network.painted(photo, asked).square().sum().backward()
+    assert (asked.grad.abs() > 1e-12).float().mean() > 0.8  # a rectifier lets some channels through nowhere
+    assert not torch.allclose(network(photo, painting), network(photo, -painting))
+
+
+def test_a_painting_of_one_colour_asks_for_something_finite():
+    found = made("adain").described(torch.zeros(1, 3, 32, 32, dtype=torch.float64))
+    assert torch.isfinite(found).all()

@@ -18,8 +18,8 @@ class Stylizer:
     otherwise, so that a large one can be painted in tiles without a seam.
 
     - A network of one style is ``forward(images) -> images``; its buffer ``painting`` (3, H, W) uint8 holds that style.
-    - A network of any style is ``forward(images, paintings, strength=1.0) -> images``, a painting for each picture;
-      ``described(paintings)`` is all that it takes from them, and ``painted(images, *described, strength)`` the rest.
+    - A network of any style is ``forward(images, paintings) -> images``, a painting for each picture;
+      ``described(paintings)`` is all that it takes from them, and ``painted(images, described)`` the rest.
 
     Attributes:
         build: ``(outputs, channels, size, *, options) -> network`` with fresh weights; ``outputs`` means nothing to
