@@ -65,7 +65,8 @@ def test_classes_are_made_when_asked_for_and_the_run_says_how_well(run):
     kinds = {"fid", "kid", "precision", "recall", "density", "coverage", "class_coverage"}
     assert kinds <= names
     assert all(score.n == 24 for score in run.scores.values())
-    assert "What the discriminator says" in Path(run.report).read_text(encoding="utf-8")
+    page = Path(run.report).read_text(encoding="utf-8")
+    assert "What the discriminator says" in page and "On the way from one picture to the next" in page
 
 
 def test_the_run_folder_keeps_sheets_of_what_was_made(run):

@@ -40,6 +40,17 @@ def test_a_way_passes_through_the_pictures_that_the_seed_makes(model, tmp_path):
         assert image.n_frames == len(walk.pictures)
 
 
+def test_the_ways_of_a_report_lead_a_class_a_row_through_pictures_of_it(model):
+    shown = walking.ways(model.network.generator, ("one", "six", "two"), 5)
+    side, columns = 18, (walking.ENDS - 1) * walking.WAY + 1  # 16 pixels and the gap
+    assert shown.shape == (3 * side - 2, columns * side - 2, 3)
+    made = visus.generate(model, count=9, label=["one"] * 3 + ["six"] * 3 + ["two"] * 3, seed=5).pictures
+    for i, picture in enumerate(made):
+        row, column = divmod(i, walking.ENDS)
+        top, left = row * side, column * walking.WAY * side
+        assert near(shown[top : top + 16, left : left + 16], picture)
+
+
 def test_a_strip_ends_with_the_last_picture(model, tmp_path):
     walk = walking.interpolate(model, tmp_path / "walk.png", [0, 1], 5, 1.0)
     assert len(walk.pictures) == walking.STRIP + 1
