@@ -1,5 +1,8 @@
 """Modules for pictures of any depth and number of channels, written and run."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +12,7 @@ from visus.core.errors import UsageError
 from visus.core.modelfile import Architecture, Card
 from visus.core.recipe import DetectSettings, InputSettings
 from visus.core.suppression import top
-from visus.exporters import EXPORTERS
+from visus.exporters import EXPORTERS, onnx
 from visus.exporters._running import Running
 from visus.tasks.detect.decoding import finish, finish_in_graph
 from visus.transforms.in_graph import Judging
@@ -72,6 +75,55 @@ def test_a_picture_alone_and_one_beside_others_are_answered_alike(tmp_path):
     assert runtime.threads == 2
     assert all(torch.equal(said["logits"], one) for said, one in zip(running(shown), alone, strict=True))
     assert torch.equal(running(shown[:1])[0]["logits"], alone[0])
+
+
+class Data(bytes):
+    """Bytes that tell when they go."""
+
+    def __new__(cls, path, gone):
+        made = super().__new__(cls, path.read_bytes())
+        made.gone = gone
+        return made
+
+    def __del__(self):
+        self.gone.append("gone")
+
+
+def test_threads_that_ask_at_once_share_one_session_more_and_the_bytes_are_let_go(tmp_path, monkeypatch):
+    module, contract = deployed(3)
+    EXPORTERS["onnx"].export(module, pictures((2, 20, 30, 3)), contract, tmp_path / "a.onnx")
+    made, gone = [], []
+
+    def session(data, name, threads, make=onnx._session):
+        made.append(threads)
+        time.sleep(0.05)  # so that others ask meanwhile
+        return make(data, name, threads)
+
+    monkeypatch.setattr(onnx, "_session", session)
+    torch.set_num_threads(2)
+    try:
+        runtime = onnx.OnnxRuntime(Data(tmp_path / "a.onnx", gone), "a.onnx")
+    finally:
+        torch.set_num_threads(1)
+    assert made == [1]
+    shown = pictures((1, 40, 31, 3))
+    runtime(shown, beside=True)
+    assert (made, gone) == ([1], [])  # the other may still be wanted
+    with ThreadPoolExecutor(6) as pool:
+        said = list(pool.map(lambda _: runtime(shown)["logits"], range(6)))
+    assert made == [1, 2]
+    assert all(torch.equal(one, said[0]) for one in said)
+    assert gone == ["gone"]
+
+
+def test_where_there_is_one_thread_the_bytes_are_let_go_at_once(tmp_path):
+    module, contract = deployed(3)
+    EXPORTERS["onnx"].export(module, pictures((2, 20, 30, 3)), contract, tmp_path / "a.onnx")
+
+    gone = []
+    runtime = onnx.OnnxRuntime(Data(tmp_path / "a.onnx", gone), "a.onnx")
+    assert (runtime.threads, gone) == (1, ["gone"])
+    assert runtime(pictures((1, 40, 31, 3))).keys() == OUTPUTS.keys()
 
 
 def test_suppression_in_the_graph_keeps_the_objects_that_it_keeps_outside(tmp_path):

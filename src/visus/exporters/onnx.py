@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Mapping
-from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,9 @@ class OnnxRuntime:
     """A file in onnxruntime, on the processor, with as many threads as PyTorch has.
 
     A picture is shared by all threads where it is asked about alone.  Beside others it has one of them to itself, which
-    waits for nobody: a tenth less work of the processor for each.
+    waits for nobody: a tenth less work of the processor for each.  Each way holds the weights once: the second is made
+    when it is first wanted, of the same bytes, as the file may be another by then; they are let go once it is made.
+    It may be asked from any thread.
 
     Args:
         data: the file.
@@ -100,8 +102,10 @@ class OnnxRuntime:
     """
 
     def __init__(self, data: bytes, name: str) -> None:
-        self._data, self._name, self.threads = data, name, torch.get_num_threads()
+        self._name, self.threads, self._lock = name, torch.get_num_threads(), threading.Lock()
         self._by_one = _session(data, name, 1)
+        self._by_all = self._by_one if self.threads == 1 else None
+        self._data = None if self.threads == 1 else data
         text = self._by_one.get_modelmeta().custom_metadata_map.get(KEY)
         if text is None:
             raise DataError("EXP-004", f"{name}: an ONNX file that visus did not write",
@@ -114,14 +118,17 @@ class OnnxRuntime:
         Args:
             beside: other threads ask at the same time.
         """
-        session = self._by_one if beside else self._by_all
+        session = self._by_one if beside else self._shared()
         said = session.run(None, {PICTURES: pictures.contiguous().numpy()})
         return {name: torch.from_numpy(value) for name, value in zip(self.contract.outputs, said, strict=True)}
 
-    @cached_property
-    def _by_all(self) -> Any:
-        """Made when it is first wanted: it holds the weights once more."""
-        return self._by_one if self.threads == 1 else _session(self._data, self._name, self.threads)
+    def _shared(self) -> Any:
+        """Return the session of all threads, which whoever asks first makes."""
+        with self._lock:
+            if self._data is not None:
+                self._by_all = _session(self._data, self._name, self.threads)
+                self._data = None
+            return self._by_all
 
 
 def _translations() -> dict[Any, Any]:
@@ -188,10 +195,12 @@ def _session(data: bytes, name: str, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # cores are for decoding
     options.log_severity_level = 3
     try:
-        return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it raises classes of its own
         raise IntegrityError("EXP-005", f"{name}: onnxruntime cannot run it", where=first_line(error),
                              fix="visus export MODEL --to onnx writes it anew") from error  # fmt: skip
+    session._model_bytes = None  # it holds them for another try with other providers, of which there are none
+    return session
 
 
 def _save(model: Any, contract: Contract, path: Path) -> None:
