@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from math import comb, inf
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,3 +59,21 @@ def test_each_picture_is_asked_of_either_file_first():
 
 def test_there_are_enough_rounds_however_slow_the_files_are(clock):
     assert _timing.in_turns(clock.takes(9.0), clock.takes(9.0), PICTURES).rounds == _timing.FEWEST
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.025, 0.004, 1e-4])
+@pytest.mark.parametrize("rounds", [1, 5, 6, 15, 16, 40, 101])
+def test_the_interval_of_a_median_misses_it_by_no_larger_chance_than_it_may_and_is_no_wider_than_that(rounds, chance):
+    numbers = np.arange(1.0, rounds + 1)  # each its own rank
+    low, high = _timing.around_the_median(numbers, chance)
+    fewer = list(itertools.accumulate(comb(rounds, below) / 2**rounds for below in range(rounds)))
+    if (low, high) == (0, inf):
+        assert 2 * fewer[0] > chance
+    else:
+        assert (high, 2 * fewer[int(low) - 1] <= chance) == (rounds + 1 - low, True)
+        assert low == (rounds + 1) // 2 or 2 * fewer[int(low)] > chance
+
+
+def test_too_few_rounds_for_a_rare_miss_tell_no_interval(clock):
+    found = _timing.in_turns(clock.takes(9.0), clock.takes(4.5), PICTURES, chance=1e-6)
+    assert (found.ratio, found.low, found.high) == (0.5, 0, inf)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtr
 from torch import Tensor
 
 SECONDS, FEWEST, MOST = 3.0, 15, 101
@@ -23,7 +24,8 @@ class Turns:
 
     Attributes:
         one, other: median seconds a picture of each.
-        ratio: median of other / one over rounds; low, high: the ends of its interval.
+        ratio: median of other / one over rounds; low, high: the ends of its interval, 0 and infinity where there were
+            too few rounds for one.
         rounds: how many there were.
     """
 
@@ -46,10 +48,7 @@ def in_turns(
         one, other: pictures (1, H, W, C) -> anything.
         pictures: one or more, of which each round takes the next.
         seconds: about how long it may take.
-        chance: that the interval misses the ratio.
-
-    Source:
-        The interval of a median by order statistics: David and Nagaraja, Order statistics, 2003, section 7.1.
+        chance: by which the interval may miss the ratio at most.
     """
     began = time.perf_counter()
     for picture in pictures:  # a file's first answers are slow
@@ -64,11 +63,29 @@ def in_turns(
         taken.append((times[1], times[0]) if turn else times)
     found = np.array(taken)
     ratios = np.sort(found[:, 1] / found[:, 0])
-    reach = NormalDist().inv_cdf(1 - chance / 2) * np.sqrt(len(ratios)) / 2
-    rank = max(0, round(len(ratios) / 2 - reach) - 1)
+    low, high = around_the_median(ratios, chance)
     middle = np.median(found, 0)
-    return Turns(float(middle[0]), float(middle[1]), float(np.median(ratios)), float(ratios[rank]),
-                 float(ratios[-1 - rank]), len(ratios))  # fmt: skip
+    return Turns(float(middle[0]), float(middle[1]), float(np.median(ratios)), low, high, len(ratios))
+
+
+def around_the_median(numbers: NDArray[np.float64], chance: float) -> tuple[float, float]:
+    """Return the ends of an interval of the median of what positive numbers are drawn from.
+
+    Of n numbers, binomially many lie below it.  So it lies below the r-th smallest by the chance that fewer than r do,
+    and r is the largest rank of which that is half of ``chance`` at most.  Not even the smallest may be sure enough:
+    then the ends are 0 and infinity.
+
+    Args:
+        numbers: (n,) rising.
+        chance: by which it may miss the median at most.
+
+    Source:
+        David and Nagaraja, Order statistics, 2003, section 7.1.
+    """
+    n = len(numbers)
+    ranks = np.arange(1, n // 2 + 1)
+    sure = int((bdtr(ranks - 1.0, n, 0.5) <= chance / 2).sum())
+    return (float(numbers[sure - 1]), float(numbers[-sure])) if sure else (0.0, float("inf"))
 
 
 def _seconds(runtime: Runtime, picture: Tensor) -> float:
