@@ -3,8 +3,8 @@
 Both files run in onnxruntime in this process, with the same number of threads, on the same 32 validation pictures of
 DATA, spread over all of them and decoded before, one at a time, and take turns picture by picture.  The throughput is
 told as the ratio of the sums of a round: the median over rounds, the smallest and the largest.  The drop and its
-interval are those of ``visus compress``, on all validation pictures it judges: a paired bootstrap, wide enough to hold
-at 95 % for all forms that it tried at once.  Last, both files are judged once on the test part, where DATA has one.
+interval are those of ``visus compress``, on all validation pictures it judges, wide enough to hold at 95 % for all
+forms that it tried at once.  Last, both files are judged once on the test part, where DATA has one.
 
     python benchmarks/compressing.py DATA RUN [--minutes 20] [--seed 0] [--threads 2] [--rounds 9] [--out FILE]
 

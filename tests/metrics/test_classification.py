@@ -273,3 +273,12 @@ def test_the_temperature_makes_the_same_items_less_surprising(judge):
     before, after = judge(sharp, label).compute(), judge(sharp, label, temperature=temperature).compute()
     assert after["log_loss"].value < before["log_loss"].value
     assert after["accuracy"] == before["accuracy"]
+
+
+def test_of_the_share_of_pictures_that_are_right_it_is_known_which(batch_of):
+    logits = torch.arange(7.0).flip(0).repeat(3, 1)  # the first class is the most likely
+    metric = Classification([f"class {k}" for k in range(7)])
+    metric.update({"logits": logits}, batch_of(label=torch.tensor([0, 4, 5])))
+    assert metric.right("accuracy").tolist() == metric.right("f1_micro").tolist() == [True, False, False]
+    assert metric.right("top5_accuracy").tolist() == [True, True, False]
+    assert metric.right("balanced_accuracy") is None

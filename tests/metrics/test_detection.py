@@ -397,3 +397,11 @@ def test_mask_scores_are_those_of_pycocotools_on_real_objects_with_crowds(tmp_pa
 
 def test_detections_without_masks_have_no_mask_scores():
     assert not [name for name in judged(scattered(n=5), 4).compute() if name.startswith("mask")]
+
+
+def test_behind_a_mean_over_classes_are_the_pictures_that_show_each_and_behind_other_scores_all():
+    small, large = ((0, 0, 20, 20), 0), ((50, 50, 150, 150), 1)
+    metric, inf = judged([([], [small])] * 3 + [([], [small, large])] * 2 + [([], [])], 3), np.inf
+    assert metric.behind("map").tolist() == [[5, inf]] * 3 + [[5, 2]] * 2 + [[inf, inf]]
+    assert metric.behind("map_large").tolist() == [[inf]] * 3 + [[2]] * 2 + [[inf]]
+    assert metric.behind("f1").tolist() == [[6]]

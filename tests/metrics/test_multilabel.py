@@ -156,3 +156,13 @@ def test_the_temperature_makes_the_same_pictures_less_surprising(judge):
     before, after = judge(4 * logits, labels).compute(), judge(4 * logits, labels, temperature=temperature).compute()
     assert after["log_loss"].value < before["log_loss"].value
     assert after["f1_macro"] == before["f1_macro"]
+
+
+def test_behind_a_mean_over_classes_are_the_pictures_that_show_each_and_subset_accuracy_is_a_share(judge):
+    labels = torch.tensor([[1.0, 0, 0], [1, 1, 0], [1, 0, 0]])
+    metric, inf = judge(torch.tensor([[1.0, -1, -1], [1, 1, -1], [-1, 1, -1]]), labels), np.inf
+    assert metric.behind("f1_macro").tolist() == [[3, inf], [3, 1], [3, inf]]
+    assert metric.behind("precision_macro").tolist() == [[2, inf], [2, 2], [inf, 2]]
+    assert metric.behind("f1_micro").tolist() == [[3]]
+    assert metric.right("subset_accuracy").tolist() == [True, True, False]
+    assert metric.right("f1_micro") is None

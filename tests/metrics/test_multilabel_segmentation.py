@@ -141,3 +141,14 @@ def test_the_worst_picture_is_the_one_of_the_lowest_mean_iou_and_the_worst_class
     assert metric.gallery(1)["best"] == [4] and 2 not in metric.gallery(9)["worst"]
     table, _ = metric.figures()
     assert table.rows[0][0] == "class 3"
+
+
+def test_behind_a_mean_over_classes_are_the_pictures_that_hold_each_and_behind_other_scores_all():
+    bits = torch.zeros(3, 1, 2, dtype=torch.int64)
+    bits[1:, 0, 0], bits[2] = 1, 3
+    logits = torch.full((3, K, 1, 2), -1.0)
+    logits[0, 2] = 1  # said, and not shown
+    metric, inf = judged(logits, bits), np.inf
+    assert metric.behind("miou").tolist() == [[inf, inf, 1], [2, inf, inf], [2, 1, inf]]
+    assert metric.behind("dice/class 0").tolist() == [[2]]
+    assert metric.behind("pixel_accuracy").tolist() == [[3]]

@@ -293,3 +293,13 @@ def test_confusions_and_reliability_count_pixels():
     metric.update(*batch(2 * F.one_hot(said.long(), 6).movedim(-1, 1).float(), list(truth)))
     counted = {figure.title: figure.counted for figure in metric.figures() if not isinstance(figure, Table)}
     assert counted == {"Confusion of pixels": "pixel", "Reliability": "pixel"}
+
+
+def test_behind_a_mean_over_classes_are_the_pictures_that_hold_each_and_behind_other_scores_all():
+    truth = torch.tensor([[0, 0], [0, 1], [0, 1]], dtype=torch.uint8)[:, None]
+    said = torch.tensor([[0, 0], [0, 1], [0, 2]], dtype=torch.uint8)[:, None]
+    metric, inf = judged(truth, said, 4), np.inf
+    assert metric.behind("miou").tolist() == [[3, inf, inf], [3, 2, inf], [3, 2, 1]]
+    assert metric.behind("mean_accuracy").tolist() == [[3, inf], [3, 2], [3, 2]]  # class 2 is not shown
+    assert metric.behind("iou/class 1").tolist() == [[2]]
+    assert metric.behind("pixel_accuracy").tolist() == [[3]]

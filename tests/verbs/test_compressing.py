@@ -13,67 +13,116 @@ import visus
 from visus.core.errors import DivergedError, UsageError
 from visus.core.modelfile import read_card
 from visus.core.task import Batch
+from visus.metrics.bootstrap import interval, resamples_of
 from visus.metrics.classification import Classification
 from visus.metrics.compare import Difference, paired
 from visus.verbs.compress import chance_of
-from visus.verbs.compressing import widened
+from visus.verbs.compressing import compared, widened
 from visus.verbs.load import load
 
 
-@pytest.mark.parametrize("score", ["accuracy", "miou", "map", "r2"])
+def together(n):
+    """Return what is behind a score of which all of n items are one part."""
+    return np.array([[float(n)]])
+
+
+@pytest.mark.parametrize("score", ["pixel_accuracy", "miou", "map", "r2"])
 def test_pictures_of_which_none_changed_leave_room_for_those_that_were_not_seen(score):
-    alike = widened(Difference(score, 0.9, 0.9, 0.0, 0.0, 0.0, 60), 0.05)
+    alike = widened(Difference(score, 0.9, 0.9, 0.0, 0.0, 0.0, 60), 0.05, together(60))
     assert (alike.low, alike.high) == (pytest.approx(-0.0596, abs=1e-4), pytest.approx(0.0596, abs=1e-4))
 
 
 @pytest.mark.parametrize("score", ["rmse", "mae", "median_absolute_error/width"])
 def test_an_error_that_did_not_move_may_on_others_by_as_large_a_part_of_it(score):
-    alike = widened(Difference(score, 20.0, 20.0, 0.0, -1e-9, 1e-9, 60), 0.05)
+    alike = widened(Difference(score, 20.0, 20.0, 0.0, -1e-9, 1e-9, 60), 0.05, together(60))
     assert (alike.low, alike.high) == (pytest.approx(-1.19, abs=0.01), pytest.approx(1.19, abs=0.01))
 
 
-def test_one_picture_that_changed_for_the_better_leaves_room_for_others_that_do_not():
-    assert widened(Difference("accuracy", 0.9, 0.9 + 1 / 60, 1 / 60, 0.0, 0.05, 60), 0.05).low < -0.04
-
-
-@pytest.mark.parametrize("score", ["accuracy", "miou", "rmse"])
+@pytest.mark.parametrize("score", ["miou", "rmse"])
 def test_an_interval_of_many_pictures_that_is_wide_already_is_as_it_was(score):
     wide = Difference(score, 0.9, 0.8, -0.1, -0.2, 0.0, 100_000)
-    same = widened(wide, 0.05)
-    assert (same.low, same.high) == (pytest.approx(-0.2, abs=1e-5), pytest.approx(0.0, abs=1e-5))
+    same = widened(wide, 0.05, together(100_000))
+    assert (same.low, same.high) == (pytest.approx(-0.2, abs=5e-5), pytest.approx(0.0, abs=5e-5))
 
 
 def test_the_interval_of_few_pictures_is_that_of_student():
     numbers = np.random.default_rng(0).normal(0, 1, 8)
     mean, deviation = numbers.mean(), numbers.std()  # of resamples: over n, not n - 1
     reach = 1.959964 * deviation / np.sqrt(8)
-    found = widened(Difference("miou", 0.0, mean, mean, mean - reach, mean + reach, 8), 0.05)
+    found = widened(Difference("miou", 0.0, mean, mean, mean - reach, mean + reach, 8), 0.05, together(np.inf))
     right = stats.t.interval(0.95, 7, mean, stats.sem(numbers))
     assert (found.low, found.high) == pytest.approx(right)
 
 
+def named(truth, said, classes):
+    """Return the metric of a model that says some classes of pictures, sure of each."""
+    metric, truth = Classification([f"class {k}" for k in range(classes)]), torch.as_tensor(truth)
+    batch = Batch((truth,), {"label": truth}, ("",) * len(truth), torch.arange(len(truth)), truth)
+    metric.update({"logits": 10.0 * torch.nn.functional.one_hot(torch.as_tensor(said), classes)}, batch)
+    return metric
+
+
+CLASSES = np.repeat([0, 1, 2], [200, 150, 50])
+
+
+def losing(lost):
+    """Return the metrics of a perfect model, and of one that calls some pictures of the rarest class another one."""
+    said = CLASSES.copy()
+    said[len(said) - lost :] = 0
+    return named(CLASSES, CLASSES, 3), named(CLASSES, said, 3)
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.001])
+@pytest.mark.parametrize(
+    ("score", "loss"),
+    [
+        ("accuracy", lambda rate: rate / 8),
+        ("balanced_accuracy", lambda rate: rate / 3),
+        ("precision_macro", lambda rate: 50 * rate / (200 + 50 * rate) / 3),
+        ("f1_macro", lambda rate: (rate / (2 - rate) + 50 * rate / (400 + 50 * rate)) / 3),
+    ],
+)
+def test_of_models_that_only_lose_the_loss_is_missed_by_no_larger_chance_than_promised(score, loss, chance):
+    ends = np.array([compared(*losing(lost), score, chance).low for lost in range(16)])
+    assert (np.diff(ends) < 0).all()  # one more that is lost moves it down, from the first on
+    for rate in np.linspace(0, 0.2, 81):
+        pictures, share = (400, rate / 8) if score == "accuracy" else (50, rate)
+        missed = stats.binom.pmf(np.arange(16), pictures, share)[-loss(rate) < ends - 1e-9].sum()
+        assert missed <= chance / 2 + 1e-12
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.025, 0.01, 0.001, 1e-5])
+def test_resamples_and_what_is_unseen_together_reach_as_far_as_the_exact_limit_of_few_lost(chance):
+    n = 400
+    for lost in range(12):
+        gains = -(np.arange(n) < lost).astype(float)
+        draws = np.concatenate([gains @ weights / n for weights in resamples_of(n, 1000)])
+        low, high = map(float, interval(np.float64(-lost / n), draws))
+        found = widened(Difference("miou", 1.0, 1 - lost / n, -lost / n, low, high, n), chance, together(n))
+        assert found.low <= -stats.binomtest(lost, n).proportion_ci(1 - chance, method="exact").high + 1e-9
+
+
+def test_a_mean_over_classes_hangs_on_the_pictures_of_the_rarest():
+    whole, _ = losing(0)
+    assert whole.behind("balanced_accuracy").tolist() == whole.behind("recall_macro").tolist() == [[50, np.inf, np.inf]]
+    assert whole.behind("f1_macro").tolist() == [[50, 100, np.inf]]  # its own, and one that it is taken for
+    assert whole.behind("log_loss").tolist() == [[400]]
+
+
 def drawn(generator, pictures, before, after):
     """Return the metrics of two models, each right about a picture by a chance of its own."""
-    made = []
-    for chance in (before, after):
-        right = torch.rand(pictures, generator=generator) < chance
-        logits = torch.stack([right.float(), 1 - right.float()], 1)
-        metric = Classification(("one", "two"))
-        count = torch.zeros(pictures, dtype=torch.int64)
-        batch = Batch((logits,), {"label": count}, ("",) * pictures, torch.arange(pictures), count)
-        metric.update({"logits": logits}, batch)
-        made.append(metric)
-    return made
+    right = [torch.rand(pictures, generator=generator) < chance for chance in (before, after)]
+    return [named(torch.zeros(pictures, dtype=torch.int64), (~each).long(), 2) for each in right]
 
 
 def test_of_many_forms_that_are_all_a_little_too_bad_hardly_ever_one_is_kept_by_luck():
     generator, allowed = torch.Generator().manual_seed(0), 0.02
     searches = kept = plain = 0
     for _ in range(60):
-        changes = [paired(*drawn(generator, 400, 0.9, 0.9 - allowed), "accuracy", 200) for _ in range(8)]
+        forms = [drawn(generator, 400, 0.9, 0.9 - allowed) for _ in range(8)]
         searches += 1
-        kept += any(widened(one, chance_of(k)).low >= -allowed for k, one in enumerate(changes, 1))
-        plain += any(one.low >= -allowed for one in changes)
+        kept += any(compared(*one, "accuracy", chance_of(k, 1)).low >= -allowed for k, one in enumerate(forms, 1))
+        plain += any(paired(*one, "accuracy", 200).low >= -allowed for one in forms)
     assert kept / searches <= 0.05 < plain / searches
 
 

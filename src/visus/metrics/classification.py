@@ -85,6 +85,17 @@ class Classification(RowMetric["JudgedClasses"]):
         low, high = error_interval(items.confidence, items.right, self.resamples)
         return {**found, "calibration_error": (found["calibration_error"][0], np.float64(low), np.float64(high))}
 
+    def right(self, name: str) -> NDArray[np.bool_] | None:
+        """Return which pictures are right: of accuracy, which all ``_micro`` are, too, and of that of the top five."""
+        items = self.judged()
+        known = dict.fromkeys(("accuracy", "precision_micro", "recall_micro", "f1_micro"), items.right)
+        return {**known, "top5_accuracy": items.above < 5}.get(name)
+
+    def behind(self, name: str) -> Numbers:
+        """Return how many pictures the rarest class of a mean over classes has; see ``Counts.behind``."""
+        items = self.judged()
+        return items.counts(np.ones((items.n, 1))).behind(name, items.n)
+
     def figures(self) -> Sequence[Figure]:
         """Return classes, confusions, the reliability of probabilities, and ROC curves."""
         items = self.judged()

@@ -38,6 +38,31 @@ class Counts:
         """Return (K, r) harmonic means of precision and recall; NaN where a class is neither named nor shown."""
         return ratio(2 * self.right, self.named + self.shown)
 
+    def behind(self, name: str, n: int) -> Numbers:
+        """Return (1, K) how many items the rarest kind of a macro average has behind the classes it has a say in.
+
+        An item that is lost is missed in its own class.  Where precision counts, it also is named wrongly in another,
+        which costs as much as one of all that were named there, were they right.
+
+        Args:
+            name: of a score.
+            n: items, which are behind every other score as one.
+        """
+        kind = name.removesuffix("_macro")
+        if kind == name and name != "balanced_accuracy":
+            return np.array([[float(n)]])
+        right, named, shown = self.right[:, 0], self.named[:, 0], self.shown[:, 0]
+        own, other = shown, np.full_like(shown, np.inf)
+        if kind == "precision":
+            own, other = named, ratio(named, ratio(right, named), np.inf)
+        elif kind == "f1":
+            own, other = (named + shown) / 2, ratio(named + shown, ratio(2 * right, named + shown), np.inf)
+        met = (named + shown if kind in ("precision", "recall", "f1") else shown) > 0
+        sizes = np.full((1, max(1, int(met.sum()))), np.inf)
+        ends = [part[part > 0].min(initial=np.inf) for part in (own[met], other[met])]
+        sizes[0, : len(ends)] = ends[: sizes.shape[1]]
+        return sizes
+
     def scores(self) -> dict[str, Numbers]:
         """Return (r,) averages under the field's names."""
         right, named, shown = self.right.sum(0), self.named.sum(0), self.shown.sum(0)

@@ -34,7 +34,7 @@ from visus.metrics.box_errors import KINDS, Errors, errors, mended
 from visus.metrics.counts import Counts
 from visus.metrics.curves import precision_recall_curves
 from visus.metrics.matching import SIZES, THRESHOLDS, Flags, Found, Indices, Matches, Overlaps, Truth, match
-from visus.metrics.rows import RowMetric
+from visus.metrics.rows import RowMetric, of_classes
 
 
 class Detected(NamedTuple):
@@ -210,6 +210,16 @@ class Detection(RowMetric["JudgedDetections"]):
     def measures(self, items: JudgedDetections) -> Measures:
         """Return value, low and high of every score."""
         return {name: items.measures[name] for name in self.SCORES if name in items.measures}
+
+    def behind(self, name: str) -> Numbers:
+        """Return how many pictures show each class that a picture shows, of a mean over classes, in its sizes."""
+        items, of = self.judged(), OF_MASKS.get(name, name)
+        if name in OF_MASKS and items.masks is not None:
+            items = items.masks
+        if of in _OF_COUNTS:
+            return super().behind(name)
+        a = _OF_SIZE.get(of, _RECALLS.get(of, (0, 0))[0])
+        return of_classes(np.asarray(items.objects(a).toarray().T > 0))
 
     def figures(self) -> Sequence[Figure]:
         """Return the classes, precision against recall, the confusions, and what each kind of mistake costs."""

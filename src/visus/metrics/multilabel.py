@@ -17,7 +17,7 @@ from visus.metrics.calibration import fit_temperature
 from visus.metrics.counts import Counts, class_table
 from visus.metrics.curves import precision_recall_curves, reliability
 from visus.metrics.ranking import EXACT, Ranking, Rankings
-from visus.metrics.rows import RowMetric
+from visus.metrics.rows import RowMetric, of_classes
 
 SCORES = (
     "average_precision_macro", "roc_auc_macro", "precision_macro", "recall_macro", "f1_macro", "f1_weighted",
@@ -70,6 +70,17 @@ class Multilabel(RowMetric["JudgedLabels"]):
     def judge(self, rows: Mapping[str, Tensor]) -> JudgedLabels:
         """Return what follows from the logits."""
         return JudgedLabels(rows, self.temperature, self.resamples)
+
+    def right(self, name: str) -> NDArray[np.bool_] | None:
+        """Return which pictures show no error: what ``subset_accuracy`` is the share of."""
+        return np.asarray(~self.judged().wrong.any(1)) if name == "subset_accuracy" else None
+
+    def behind(self, name: str) -> Numbers:
+        """Return how many pictures show each class that a picture shows, of a mean over classes; of precision, say."""
+        items = self.judged()
+        if not name.endswith("_macro"):
+            return super().behind(name)
+        return of_classes(items.said if name == "precision_macro" else items.shown)
 
     def figures(self) -> Sequence[Figure]:
         """Return the classes, precision against recall, and the reliability of probabilities."""

@@ -19,7 +19,7 @@ from visus.metrics.bootstrap import FEWEST, Measures, Numbers, Weights, mean_of_
 from visus.metrics.calibration import BINS
 from visus.metrics.contours import ContourScores, contour_scores
 from visus.metrics.counts import Counts
-from visus.metrics.rows import RowMetric
+from visus.metrics.rows import RowMetric, of_classes
 from visus.metrics.segmentation import binned, certainty_grid, reliability
 
 SCORES = ("miou", "iou", "dice", "pixel_accuracy", "boundary_f", "calibration_error")
@@ -144,6 +144,14 @@ class MultilabelSegmentation(RowMetric["JudgedSets"]):
             found |= scored({name: measure}, behind[name], self.shares)
         return found
 
+    def behind(self, name: str) -> Numbers:
+        """Return how many pictures hold each class that a picture holds, of a mean over classes, or the class named."""
+        items = self.judged()
+        kind, _, of = name.partition("/")
+        if of and kind in ("iou", "dice"):
+            return np.array([[float(items.pictures[self.classes.index(of)])]])
+        return of_classes(items.holding) if name in ("miou", "dice") else super().behind(name)
+
     def figures(self) -> Sequence[Figure]:
         """Return a table of the classes, the worst first, and the reliability of probabilities."""
         items = self.judged()
@@ -226,7 +234,7 @@ class JudgedSets:
         known: (N,) pixels of which something is stated.
         bins: (N, 15) ``pixels``, those of them that are ``right``, and their summed ``confidence``, by confidence; a
             pixel counts once for each class.
-        pictures: (K,) how many show a class or are said to.
+        holding: (N, K) which pictures show a class or are said to; pictures: (K,) how many do.
     """
 
     def __init__(self, rows: Mapping[str, Tensor], classes: tuple[str, ...], resamples: int) -> None:
@@ -239,7 +247,8 @@ class JudgedSets:
         self.bins = {name: rows[f"bin_{name}"].double().numpy() for name in ("pixels", "right", "confidence")}
         contours = {name: column.numpy() for name, column in rows.items() if name.startswith("contour_")}
         self._contours = ContourScores(contours, self.indices, len(classes))
-        self.pictures: NDArray[np.int64] = ((self._named + self._shown) > 0).sum(1)
+        self.holding: NDArray[np.bool_] = (self._named + self._shown > 0).T
+        self.pictures: NDArray[np.int64] = self.holding.sum(0)
 
     @cached_property
     def measures(self) -> Measures:

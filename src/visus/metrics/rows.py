@@ -100,6 +100,19 @@ class RowMetric(ABC, Generic[J]):
             self._judged = self.judge(self.ordered())
         return self._judged
 
+    def right(self, name: str) -> NDArray[np.bool_] | None:
+        """Return which of the items are right, (n,), where a score is the share of those; None of any other score."""
+        return None
+
+    def behind(self, name: str) -> Numbers:
+        """Return how many items there are behind each of K parts that a score is the mean of, such as its classes.
+
+        Returns:
+            (kinds, K): a row for each kind of item, or for the rarest alone, infinity at parts that it has no say in.
+            By default a score is of one part, and all items are behind it.
+        """
+        return np.array([[float(self.judged().n)]])
+
     @property
     def indices(self) -> NDArray[np.int64]:
         """(n,) data set indices of the judged items, rising."""
@@ -123,3 +136,13 @@ class RowMetric(ABC, Generic[J]):
     def measures(self, items: J) -> Measures:
         """Return value, low and high of every score."""
         return measured(items.weighted, items.n, self.resamples)
+
+
+def of_classes(shown: NDArray[np.bool_]) -> Numbers:
+    """Return (n, K) how many items show each class that an item shows, infinity where it does not; see ``behind``.
+
+    Args:
+        shown: (n, C); the K classes that some item shows are those a mean is of.  Where none does, all are as one.
+    """
+    items = shown.sum(0)
+    return np.where(shown, items, np.inf)[:, items > 0] if items.any() else np.array([[float(len(shown))]])

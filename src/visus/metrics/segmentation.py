@@ -22,7 +22,7 @@ from visus.metrics.calibration import BINS, reliability_bins
 from visus.metrics.contours import ContourScores, contour_scores
 from visus.metrics.counts import Counts
 from visus.metrics.curves import reliability_curve
-from visus.metrics.rows import RowMetric
+from visus.metrics.rows import RowMetric, of_classes
 
 SCORES = ("miou", "iou", "dice", "pixel_accuracy", "mean_accuracy", "boundary_f", "calibration_error")
 """Names of scores, ``iou`` only before a slash: ``iou/road``, as ``dice/road`` beside ``dice``."""
@@ -173,6 +173,14 @@ class Segmentation(RowMetric["JudgedPixels"]):
             found |= scored({name: measure}, behind[name], self.shares)
         return found
 
+    def behind(self, name: str) -> Numbers:
+        """Return how many pictures hold each class that a picture holds, of a mean over classes, or the class named."""
+        items = self.judged()
+        kind, _, of = name.partition("/")
+        if of and kind in ("iou", "dice"):
+            return np.array([[float(items.pictures[self.classes.index(of)])]])
+        return of_classes(items.holding(name)) if name in ("miou", "dice", "mean_accuracy") else super().behind(name)
+
     def figures(self) -> Sequence[Figure]:
         """Return the classes, their confusions, and the reliability of probabilities."""
         items = self.judged()
@@ -318,6 +326,11 @@ class JudgedPixels:
             **{name: value.T for name, value in zip(_OF_A_CLASS, of_class, strict=True)},
             "reliability": ratio(right, pixels).T,
         }
+
+    def holding(self, name: str) -> NDArray[np.bool_]:
+        """Return (N, K) which pictures show a class, or are said to; of ``mean_accuracy`` those that show it."""
+        pixels = self._sums[2] if name == "mean_accuracy" else self._union
+        return np.asarray(pixels.toarray().T > 0)
 
     def confusion(self) -> NDArray[np.int64]:
         """Return (K, K + 1) pixels by true class and by what they were called; the last column: nothing."""

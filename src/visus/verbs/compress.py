@@ -6,6 +6,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,8 +42,10 @@ class Tried:
         seconds: a picture, median.
         memory: most bytes in memory of a process that runs it and nothing else; None where the system does not tell.
         change: of the score, candidate minus float32 model, with its paired interval; None of the float32 model itself.
-        latency: seconds as a share of the float32 model's, both taking turns; ``fastest``, ``slowest``: its interval.
+        latency: seconds as a share of the float32 model's, both taking turns; ``fastest``, ``slowest``: its interval,
+            0 and infinity where it was timed too few times for one.
         keeps: the promise is kept: the upper end of the interval of the drop is no larger than what was allowed.
+        chance: by which each of the two intervals may miss what it is of.
     """
 
     method: str
@@ -56,6 +59,7 @@ class Tried:
     fastest: float = 1.0
     slowest: float = 1.0
     keeps: bool = True
+    chance: float = 0.05
 
     @property
     def name(self) -> str:
@@ -113,7 +117,7 @@ class Compressed:
             "kept": str(self.path) if self.path is not None else None, "page": str(self.page), "model": self.model,
             "data": self.data, "score": self.score, "max_drop": self.max_drop, "target": self.target,
             "verdict": self.verdict, "float32": self.whole.json(),
-            "candidates": [one.json() | {"level": 1 - chance_of(k)} for k, one in enumerate(self.tried, 1)],
+            "candidates": [one.json() | {"level": 1 - one.chance} for one in self.tried],
             "best": self.tried.index(self.best), "notes": list(self.notes),
         }  # fmt: skip
 
@@ -131,8 +135,9 @@ class Compressed:
             return f"{best.name}: {told}, within {self.max_drop:g}; {_gains(best, self.whole)}"
         if not best.keeps:
             return f"nothing is shown to lose at most {self.max_drop:g} {self.unit}; nearest is {best.name}: {told}"
-        what = "faster" if self.target == "latency" else "smaller"
-        return f"nothing that loses at most {self.max_drop:g} {self.unit} is {what}; best is {best.name}: {told}"
+        what = "shown to be faster" if self.target == "latency" else "smaller"
+        best_of_them = f"best is {best.name}: {told}; {_gains(best, self.whole)}"
+        return f"nothing that loses at most {self.max_drop:g} {self.unit} is {what}; {best_of_them}"
 
     def table(self) -> Table:
         """Return a line a candidate, below the float32 model."""
@@ -168,9 +173,9 @@ def compress(
     """Look for the smallest or fastest form of a model whose score is shown to fall no further than allowed.
 
     Every candidate is measured as an .onnx file in onnxruntime against the same model in float32: on the same
-    validation pictures, by a paired bootstrap; its latency in turns with it.  A candidate keeps the promise if the
-    upper end of the interval of its drop is at most ``max_drop``; the intervals are so wide that they hold at 95 % for
-    all candidates at once, see ``chance_of``.  The test part is never looked at.
+    validation pictures; its latency in turns with it.  A candidate keeps the promise if the upper end of the interval
+    of its drop, see ``compressing.compared``, is at most ``max_drop``; the intervals are so wide that they hold at 95 %
+    for all candidates at once, see ``chance_of``.  The test part is never looked at.
 
     Args:
         model: a model file, a run folder, or a loaded model.
@@ -231,16 +236,18 @@ def compress(
     return result
 
 
-def chance_of(k: int) -> float:
-    """Return the chance by which the interval of the k-th candidate, from 1 on, may miss: 0.05 / (k (k + 1)).
+def chance_of(k: int, methods: int) -> float:
+    """Return the chance by which the interval of a method's k-th form, from 1 on, may miss: 0.05 / (M k (k + 1)).
 
-    Of however many candidates, these add up to 0.05 at most: in 95 of 100 searches no interval misses, so neither does
-    that of the one which is picked for what was measured of it.  Nothing need be known of how many there will be.
+    Of all forms of M methods, however many, these add up to 0.05 at most: in 95 of 100 searches no interval misses, so
+    neither does that of the one which is picked for what was measured of it.  Which form is a method's k-th is settled
+    by training pictures; a verdict on an earlier one, of whichever method, may only end the method.  So no chance
+    depends on what the validation pictures said, or the sum would bound nothing.
 
     Source:
         Bonferroni's inequality in unequal parts; Foster and Stine, Alpha-investing, JRSS B 2008 (alpha-spending).
     """
-    return 0.05 / (k * (k + 1))
+    return 0.05 / (methods * k * (k + 1))
 
 
 def drop_of(change: Difference) -> tuple[float, float, float]:
@@ -279,13 +286,15 @@ def _search(
         ):
             for name in names:
                 try:
-                    for one, form in _candidates(bench, name, max_drop, forms):
+                    for one, form in _candidates(bench, name, max_drop, len(names)):
                         forms.append((one, form))
                         drop, _, most = one.drop
                         tell({"note": f"{one.name}: drop {drop:+.2f}, up to {most:+.2f}; {_gains(one, bench.whole)}"})
                 except (UsageError, DivergedError) as error:
                     refused = error
-                    bench.notes.append(f"{name} was left out: {error.what}")
+                    measured = sum(one.method == name for one, _ in forms)
+                    ended = f"ended after {measured:,} form{'s' * (measured > 1)}" if measured else "was left out"
+                    bench.notes.append(f"{name} {ended}: {error.what}")
                     tell({"note": bench.notes[-1]})
     except Exception as error:
         stop = error
@@ -295,15 +304,15 @@ def _search(
     return forms, stop
 
 
-def _candidates(bench: Bench, name: str, max_drop: float, before: Sequence[object]) -> Iterator[tuple[Tried, Form]]:
-    """Yield what was measured of each candidate of a method; ``before``: all so far, of other methods, too."""
+def _candidates(bench: Bench, name: str, max_drop: float, methods: int) -> Iterator[tuple[Tried, Form]]:
+    """Yield what was measured of each candidate of a method; ``methods``: how many are asked in all."""
     from visus.compressors import COMPRESSORS
 
     proposals = COMPRESSORS[name].propose(bench.subject)
     try:
         candidate = next(proposals)
-        while True:
-            one, form = bench.measure(name, candidate, chance_of(len(before) + 1))
+        for k in count(1):
+            one, form = bench.measure(name, candidate, chance_of(k, methods))
             one = replace(one, keeps=one.drop[2] <= max_drop)  # false for NaN
             yield one, form
             candidate = proposals.send(one.keeps)
@@ -422,9 +431,10 @@ def _nearest(tried: Sequence[Tried], target: str) -> Tried:
 
 def _gains(one: Tried, whole: Tried) -> str:
     """Return how much faster and smaller: ``2.10x as fast (1.90 to 2.30), 0.26 of the size``."""
-    speeds = [1 / part for part in (one.latency, one.slowest, one.fastest)]
-    return (f"{speeds[0]:.2f}x as fast ({speeds[1]:.2f} to {speeds[2]:.2f}), "
-            f"{one.bytes / whole.bytes:.2f} of the size")  # fmt: skip
+    between = "timed too few times to tell how sure that is"
+    if one.fastest > 0:
+        between = f"{1 / one.slowest:.2f} to {1 / one.fastest:.2f}"
+    return f"{1 / one.latency:.2f}x as fast ({between}), {one.bytes / whole.bytes:.2f} of the size"
 
 
 def _row(one: Tried, whole: Tried, mark: str) -> tuple[object, ...]:

@@ -22,13 +22,14 @@ from visus.core.errors import DataError, UsageError
 from visus.core.files import replacing, write_bytes
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import ModelSettings
-from visus.core.scores import is_share
 from visus.data.dataset import Dataset
 from visus.data.pixels import pictures as decoded
 from visus.engine.evaluate import judge
 from visus.exporters import EXPORTERS
 from visus.metrics import UNBOUNDED, kind_of
 from visus.metrics.compare import Difference, paired
+from visus.metrics.moved import moved
+from visus.metrics.rows import RowMetric
 from visus.models.folding import folded
 from visus.models.weights import card_of
 from visus.tasks import TASKS
@@ -47,9 +48,6 @@ CALIBRATING = 128
 
 TIMED = 8
 """Pictures that are timed."""
-
-UNMOVED = 1e-6
-"""Width of an interval, as a share of the score or of the error, below which nothing moved but by rounding."""
 
 Tell = Callable[[Mapping[str, Any]], None]
 
@@ -174,7 +172,7 @@ class Bench:
         Args:
             method: that proposed it.
             candidate: a file or a network.
-            chance: that an interval misses what it is of.
+            chance: by which each interval may miss what it is of.
         """
         kept, file = self._written(candidate)
         model = opened(file)
@@ -187,7 +185,7 @@ class Bench:
                              done="nothing was written", fix="another method: visus list compressors")  # fmt: skip
         return Tried(
             method, candidate.settings, scores[score], kept.stat().st_size, turns.other, self._peak(file),
-            widened(paired(self._metric, metric, score), chance), turns.ratio, turns.low, turns.high,
+            compared(self._metric, metric, score, chance), turns.ratio, turns.low, turns.high, chance=chance,
         ), Form(candidate if candidate.rewritten else None, kept, metric.calibration())  # fmt: skip
 
     def finish(self, form: Form, path: Path, kept: Tried, verdict: str) -> None:
@@ -290,28 +288,49 @@ class Bench:
             return None
 
 
-def widened(change: Difference, chance: float) -> Difference:
-    """Return a difference whose 95 % interval is one that misses it by a smaller chance, however few items there are.
+def compared(a: object, b: object, score: str, chance: float) -> Difference:
+    """Return how far a score of B lies above that of A, with an interval that misses it by a small chance at most.
+
+    Of a share of items that are right, the interval is that of ``moved``, which needs no resamples; of any other score
+    it is the one of ``paired``, ``widened``.
+    """
+    before, after = (each.right(score) if isinstance(each, RowMetric) else None for each in (a, b))
+    if before is None or after is None:
+        change = paired(a, b, score)
+        assert isinstance(a, RowMetric)  # or it was refused
+        return widened(change, chance, a.behind(score))
+    change = paired(a, b, score, resamples=1)  # an interval that nobody looks at
+    low, high = moved(int((before & ~after).sum()), int((after & ~before).sum()), change.n, chance)
+    return replace(change, low=low, high=high)
+
+
+def widened(change: Difference, chance: float, behind: NDArray[np.float64]) -> Difference:
+    """Return a difference whose 95 % interval is one that misses it by a smaller chance, however few items changed.
 
     A thousand resamples hold no ends as rare as that, so both ends are moved out as those of a mean of n items would
     be: by Student's t instead of the normal 1.96, and by the root of n / (n - 1) that resamples lack.
 
-    Resamples of items that both models answer alike are alike, too, and cannot tell how many of all others would not
-    be: of n, up to 1 - (chance / 2) ** (1 / n).  By no less may a share of items move; nor any score that did not move
-    at all, an error without bounds by that part of what it was.  One such as mean IoU moves with every picture.
+    Nor can resamples tell of changes that are so rare that these items show none: of m alike, up to
+    1 - (chance / 2) ** (1 / m) of all others may be lost.  So far, times the share of the score that hangs on the
+    rarest of the items, both ends are moved out once more, whatever the resamples say: of counts of 0, 1, 2 ... changed
+    items, both together reach further than the exact limits of Clopper and Pearson.  Of an error without bounds it is
+    that part of what the error was.
+
+    Args:
+        change: with an interval from resamples.
+        chance: by which it may miss.
+        behind: (kinds, K) items behind the parts that the score is the mean of, see ``RowMetric.behind``.
 
     Source:
         Hesterberg, What teachers should know about the bootstrap, The American Statistician 2015 (expanded
         percentile intervals); Clopper and Pearson, The use of confidence or fiducial limits, Biometrika 1934.
     """
     n = max(change.n, 2)
-    wider = -stdtrit(n - 1, chance / 2) / ndtri(0.975) * (n / (n - 1)) ** 0.5
-    low, high = (change.value + float(wider) * (end - change.value) for end in (change.low, change.high))
+    wider = float(-stdtrit(n - 1, chance / 2) / ndtri(0.975) * (n / (n - 1)) ** 0.5)
     scale = abs(change.a) if kind_of(change.score) in UNBOUNDED else 1.0
-    if is_share(change.score) or high - low <= UNMOVED * scale:
-        most = scale * (1 - (chance / 2) ** (1 / n))
-        low, high = min(low, change.value - most), max(high, change.value + most)
-    return replace(change, low=low, high=high)
+    unseen = scale * float((1 - (chance / 2) ** (1 / behind)).mean(1).max())
+    low, high = (change.value + wider * (end - change.value) for end in (change.low, change.high))
+    return replace(change, low=low - unseen, high=high + unseen)
 
 
 def _check_enough(dataset: Dataset, indices: NDArray[np.int64], part: str) -> None:
