@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 import socket
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 import visus
+from visus.cli.app import app
 from visus.core.errors import DataError, UsageError
 from visus.verbs.serve import is_loopback, names_of, token_of
 
@@ -70,3 +75,26 @@ def test_a_file_without_a_token_is_refused(tmp_path, content):
 def test_loopback_is_known_by_its_numbers_not_its_looks():
     assert all(map(is_loopback, ["127.0.0.1", "127.1.2.3", "::1", "localhost"]))
     assert not any(map(is_loopback, ["0.0.0.0", "::", "10.0.0.1", "127.0.0.1.evil.example", ""]))
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "serve"
+
+
+def commands():
+    """Return the words after ``visus serve`` that the container and the unit run or advise."""
+    image = (EXAMPLES / "Containerfile").read_text()
+    parts = [json.loads(re.search(rf"^{name} (\[.*\])$", image, re.MULTILINE)[1]) for name in ("ENTRYPOINT", "CMD")]
+    unit = (EXAMPLES / "visus.service").read_text()
+    begun = shlex.split(re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)[1])
+    advised = re.search(r"(--host \S+ --token-file \S+),", unit)[1].split()
+    return {"container": [*parts[0], *parts[1]], "unit": begun, "advice": [*begun[:3], *advised]}
+
+
+@pytest.mark.parametrize("which", ["container", "unit", "advice"])
+def test_the_examples_begin_the_server_by_words_that_it_knows(which):
+    program, verb, *words = commands()[which]
+    assert (Path(program).name, verb) == ("visus", "serve")
+    serve = get_command(app).commands["serve"]
+    known = serve.make_context("serve", words).params
+    assert [Path(model).name for model in known["models"]] == ["best.safetensors"]
+    assert known["host"] == ("127.0.0.1" if which == "unit" else "0.0.0.0")
