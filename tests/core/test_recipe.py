@@ -53,8 +53,8 @@ OTHER = {
     "generate.penalty": 10.0, "generate.path_length": 2.0, "generate.path_every": 8, "generate.mixing": 0.9,
     "generate.augment": "ada", "generate.p": 0.1, "generate.target": 0.5, "generate.ramp": 1000,
     "generate.extractor": "imagenet", "generate.shown": 4,
-    "stylize.style": "painting.jpg", "stylize.sha256": 64 * "b", "stylize.content_gain": 0.5,
-    "stylize.smooth_gain": 0.1, "stylize.features": "random", "stylize.shown": 2,
+    "stylize.style": "painting.jpg", "stylize.sha256": 64 * "b", "stylize.features": "random",
+    "stylize.features_sha256": 64 * "c", "stylize.content_gain": 0.5, "stylize.smooth_gain": 0.1, "stylize.shown": 2,
     "distill.teacher": "teacher.safetensors", "distill.sha256": 64 * "a", "distill.temperature": 2.0,
     "distill.share": 0.9,
     "data.format": "folder", "data.validation": 0.2, "data.test": 0.1, "data.cache": "off", "data.workers": 2,
@@ -75,7 +75,7 @@ def test_every_setting_can_be_set_on_the_command_line(key):
     said = yaml.safe_dump(OTHER[key], default_flow_style=True, width=10_000).removesuffix("...\n").strip()
     recipe = Draft([parse_set(f"{key}={said}")]).finish()
     assert recipe.flat()[key] == OTHER[key]
-    assert recipe.origins[key] == f"--set {key}={said}"
+    assert f"--set {key}={said}".startswith(recipe.origins[key].removesuffix("..."))
 
 
 @pytest.mark.parametrize("key", OTHER)

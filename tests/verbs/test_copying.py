@@ -11,7 +11,7 @@ from torch import nn
 
 import visus
 from visus.data.reading import open_data
-from visus.verbs.copying import BESIDE, TITLE, copying
+from visus.verbs.copying import BESIDE, MADE, TITLE, copying, looks
 
 NAME = "authenticity (random convolutions, seed 0)"
 
@@ -36,6 +36,12 @@ class Copier(nn.Module):
 
     def forward(self, latents, labels, *, truncation=1.0, noise=None):
         return (self.pictures[torch.arange(len(latents))] + 0.01 * torch.sign(latents[:, :1, None, None])).clamp(-1, 1)
+
+
+def test_a_budget_keeps_time_for_as_many_pictures_as_are_looked_at(run, digits):
+    model, data = visus.load(run.best), open_data(digits, run.recipe.data, seed=run.recipe.seed)
+    found = copying(model.task, model.network, data, model.recipe, model.device())
+    assert looks(model.task, data) == found.looked + min(MADE, found.there)
 
 
 def test_copies_are_found_out_and_stand_beside_what_they_are_of(run, digits):

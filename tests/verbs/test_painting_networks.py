@@ -165,6 +165,18 @@ def test_a_run_is_not_resumed_with_another_painting(folder, tmp_path):
     assert refused.value.code == "STYLE-024"
 
 
+def test_a_run_is_not_resumed_with_other_features(folder, tmp_path):
+    run = train(folder, tmp_path / "run", steps=1)
+    kept = run.recipe.stylize.features_sha256
+    assert len(kept) == 64
+    recipe = run.folder / "recipe.yaml"
+    (run.folder / "result.json").unlink()
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace(kept, "a" * 64), encoding="utf-8")
+    with pytest.raises(IntegrityError) as refused:
+        visus.resume(run.folder)
+    assert refused.value.code == "STYLE-024" and "features" in refused.value.what
+
+
 def test_fewer_pictures_at_once_fall_down_the_same_slope(folder, tmp_path):
     flat = {"optim.name": "sgd", "optim.lr": 0.1, "ema": 0.0, "schedule.name": "constant"}
     whole = train(folder, tmp_path / "whole", steps=1, **flat)
@@ -228,6 +240,7 @@ def test_tiles_paint_the_picture_that_is_painted_at_once(folder, johnson, tmp_pa
     [
         ("johnson", "paintings/rising.png", {}, "STYLE-007"), ("adain", None, {}, "STYLE-007"),
         ("johnson", None, {"steps": 3}, "STYLE-008"), ("johnson", None, {"start": "noise"}, "STYLE-008"),
+        ("johnson", None, {"style_size": 128}, "STYLE-008"),
         ("johnson", None, {"tiles": 3}, "STYLE-001"), ("johnson", None, {"size": 100_000}, "STYLE-001"),
         (None, None, {}, "STYLE-007"), (None, "paintings/rising.png", {"tiles": 128}, "STYLE-008"),
     ],

@@ -411,6 +411,7 @@ class StylizeSettings(Settings):
         smooth_gain: factor of total variation, in units of the painting's own.
         features: by which style and content are told: a network whose weights are at hand, ``random``, or ``auto``; see
             ``models/perceptual.py``.
+        features_sha256: of their weights, which a resumed run must find again; filled in when the run begins.
         shown: photos on the sheet that shows how painting is learned.
     """
 
@@ -419,6 +420,7 @@ class StylizeSettings(Settings):
     content_gain: Annotated[float, Field(ge=0)] = 0.2
     smooth_gain: Annotated[float, Field(ge=0)] = 0.05
     features: str = "auto"
+    features_sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
     shown: Annotated[int, Field(ge=1, le=16)] = 4
 
 

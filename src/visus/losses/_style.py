@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 EPSILON = 1e-5
+ROUGH = 1e-3
+"""Least total variation that a painting is taken to have: of one colour, it has none."""
 
 
 def gram(maps: Float[Tensor, "B C H W"], weight: Float[Tensor, "B 1 H W"] | None = None) -> Float[Tensor, "B C C"]:

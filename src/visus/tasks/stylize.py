@@ -20,7 +20,7 @@ from visus.core.recipe import Choice, Facts, Recipe
 from visus.core.sample import Sample, Samples
 from visus.core.seeds import Draws
 from visus.core.task import PICTURE, Batch, Prediction, Raw, Target, Term, Transform
-from visus.losses._style import alike, gram, style, total_variation
+from visus.losses._style import ROUGH, alike, gram, style, total_variation
 from visus.losses._style import content as content_distance
 from visus.metrics.generation import named
 from visus.metrics.stylization import KINDS, Stylization
@@ -35,8 +35,6 @@ USUAL = "johnson"
 SIDE, LEAST = 256, 64
 PICTURES = 4000
 """Looks at photos that a run without a stated length takes: a style is there, if not in every detail."""
-ROUGH = 1e-3
-"""Least total variation that a painting is taken to have: of one colour, it has none."""
 FEW = 4
 """Places a side of a map that is too small to leave any out."""
 SHIFTS = 4

@@ -186,7 +186,8 @@ def _moments_of(parts: Iterator[tuple[Window, tuple[Tensor, int]]]) -> tuple[Ten
     variances: list[Tensor] = []
     for window, (maps, stride) in parts:
         own = maps[(..., *window.inner(stride))].float()
-        variance, mean = torch.var_mean(own, (2, 3), correction=0, keepdim=True)
+        mean = own.mean((2, 3), keepdim=True)
+        variance = (own - mean).square().mean((2, 3), keepdim=True)  # many times as fast as torch.var_mean
         places.append(own.shape[2] * own.shape[3])
         means.append(mean)
         variances.append(variance)

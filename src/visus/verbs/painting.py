@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from visus.core.seeds import derive
-from visus.losses._style import alike, gram, style, total_variation
+from visus.losses._style import ROUGH, alike, gram, style, total_variation
 from visus.losses._style import content as content_distance
 from visus.models.perceptual import Features
 
@@ -20,7 +20,6 @@ CONTENT, SMOOTH, RANGE = 0.05, 0.015, 10.0
 leaves [0, 1]."""
 COARSE = 0.5
 """The first half of the work is done at this scale: large strokes are laid before fine ones."""
-_ROUGH = 1e-3  # least total variation that a painting is taken to have: of one colour, it has none
 _SHIFT = 3  # pixels; odd, so that the second look falls between the places of the first
 
 
@@ -152,7 +151,7 @@ def _descended(
         own = _grams(features.maps(content), mask)
         wanted = [torch.lerp(a, gram(b), strength) for a, b in zip(own, features.maps(painting), strict=True)]
         places = features.maps(like)[features.content]
-        smooth = SMOOTH / total_variation(painting).clamp(min=_ROUGH)
+        smooth = SMOOTH / total_variation(painting).clamp(min=ROUGH)
     picture = begin.clone(memory_format=torch.contiguous_format).requires_grad_()
     optimiser = torch.optim.LBFGS(
         [picture], max_iter=steps, max_eval=steps * 5 // 4, history_size=20, line_search_fn="strong_wolfe",

@@ -27,6 +27,7 @@ from visus.engine.schedule import Minutes
 from visus.engine.signals import stopping_at_once
 from visus.verbs import leaking
 from visus.verbs.assembly import Tell, assemble, feed, judged_of
+from visus.verbs.copying import looks
 from visus.verbs.runs import Run
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def complete(
             comparing = leaking.seconds_for(dataset, _judged(dataset), each)
             affordable = recipe.data.leaks and comparing <= leaking.SHARE * run.horizon.seconds
             judging = [(each + answering) * n + run.device.shared(_seconds_of_scores(run, n)) for n in (val, test)]
-            run.horizon.reserve = REPORTING + sum(judging) + affordable * comparing
+            beside = (each + answering) * looks(run.task, dataset)
+            run.horizon.reserve = REPORTING + sum(judging) + beside + affordable * comparing
             run.horizon.cost = judging[0]
         seconds = {"reading data": reading, "preparing": time.perf_counter() - started - reading}
         if not run.state.progress.finished:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from visus.core.errors import DataError, IntegrityError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from visus.core.recipe import Recipe, StylizeSettings
@@ -33,12 +35,18 @@ def check(said: Recipe) -> None:
     _large_enough(read(files(said.stylize.style)[0]), said.stylize.style)
 
 
-def anchored(settings: StylizeSettings) -> StylizeSettings:
-    """Return the settings as a resumed run must find them: the paintings' place and SHA-256, the features by name."""
-    from visus.models.perceptual import meant
+def anchored(settings: StylizeSettings, accept: Sequence[str]) -> StylizeSettings:
+    """Return the settings as a resumed run must find them: the paintings' place, the features' name, SHA-256 of both.
 
-    place = str(Path(settings.style).resolve())
-    settled = {"style": place, "sha256": settings.sha256 or _digest(place), "features": meant(settings.features)}
+    Args:
+        settings: with a style.
+        accept: licences of features accepted beyond the permissive ones.
+    """
+    from visus.models.perceptual import features, meant
+
+    place, name = str(Path(settings.style).resolve()), meant(settings.features)
+    settled = {"style": place, "sha256": settings.sha256 or _digest(place), "features": name}
+    settled["features_sha256"] = settings.features_sha256 or features(name, accept=accept).named.sha256
     return settings.model_copy(update=settled)
 
 
@@ -53,8 +61,10 @@ def studied(task: Any, recipe: Recipe, dataset: Dataset | None = None) -> None:
     Raises:
         UsageError: STYLE-027, the model has a style of its own.
         DataError: as ``files``, or one of them cannot be read.
-        IntegrityError: STYLE-024, they are not those that the run began with.
+        IntegrityError: STYLE-024, they are not those that the run began with, or the features are not.
     """
+    from visus.models.perceptual import features
+
     settings = recipe.stylize
     if dataset is None and not task.any_style:
         raise UsageError("STYLE-027", f"{recipe.model.name} is judged by the painting that it keeps",
@@ -63,6 +73,13 @@ def studied(task: Any, recipe: Recipe, dataset: Dataset | None = None) -> None:
         raise IntegrityError("STYLE-024", f"{settings.style}: is not what this run began with",
                              where=f"its SHA-256 is not {settings.sha256[:12]}...", done="nothing was trained",
                              fix="put the paintings back, or train anew")  # fmt: skip
+    if dataset is not None and settings.features_sha256:
+        now = features(settings.features, accept=recipe.data.accept).named.sha256
+        if now != settings.features_sha256:
+            raise IntegrityError("STYLE-024", f"features of {settings.features}: not what this run began with",
+                                 where=f"their SHA-256 is not {settings.features_sha256[:12]}...",
+                                 done="nothing was trained",
+                                 fix="the version of visus that the run began with, or train anew")  # fmt: skip
     task.study(_paintings(settings.style, recipe.input.size, _digest(settings.style)), _photos(dataset, recipe))
 
 

@@ -129,7 +129,7 @@ def stylize(
         size: of the longer side at which it is painted, 512 by default and 1024 with a model; smaller pictures keep
             theirs.
         style_size: of the painting's longer side, by which strokes become larger or smaller; ``size`` by default, and
-            that at which a model learned.
+            that at which a model learned; refused for a model of one style, whose strokes are as it learned them.
         steps: of the optimiser, at half the size and again at the whole; 50 by default.
         strength: from 0, the content as it was, to 1.
         colours: whose they are.
@@ -162,7 +162,7 @@ def stylize(
     tell = watch or silent
     _check_numbers(size=size, style_size=style_size, steps=steps, strength=strength, colours=colours, start=start,
                    tiles=tiles, network=model is not None)  # fmt: skip
-    painter = None if model is None else _painter(model, style, steps=steps, start=start)
+    painter = None if model is None else _painter(model, style, steps=steps, start=start, style_size=style_size)
     if model is None and tiles is not None:
         raise _of_the_other("tiles", "a model")
     size = size or (SIZE if painter is None else SIZE_OF_MODEL)
@@ -279,7 +279,9 @@ class _Painter:
         return replace(found, picture=made)
 
 
-def _painter(model: str | Path | Model, style: str | Path | None, *, steps: int | None, start: str | None) -> _Painter:
+def _painter(
+    model: str | Path | Model, style: str | Path | None, *, steps: int | None, start: str | None, style_size: int | None
+) -> _Painter:
     """Return what paints in one pass.
 
     Raises:
@@ -302,6 +304,8 @@ def _painter(model: str | Path | Model, style: str | Path | None, *, steps: int 
         what = "paints in any style, and no painting is named" if any_style else "has a style of its own"
         fix = f"visus stylize PHOTO PAINTING --model {loaded.path}" if any_style else "leave the painting out"
         raise UsageError("STYLE-007", f"{loaded.path}: it {what}", done="nothing was painted", fix=fix)
+    if style_size is not None and not any_style:
+        raise _of_the_other("style_size", "optimisation and of networks of any style")
     return _Painter(loaded, any_style)
 
 

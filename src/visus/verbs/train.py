@@ -164,10 +164,11 @@ def prepare(
         DataError: data that cannot be read, or that leaks from one split into another.
     """
     from visus.data.reading import open_data
+    from visus.tasks import TASKS
     from visus.verbs.choosing import as_pictures, check_wishes, for_task, resolve
 
     said = check_wishes(wanted)  # a misspelt setting is told before any picture is read
-    if said.task == "stylize":
+    if hasattr(TASKS[said.task], "study"):  # ``core.task.Studying``
         styles.check(said)
     if (alone := as_pictures(data, wanted, said)) is not None:
         wanted = [*wanted, alone]
@@ -214,7 +215,7 @@ def _anchored(recipe: Recipe) -> Recipe:
     judge = judge if judge in ("random", "imagenet") else str(Path(judge).resolve())
     model = recipe.model.model_copy(update={"name": name, "weights": weights})
     generate = recipe.generate.model_copy(update={"extractor": judge})
-    stylize = styles.anchored(recipe.stylize) if recipe.task == "stylize" else recipe.stylize
+    stylize = styles.anchored(recipe.stylize, recipe.data.accept) if recipe.stylize.style else recipe.stylize
     return recipe.model_copy(update={"model": model, "distill": distill, "generate": generate, "stylize": stylize})
 
 

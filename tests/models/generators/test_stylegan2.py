@@ -186,6 +186,16 @@ def test_the_mean_style_moves_as_far_however_a_batch_is_split() -> None:
     torch.testing.assert_close(one.generator.mean_style, two.generator.mean_style)
 
 
+def test_the_mean_style_is_summed_in_float32_where_styles_are_computed_in_half_precision() -> None:
+    model = pair().train()
+    latents = torch.randn(512, 16, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        styles = model.generator.styles(latents, torch.zeros(512, dtype=torch.int64))[:, 0]
+    assert styles.dtype == torch.bfloat16
+    wanted = (1 - 0.999**512) * styles.float().mean(0)
+    torch.testing.assert_close(model.generator.mean_style.view(-1, wanted.numel())[0], wanted, rtol=1e-4, atol=1e-6)
+
+
 def test_noise_belongs_to_a_picture_and_moves_no_other() -> None:
     model = lively(pair()).eval()
     latents, labels = asked(model)

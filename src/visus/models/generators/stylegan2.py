@@ -141,8 +141,8 @@ class StyleGAN2Generator(nn.Module):
     ) -> Float[Tensor, "B L S"]:
         """Return the style of each layer, the same in all of them; the finest layers are the last.
 
-        In training the running mean of a class moves by a thousandth of the way for each style of it, however batches
-        are split.
+        In training the running mean of a class moves by a thousandth of the way for each style of it; where a batch is
+        split it moves as far, and the styles of the last part weigh a little more.
 
         Source:
             Karras et al., A style-based generator architecture, CVPR 2019, appendix B (truncation).
@@ -151,7 +151,7 @@ class StyleGAN2Generator(nn.Module):
         means = self.mean_style.view(-1, styles.shape[1])
         kinds = labels if self.mean_style.dim() > 1 else torch.zeros_like(labels)
         if self.training:
-            with torch.no_grad():
+            with torch.no_grad(), torch.autocast(styles.device.type, enabled=False):  # sums of many need the digits
                 own = F.one_hot(kinds, len(means)).to(means.dtype)
                 count = own.sum(0)[:, None]
                 means.lerp_(own.T @ styles.to(means.dtype) / count.clamp(min=1), 1 - 0.999**count)
