@@ -23,6 +23,17 @@ def test_a_gram_matrix_of_some_places_is_that_of_a_picture_of_these_alone():
     torch.testing.assert_close(gram(found, weight), gram(found[..., 2:]))
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("weight", [None, torch.rand(1, 1, 6, 10, dtype=torch.float64)])
+def test_a_gram_matrix_falls_along_its_slope_behind_batch_normalisation(layout, weight):
+    generator = torch.Generator().manual_seed(0)
+    layer = torch.nn.BatchNorm2d(4).double().eval()
+    layer.running_var = torch.tensor([0.5, 1, 2, 3], dtype=torch.float64)
+    images = torch.rand(1, 4, 6, 10, generator=generator, dtype=torch.float64).to(memory_format=layout)
+    images.requires_grad_()
+    assert torch.autograd.gradcheck(lambda given: gram(layer(given), weight), images)
+
+
 def test_a_gram_matrix_of_no_place_is_zero():
     assert not gram(maps(1, 3, 4, 6), torch.zeros(1, 1, 4, 6, dtype=torch.float64)).any()
 

@@ -26,6 +26,8 @@ def gram(maps: Float[Tensor, "B C H W"], weight: Float[Tensor, "B 1 H W"] | None
         Gatys, Ecker and Bethge, Image style transfer using convolutional neural networks, CVPR 2016, eq. 3, divided by
         the number of places, so that pictures of any size compare.
     """
+    if maps.requires_grad:
+        maps.register_hook(_dense)  # type: ignore[no-untyped-call]
     if weight is None:
         flat = maps.flatten(2)
         return flat @ flat.mT / flat.shape[2]
@@ -78,3 +80,8 @@ def alike(maps: Float[Tensor, "B C H W"], other: Float[Tensor, "B C H W"]) -> Fl
     """Return the correlation of two pictures' features over places and channels, each channel about its mean."""
     one, two = ((each - each.mean((2, 3), keepdim=True)).flatten(1) for each in (maps, other))
     return F.cosine_similarity(one, two, dim=1)
+
+
+def _dense(slope: Tensor | None) -> Tensor | None:
+    """Return a gradient in the usual order: batch normalisation in eval mode misreads a transposed one (torch 2.15)."""
+    return None if slope is None else slope.contiguous()
