@@ -242,7 +242,7 @@ def test_tiles_paint_the_picture_that_is_painted_at_once(folder, johnson, tmp_pa
         ("johnson", None, {"steps": 3}, "STYLE-008"), ("johnson", None, {"start": "noise"}, "STYLE-008"),
         ("johnson", None, {"style_size": 128}, "STYLE-008"),
         ("johnson", None, {"tiles": 3}, "STYLE-001"), ("johnson", None, {"size": 100_000}, "STYLE-001"),
-        (None, None, {}, "STYLE-007"), (None, "paintings/rising.png", {"tiles": 128}, "STYLE-008"),
+        (None, None, {}, "STYLE-007"), (None, "paintings/rising.png", {"tiles": 3}, "STYLE-001"),
     ],
 )  # fmt: skip
 def test_what_a_network_cannot_do_is_refused(request, folder, tmp_path, kind, style, given, code):

@@ -14,6 +14,7 @@ EXAMPLES = (
     "visus stylize photo.jpg painting.jpg --out mine.png --size 1024 --colours content",
     "visus stylize holiday painting.jpg --out painted --strength 0.6",
     "visus stylize photo.jpg painting.jpg --mask sky.png",
+    "visus stylize poster.png painting.jpg --size 4096 --tiles 1024",
     "visus stylize holiday/*.jpg --model runs/candy --out painted",
 )
 
@@ -55,7 +56,7 @@ def stylize(
     ] = None,
     tiles: Annotated[
         int | None,
-        typer.Option(help="Side of the tiles in which a model paints; 0 for none.", show_default=False),
+        typer.Option(help="Side of the tiles in which large pictures are seen; 0 for none.", show_default=False),
     ] = None,
     features: Annotated[
         str, typer.Option(metavar="NETWORK", help="By which style is told: a network whose weights are here; random.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -25,6 +26,7 @@ PREFERRED = "efficientnet_lite0"
 COARSEST = 16
 """Pixels that a place of the coarsest map stands for; what is coarser is of things, not of style."""
 _CONTENT_STRIDE = 8
+_SAME = 1e-4  # rounding of float32 is less, and what looks elsewhere differs by more
 _WIDTHS = (32, 64, 128, 256)
 _SIZE = (224, 224)
 
@@ -80,6 +82,60 @@ class Features:
         """Return the maps of pictures in [0, 1] whose sides are 32 pixels at least."""
         found: list[Tensor] = self.body((images - self._mean) / self._std)
         return found
+
+    @cached_property
+    def reach(self) -> int:
+        """Pixels beside its own that a tile must see, so that its maps are there what they are of the whole picture.
+
+        A patch of a picture is made not a number, and so becomes every place that looks at it.  That a tile's maps are
+        the whole's is then tried.  Where networks pad by the size they are given, as TensorFlow does, they
+        are so if the tile's sides leave the same remainder as the whole's: tried are the least padding and the most.
+
+        Raises:
+            UsageError: STYLE-011 there is no such number, for a place looks at the whole picture.
+        """
+        found = next((one for cells in (33, 97) if (one := self._spread(cells)) is not None), None)
+        if found is None or not self._local(found):
+            raise UsageError(
+                "STYLE-011", f"{self.named.name} looks at a picture as a whole: in tiles it would see another one",
+                where="a layer takes something from all places at once", done="nothing was painted",
+                fix="--tiles 0, or --features efficientnet_lite0, vgg19 or random",
+            )  # fmt: skip
+        return found
+
+    @torch.no_grad()
+    def _spread(self, cells: int) -> int | None:
+        """Return how many pixels away a patch is seen; None where that is up to the edge of so many patches a side."""
+        side, middle = max(self.strides), cells // 2
+        patch = slice(middle * side, (middle + 1) * side)
+        images = self._mean.expand(1, 3, cells * side, cells * side + 1).clone()
+        images[..., patch, patch] = torch.nan
+        furthest: int = 0
+        for maps, stride in zip(self.maps(images), self.strides, strict=True):
+            lost = maps.isnan().any(1)[0]  # (h, w)
+            for line in (lost.any(0), lost.any(1)):
+                first, last = (int(line.nonzero()[end]) for end in (0, -1))
+                if first == 0 or last == len(line) - 1:
+                    return None
+                furthest = max(furthest, middle - first * stride // side, last * stride // side - middle)
+        return furthest * int(side)
+
+    @torch.no_grad()
+    def _local(self, reach: int) -> bool:
+        """Tell whether a tile that sees so much has the maps of the whole picture."""
+        side = max(self.strides)
+        end = 3 * side + 2 * reach
+        images = torch.rand(1, 3, end + 2 * side, end + 2 * side + 1, generator=torch.Generator().manual_seed(0))
+        images = images.to(self._mean)
+        whole, part = self.maps(images), self.maps(images[..., side:end, side : end + 1])
+        for all_, some, stride in zip(whole, part, self.strides, strict=True):
+            before, places = reach // stride, 2 * side // stride
+            inner = slice(before, before + places)
+            outer = slice(before + side // stride, before + side // stride + places)
+            one, two = all_[..., outer, outer], some[..., inner, inner]
+            if one.shape != two.shape or (one - two).abs().max() > _SAME * one.abs().max():
+                return False
+        return True
 
 
 def meant(name: str) -> str:

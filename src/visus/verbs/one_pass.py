@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -12,29 +11,9 @@ from torch import Tensor, nn
 from visus.models.stylizers._layers import STRIDE, filled
 from visus.models.stylizers._moments import EPSILON, Moments
 from visus.verbs.load import Model
-
-WHOLE = 2048 * 2048
-"""Pixels up to which a picture is painted whole where nobody asks for tiles."""
-TILE = 1024
-"""Pixels of a tile's side where nobody says."""
+from visus.verbs.windows import TILE, WHOLE, Window, windows
 
 Watch = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Window:
-    """One tile: rows and columns that are its own, and those that it sees."""
-
-    own: tuple[slice, slice]
-    seen: tuple[slice, slice]
-
-    def inner(self, stride: int) -> tuple[slice, slice]:
-        """Return what of its maps is its own, where a place stands for so many pixels a side."""
-        down, across = (
-            slice((own.start - seen.start) // stride, (own.stop - seen.start) // stride)
-            for own, seen in zip(self.own, self.seen, strict=True)
-        )
-        return down, across
 
 
 def painted(
@@ -93,10 +72,10 @@ def in_tiles(
         forward: the network, asked.
         network: whose layers ask for moments.
         images: sides are multiples of the stride.
-        tile: pixels of a side of what is a tile's own, rounded up to the stride.
+        tile: pixels of a side of what is a tile's own at most, rounded up to the stride.
         watch: told tiles looked at, and how many looks there are.
     """
-    parts = windows((images.shape[2], images.shape[3]), tile, int(network.reach))  # type: ignore[arg-type]
+    parts = windows((images.shape[2], images.shape[3]), tile, int(network.reach), STRIDE)  # type: ignore[arg-type]
     if len(parts) == 1:
         painted = forward(images)
         watch(1, 1)
@@ -121,23 +100,6 @@ def in_tiles(
     finally:
         for layer in asking:
             layer.held = None
-
-
-def windows(size: tuple[int, int], tile: int, reach: int) -> list[Window]:
-    """Return the tiles of a picture.
-
-    Args:
-        size: (height, width), multiples of the stride.
-        tile: pixels of a side of what is a tile's own, rounded up to the stride.
-        reach: pixels that a tile sees of its neighbours, rounded up likewise.
-    """
-    step, margin = (-(-pixels // STRIDE) * STRIDE for pixels in (tile, reach))
-    rows, columns = ([slice(at, min(at + step, side)) for at in range(0, side, step)] for side in size)
-
-    def wider(own: slice, side: int) -> slice:
-        return slice(max(0, own.start - margin), min(side, own.stop + margin))
-
-    return [Window((row, column), (wider(row, size[0]), wider(column, size[1]))) for row in rows for column in columns]
 
 
 class _Enough(Exception):  # no error: what comes after a layer need not be computed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,15 +11,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from visus.core.seeds import derive
-from visus.losses._style import ROUGH, alike, gram, style, total_variation
-from visus.losses._style import content as content_distance
+from visus.losses._style import ROUGH, style, total_variation
 from visus.models.perceptual import Features
+from visus.verbs.looking import Look
+from visus.verbs.windows import WHOLE
 
 CONTENT, SMOOTH, RANGE = 0.05, 0.015, 10.0
 """Factors beside the style's distance: of the content's, of total variation in units of the painting's own, and of what
 leaves [0, 1]."""
 COARSE = 0.5
 """The first half of the work is done at this scale: large strokes are laid before fine ones."""
+HISTORY, LEAST = 20, 5
+"""Steps that L-BFGS remembers, each by two pictures: as many up to a size, fewer above it, and at least so many."""
 _SHIFT = 3  # pixels; odd, so that the second look falls between the places of the first
 
 
@@ -48,6 +51,7 @@ def paint(
     strength: float = 1.0,
     start: str = "content",
     mask: Float[Tensor, "1 1 H W"] | None = None,
+    tile: int = 0,
     seed: int = 0,
     watch: Callable[[int, int], None] = lambda done, of: None,
 ) -> Painted:
@@ -66,8 +70,13 @@ def paint(
         strength: 1 for the painting's Gram matrices, 0 for the content's own, between for a mean of both.
         start: ``content``, or ``noise``.
         mask: how much of each pixel is painted, in [0, 1]; the rest stays the content, and is no part of the style.
+        tile: side of the tiles in which features look, in pixels, and 0 for the whole at once: in less memory the same
+            gradients but for rounding.
         seed: of the noise.
         watch: told gradients done, and about how many there will be.
+
+    Raises:
+        UsageError: STYLE-011 features that cannot be told tile by tile.
 
     Source:
         Gatys, Ecker and Bethge, Image style transfer using convolutional neural networks, CVPR 2016.  From coarse to
@@ -86,9 +95,9 @@ def paint(
         def told(count: int, before: int = done) -> None:
             watch(before + count, 2 * steps)
 
-        picture = _descended(begin, here, coloured, painted, features, steps, strength, weight, told)
+        picture = _descended(begin, here, coloured, painted, features, steps, strength, weight, tile, told)
         done += steps
-    return judged(picture, content, painting, features, mask)
+    return judged(picture, content, painting, features, mask, tile)
 
 
 @torch.no_grad()
@@ -98,12 +107,12 @@ def judged(
     painting: Float[Tensor, "1 3 h w"],
     features: Features,
     mask: Float[Tensor, "1 1 H W"] | None = None,
+    tile: int = 0,
 ) -> Painted:
     """Return a painted picture with what features say of it."""
-    wanted = [gram(each) for each in features.maps(painting)]
-    was, now = features.maps(content), features.maps(picture)
-    before, after = (float(style(_grams(maps, mask), wanted)[0]) for maps in (was, now))
-    return Painted(picture, before, after, float(alike(now[features.content], was[features.content])[0]))
+    wanted, look = Look(features, painting, tile).grams(painting), Look(features, picture, tile, mask)
+    before, after = (float(style(look.grams(each), wanted)[0]) for each in (content, picture))
+    return Painted(picture, before, after, look.alike(picture, content))
 
 
 def in_colours_of(content: Float[Tensor, "1 3 H W"], painting: Float[Tensor, "1 3 h w"]) -> Float[Tensor, "1 3 H W"]:
@@ -144,18 +153,21 @@ def _descended(
     steps: int,
     strength: float,
     mask: Tensor | None,
+    tile: int,
     watch: Callable[[int], None],
 ) -> Tensor:
     """Return the picture after so many steps from a beginning; see ``paint``."""
+    look, beside = Look(features, content, tile, mask), _beside(content)
+    moved = Look(features, beside, tile, None if mask is None else _beside(mask))
     with torch.no_grad():
-        own = _grams(features.maps(content), mask)
-        wanted = [torch.lerp(a, gram(b), strength) for a, b in zip(own, features.maps(painting), strict=True)]
-        places = features.maps(like)[features.content]
+        theirs = Look(features, painting, tile).grams(painting)
+        wanted = [torch.lerp(a, b, strength) for a, b in zip(look.grams(content), theirs, strict=True)]
+        places = look.things(like)
         smooth = SMOOTH / total_variation(painting).clamp(min=ROUGH)
     picture = begin.clone(memory_format=torch.contiguous_format).requires_grad_()
     optimiser = torch.optim.LBFGS(
-        [picture], max_iter=steps, max_eval=steps * 5 // 4, history_size=20, line_search_fn="strong_wolfe",
-        tolerance_grad=0, tolerance_change=0,
+        [picture], max_iter=steps, max_eval=steps * 5 // 4, history_size=remembered(picture),
+        line_search_fn="strong_wolfe", tolerance_grad=0, tolerance_change=0,
     )  # fmt: skip
     asked = 0
 
@@ -163,14 +175,9 @@ def _descended(
         nonlocal asked
         optimiser.zero_grad()
         seen = picture if mask is None else torch.lerp(content, picture, mask)
-        maps = features.maps(seen)
-        border = (_SHIFT, 0, _SHIFT, 0)
-        moved = features.maps(F.pad(seen, border, mode="reflect"))
-        beside = None if mask is None else F.pad(mask, border, mode="reflect")
-        distance = (style(_grams(maps, mask), wanted) + style(_grams(moved, beside), wanted)) / 2
-        kept = content_distance(maps[features.content], places)
+        distance = look.distance(seen, wanted, 0.5, places, CONTENT) + moved.distance(_beside(seen), wanted, 0.5)
         beyond = (picture - picture.clamp(0, 1)).square().mean()
-        whole = (distance + CONTENT * kept + smooth * total_variation(picture) + RANGE * beyond).sum()
+        whole = distance + (smooth * total_variation(picture) + RANGE * beyond).sum()
         whole.backward()  # type: ignore[no-untyped-call]
         asked += 1
         watch(min(asked, steps))
@@ -181,11 +188,14 @@ def _descended(
     return found if mask is None else torch.lerp(content, found, mask)
 
 
-def _grams(maps: Sequence[Tensor], mask: Tensor | None) -> list[Tensor]:
-    """Return the Gram matrix of each map, of what the mask shows alone."""
-    if mask is None:
-        return [gram(each) for each in maps]
-    return [gram(each, F.interpolate(mask, each.shape[2:], mode="area")) for each in maps]
+def remembered(picture: Float[Tensor, "1 3 H W"]) -> int:
+    """Return how many steps L-BFGS remembers of a picture: what they take stays the same until there are few."""
+    return max(LEAST, min(HISTORY, HISTORY * WHOLE // (picture.shape[2] * picture.shape[3])))
+
+
+def _beside(images: Tensor) -> Tensor:
+    """Return pictures moved down and to the right, reflected where there was nothing."""
+    return F.pad(images, (_SHIFT, 0, _SHIFT, 0), mode="reflect")
 
 
 def _scaled(images: Tensor, scale: float) -> Tensor:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from visus.verbs.load import Model
     from visus.verbs.painting import Painted
 
-LARGEST, LARGEST_OF_MODEL = 4096, 16_384
+LARGEST, LARGEST_OF_MODEL = 8192, 16_384
 JUDGED = 1024
 """Pixels a side of what is judged of a picture that a model painted, at the scale at which it did."""
 SIZE, SIZE_OF_MODEL = 512, 1024
@@ -135,8 +135,8 @@ def stylize(
         colours: whose they are.
         mask: a picture that is white where the style shall be, of the content's shape.
         start: what the optimiser paints over; the content by default.
-        tiles: side of the tiles in which a model looks at a picture, in pixels; 0 looks at the whole.  By default it is
-            whole up to 2048 x 2048.
+        tiles: side of the tiles in which networks look at a picture, in pixels; 0 looks at the whole.  By default it is
+            whole up to 2048 x 2048, and where features cannot be told tile by tile.
         features: by which style is told: a network whose weights are at hand, or ``random``; see
             ``models/perceptual.py``.
         weights: of that network: ``default`` or a file.
@@ -148,8 +148,8 @@ def stylize(
         UsageError: STYLE-001 a number out of its range, STYLE-002 a picture that is too small or too narrow, STYLE-003
             a mask of another shape or without a white pixel, STYLE-004 a place to write to that is a picture to be
             read, or one file for several pictures, STYLE-006 a model that does not paint, STYLE-007 a painting that is
-            missing or not wanted, STYLE-008 a choice that only the other way of painting has, STYLE-010 features that
-            cannot tell style; unknown networks or weights.
+            missing or not wanted, STYLE-008 a choice that only optimisation has, STYLE-010 features that cannot
+            tell style, STYLE-011 tiles, and features that look at a picture as a whole; unknown networks or weights.
         DataError: the painting or the mask cannot be read, or there is not one picture to paint.
     """
     from visus.engine.device import short_of_memory
@@ -163,8 +163,6 @@ def stylize(
     _check_numbers(size=size, style_size=style_size, steps=steps, strength=strength, colours=colours, start=start,
                    tiles=tiles, network=model is not None)  # fmt: skip
     painter = None if model is None else _painter(model, style, steps=steps, start=start, style_size=style_size)
-    if model is None and tiles is not None:
-        raise _of_the_other("tiles", "a model")
     size = size or (SIZE if painter is None else SIZE_OF_MODEL)
     files, missing, notes = gather([content] if isinstance(content, str | Path) else content)
     name = str(style) if style is not None else painter.style if painter is not None else ""
@@ -181,6 +179,8 @@ def stylize(
                          fix="visus stylize PHOTO PAINTING, or --model FILE of a network that learned one")  # fmt: skip
     covered = read(Path(mask)) if mask is not None else None
     seen = features_of(features, str(weights), seed=seed, accept=accept)
+    if painter is None and tiles:
+        _ = seen.reach  # or else they are refused here
     if seen.named.name == RANDOM:
         notes.append("features are random filters, which nobody trained: styles are told less well than by a network")
     if painting.std() < 1e-3:
@@ -200,11 +200,12 @@ def stylize(
         def told(count: int, of: int, name: str = file) -> None:
             tell({"painting": name, "done": count, "of": of})
 
-        with short_of_memory("this picture was not written", "a smaller --size"):
+        with short_of_memory("this picture was not written", "a smaller --size or --tiles"):
             if painter is not None:
                 painted = painter.paint(picture, painting, seen, strength, where, tiles, told)
             else:
-                painted = _optimised(picture, painting, seen, steps, strength, start, where, seed, told)
+                side = _side_of_tiles(picture, seen, notes) if tiles is None else tiles
+                painted = _optimised(picture, painting, seen, steps, strength, start, where, side, seed, told)
         result = with_colours_of(painted.picture, picture) if colours == "content" else painted.picture
         seconds = time.perf_counter() - began
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -292,7 +293,8 @@ def _painter(
 
     for name, given in (("steps", steps), ("start", start)):
         if given is not None:
-            raise _of_the_other(name, "optimisation")
+            raise UsageError("STYLE-008", f"{name} is a choice of optimisation alone", done="nothing was painted",
+                             fix="leave it out")  # fmt: skip
     loaded = model if isinstance(model, Model) else load(model)
     if loaded.task.name != "stylize":
         raise UsageError(
@@ -309,20 +311,30 @@ def _painter(
     return _Painter(loaded, any_style)
 
 
-def _of_the_other(name: str, kind: str) -> UsageError:
-    return UsageError(
-        "STYLE-008", f"{name} is a choice of {kind} alone", done="nothing was painted", fix="leave it out"
-    )
-
-
 def _optimised(
     picture: Tensor, painting: Tensor, seen: Features, steps: int | None, strength: float, start: str | None,
-    mask: Tensor | None, seed: int, watch: Callable[[int, int], None],
+    mask: Tensor | None, tile: int, seed: int, watch: Callable[[int, int], None],
 ) -> Painted:  # fmt: skip
     from visus.verbs.painting import paint
 
     return paint(picture, painting, seen, steps=steps or 50, strength=strength, start=start or "content", mask=mask,
-                 seed=seed, watch=watch)  # fmt: skip
+                 tile=tile, seed=seed, watch=watch)  # fmt: skip
+
+
+def _side_of_tiles(picture: Tensor, seen: Features, notes: list[str]) -> int:
+    """Return the side of the tiles in which features look at a picture, where nobody says; 0 for the whole at once."""
+    from visus.verbs.windows import TILE, WHOLE
+
+    if picture.shape[2] * picture.shape[3] <= WHOLE:
+        return 0
+    try:
+        return TILE if seen.reach else 0
+    except UsageError as error:
+        if error.code != "STYLE-011":
+            raise
+        note = f"{error.what}; large pictures are painted whole, in much memory"
+        notes.extend([note] if note not in notes else [])
+        return 0
 
 
 def _check_numbers(
