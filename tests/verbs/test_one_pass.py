@@ -20,11 +20,11 @@ def pictures(*shape, seed=0):
 def test_a_picture_painted_in_tiles_is_that_painted_at_once(name):
     network = build(ModelSettings(name=name, options={"width": 4, "blocks": 1}), 0, 3, (32, 32)).eval()
     images = pictures(1, 3, 152, 204) + torch.linspace(-0.5, 0.5, 204)  # no part of it is like the whole
-    style = network.described(pictures(1, 3, 40, 40, seed=1)) if STYLIZERS[name].any_style else ()
+    style = network.described(pictures(1, 3, 40, 40, seed=1)) if STYLIZERS[name].any_style else None
 
     def forward(part):
         with torch.no_grad():
-            return network.painted(part, *style) if style else network(part)
+            return network(part) if style is None else network.painted(part, style)
 
     told = []
     found = in_tiles(forward, network, images, 62, lambda done, of: told.append((done, of)))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from visus.verbs.load import Model
     from visus.verbs.painting import Painted
 
-LARGEST, LARGEST_OF_MODEL = 8192, 16_384
+LARGEST, LARGEST_OF_MODEL = 4096, 16_384
 JUDGED = 1024
 """Pixels a side of what is judged of a picture that a model painted, at the scale at which it did."""
 SIZE, SIZE_OF_MODEL = 512, 1024
@@ -148,7 +148,7 @@ def stylize(
         UsageError: STYLE-001 a number out of its range, STYLE-002 a picture that is too small or too narrow, STYLE-003
             a mask of another shape or without a white pixel, STYLE-004 a place to write to that is a picture to be
             read, or one file for several pictures, STYLE-006 a model that does not paint, STYLE-007 a painting that is
-            missing or not wanted, STYLE-008 a choice that only optimisation has, STYLE-010 features that cannot
+            missing or not wanted, STYLE-008 a choice that the model does not have, STYLE-010 features that cannot
             tell style, STYLE-011 tiles, and features that look at a picture as a whole; unknown networks or weights.
         DataError: the painting or the mask cannot be read, or there is not one picture to paint.
     """
@@ -307,7 +307,8 @@ def _painter(
         fix = f"visus stylize PHOTO PAINTING --model {loaded.path}" if any_style else "leave the painting out"
         raise UsageError("STYLE-007", f"{loaded.path}: it {what}", done="nothing was painted", fix=fix)
     if style_size is not None and not any_style:
-        raise _of_the_other("style_size", "optimisation and of networks of any style")
+        raise UsageError("STYLE-008", "style_size is a choice of optimisation and of networks of any style",
+                         done="nothing was painted", fix="leave it out")  # fmt: skip
     return _Painter(loaded, any_style)
 
 
