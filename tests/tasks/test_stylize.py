@@ -104,6 +104,11 @@ def test_photos_on_which_no_style_is_seen_are_refused():
     assert refused.value.code == "STYLE-028"
 
 
+@pytest.mark.parametrize(("name", "named"), [("johnson", "PHOTO --model"), ("adain", "PHOTO PAINTING --model")])
+def test_what_is_typed_next_names_a_painting_where_one_is_needed(name, named):
+    assert task_for(name).command == f"visus stylize {named} {{model}}"
+
+
 def test_a_network_of_any_style_asks_for_paintings():
     task = task_for("adain", paintings=0)
     with pytest.raises(UsageError) as refused:

@@ -1,6 +1,7 @@
 """``visus stylize``: what is painted, what is kept, and what is refused."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import visus
 from visus.core.errors import DataError, UsageError
 from visus.models.perceptual import features
 from visus.verbs.painting import in_colours_of, luma, paint, with_colours_of
+from visus.verbs.stylize import Stylized
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_random_features_paint_too(folder):
 def test_no_strength_leaves_the_content(folder):
     photo = read(folder / "photo.png")
     found = paint(photo, read(folder / "painting.png"), features(), steps=5, strength=0)
-    assert (found.picture - photo).abs().mean() < 0.03
+    assert torch.equal(found.picture, photo) and found.after == found.before
 
 
 def test_more_strength_comes_nearer_to_the_style(folder):
@@ -113,6 +115,29 @@ def test_several_pictures_go_into_a_folder_and_one_that_is_broken_stops_no_other
                           out=tmp_path / "said", steps=1)  # fmt: skip
     assert [one.drawn for one in found.pictures] == [str(tmp_path / "said" / "photo-painting.png")]
     assert [name for name, _ in found.problems] == [str(tmp_path / "broken.jpg")]
+
+
+def test_one_that_is_too_small_stops_no_other_and_each_is_named_once(folder, tmp_path):
+    Image.new("RGB", (48, 48)).save(tmp_path / "b.png")
+    (tmp_path / "c.png").write_text("no picture")
+    for name in ("a", "d"):
+        (tmp_path / f"{name}.png").write_bytes((folder / "photo.png").read_bytes())
+    found = visus.stylize(tmp_path, folder / "painting.png", out=tmp_path / "said", strength=0)
+    assert [Path(one.file).name for one in found.pictures] == ["a.png", "d.png"]
+    assert [Path(name).name for name, _ in found.problems] == ["b.png", "c.png"]
+    assert all(name not in why for name, why in found.problems) and "48 x 48" in found.problems[0][1]
+
+
+def test_a_style_that_went_farther_is_not_called_nearer():
+    near, far = (Stylized("a", "b", (1, 1), 1.0, after, 1.0, 0.0) for after in (0.5, 1.4))
+    assert (near.change, far.change) == ("2.0 times nearer", "1.4 times farther")
+
+
+def test_another_kind_of_picture_than_png_is_refused(folder, tmp_path):
+    with pytest.raises(UsageError) as refused:
+        visus.stylize(folder / "photo.png", folder / "painting.png", out=tmp_path / "mine.jpg", steps=1)
+    assert refused.value.code == "STYLE-004" and "mine.png" in refused.value.fix
+    assert not (tmp_path / "mine.jpg").exists()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "I;16", "P", "CMYK"])

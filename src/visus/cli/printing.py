@@ -48,7 +48,11 @@ def print_run(run: Run, *, json: bool, files: str = "FILES") -> None:
     name = run.recipe.model.name
     code = f" --network {quoted(name)}" if name.startswith("hub:") or ".py:" in name else ""
     asks = f"predict {quoted(run.folder)} {files}{code}"
-    makes = {"generate": f"generate {quoted(run.folder)}", "stylize": f"stylize PHOTO --model {quoted(run.folder)}"}
+    from visus.models.stylizers import STYLIZERS
+
+    painter = STYLIZERS.get(run.recipe.model.name)
+    photo = "PHOTO PAINTING" if painter is not None and painter.any_style else "PHOTO"
+    makes = {"generate": f"generate {quoted(run.folder)}", "stylize": f"stylize {photo} --model {quoted(run.folder)}"}
     asks = makes.get(run.recipe.task, asks)
     print(f"report    {run.report}\nnext      visus {asks}")
 

@@ -321,8 +321,9 @@ class Sampled(Protocol):
 class Showing(Protocol):
     """A task whose network shows by itself what it has learned: looked at whenever it is judged."""
 
-    command: str
-    """What a user calls for such pictures; ``{model}`` stands for the model file."""
+    @property
+    def command(self) -> str:
+        """What a user calls for such pictures; ``{model}`` stands for the model file."""
 
     def shown(self, model: nn.Module) -> NDArray[np.uint8]:
         """Return one picture (H, W, 3) of what the network makes: always of the same things, so that it grows."""

@@ -87,7 +87,6 @@ class Stylize:
     players: Mapping[str, str] = {"model": ""}
     group = 1
     legend: Mapping[str, str] = {}
-    command = "visus stylize PHOTO --model {model}"
 
     def __init__(self, recipe: Recipe, classes: Sequence[str]) -> None:
         self.recipe, self.settings = recipe, recipe.stylize
@@ -160,6 +159,12 @@ class Stylize:
             network.painting.copy_(self._paintings[0])
         made: nn.Module = network
         return made
+
+    @property
+    def command(self) -> str:
+        """What is asked of a trained network, as it is typed: one of any style is given a painting, too."""
+        name = self.recipe.model.name
+        return f"visus stylize PHOTO {'PAINTING ' * (name in STYLIZERS and STYLIZERS[name].any_style)}--model {{model}}"
 
     @property
     def any_style(self) -> bool:

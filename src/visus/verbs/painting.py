@@ -67,7 +67,8 @@ def paint(
         painting: in [0, 1].
         features: by which style is told.
         steps: of L-BFGS, at each of the two scales.
-        strength: 1 for the painting's Gram matrices, 0 for the content's own, between for a mean of both.
+        strength: 1 for the painting's Gram matrices, between for a mean of them and the content's own; at 0 the content
+            comes back as it was.
         start: ``content``, or ``noise``.
         mask: how much of each pixel is painted, in [0, 1]; the rest stays the content, and is no part of the style.
         tile: side of the tiles in which features look, in pixels, and 0 for the whole at once: in less memory the same
@@ -82,6 +83,8 @@ def paint(
         Gatys, Ecker and Bethge, Image style transfer using convolutional neural networks, CVPR 2016.  From coarse to
         fine, and the colours, as in Gatys et al., Controlling perceptual factors in neural style transfer, CVPR 2017.
     """
+    if strength == 0:
+        return judged(content, content, painting, features, mask)
     like = torch.lerp(content, in_colours_of(content, painting), strength)
     picture, done = like, 0
     if start == "noise":

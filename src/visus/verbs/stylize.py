@@ -27,6 +27,7 @@ JUDGED = 1024
 """Pixels a side of what is judged of a picture that a model painted, at the scale at which it did."""
 SIZE, SIZE_OF_MODEL = 512, 1024
 """Of the longer side, where nobody says; what a network paints in tiles may be larger."""
+_OTHERS = (".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
 _SHAPE = 0.02  # how far a mask's ratio of sides may be from the picture's
 
 
@@ -55,6 +56,13 @@ class Stylized:
         """How many times nearer the style is than it was."""
         return self.before / max(self.after, 1e-12)
 
+    @property
+    def change(self) -> str:
+        """How much nearer or farther the style is, in words."""
+        if self.after > self.before:
+            return f"{self.after / max(self.before, 1e-12):.1f} times farther"
+        return f"{self.fall:.1f} times nearer"
+
 
 @dataclass(frozen=True)
 class Stylizations:
@@ -63,7 +71,7 @@ class Stylizations:
     Attributes:
         style: the painting; ``features``: by which style was told.
         pictures: in the order of the files.
-        problems: (what was named, reason): what could not be read.
+        problems: (what was named, reason): what could not be read, or was too small among others.
         notes: what was passed over or chosen, a sentence each.
         model: what painted them; empty where they were optimised.
     """
@@ -147,9 +155,10 @@ def stylize(
     Raises:
         UsageError: STYLE-001 a number out of its range, STYLE-002 a picture that is too small or too narrow, STYLE-003
             a mask of another shape or without a white pixel, STYLE-004 a place to write to that is a picture to be
-            read, or one file for several pictures, STYLE-006 a model that does not paint, STYLE-007 a painting that is
-            missing or not wanted, STYLE-008 a choice that the model does not have, STYLE-010 features that cannot
-            tell style, STYLE-011 tiles, and features that look at a picture as a whole; unknown networks or weights.
+            read or is named as another kind of picture than ``.png``, or one file for several, STYLE-006 a model that
+            does not paint, STYLE-007 a painting that is missing or not wanted, STYLE-008 a choice that the model does
+            not have, STYLE-010 features that cannot tell style, STYLE-011 tiles, and features that look at a picture as
+            a whole; unknown networks or weights.
         DataError: the painting or the mask cannot be read, or there is not one picture to paint.
     """
     from visus.engine.device import short_of_memory
@@ -191,9 +200,15 @@ def stylize(
         try:
             original = read(Path(file))
         except DataError as error:
-            bad.append((file, error.what))
+            bad.append((file, error.what.removeprefix(f"{file}: ")))
             continue
-        picture = _fitted(original, size, file)
+        try:
+            picture = _fitted(original, size, file)
+        except UsageError as error:
+            if len(files) == 1:
+                raise
+            bad.append((file, error.what.removeprefix(f"{file}: ")))
+            continue
         where = _mask_of(covered, original, picture, str(mask)) if covered is not None else None
         began = time.perf_counter()
 
@@ -212,7 +227,7 @@ def stylize(
         write_picture(place, _bytes(result))
         shape = (int(result.shape[2]), int(result.shape[3]))
         done.append(Stylized(file, str(place), shape, painted.before, painted.after, painted.similarity, seconds))
-        tell({"note": f"{place}: the style is {done[-1].fall:.1f} times nearer, in {seconds:.3g} s"})
+        tell({"note": f"{place}: the style is {done[-1].change}, in {seconds:.3g} s"})
     if not done:
         name, why = bad[0]
         raise DataError("STYLE-005", f"{name}: {why}", where=f"and {len(bad) - 1:,} more" if len(bad) > 1 else "",
@@ -365,7 +380,14 @@ def _check_numbers(
 
 
 def _places(files: Sequence[str], style: Path, out: Path | None) -> list[Path]:
-    """Return where each picture is written."""
+    """Return where each picture is written.
+
+    Raises:
+        UsageError: STYLE-004.
+    """
+    if out is not None and out.suffix.lower() in _OTHERS and not out.is_dir():
+        raise UsageError("STYLE-004", f"{out}: pictures are written as .png", done="nothing was painted",
+                         fix=f"--out {out.with_suffix('.png')}")  # fmt: skip
     if out is not None and out.suffix.lower() == ".png" and not out.is_dir():
         if len(files) > 1:
             raise UsageError("STYLE-004", f"{out}: one file cannot hold {len(files):,} pictures",
@@ -425,7 +447,7 @@ def _mask_of(mask: Tensor, original: Tensor, picture: Tensor, name: str) -> Tens
             "STYLE-003", f"{name}: {width:,} x {height:,} pixels are another shape than the picture's",
             where=f"that is {wide:,} x {tall:,}", done="nothing was painted", fix="a mask drawn on the picture itself",
         )  # fmt: skip
-    fitted = F.interpolate(mask[:, :1], picture.shape[2:], mode="bilinear", antialias=True).clamp(0, 1)
+    fitted = F.interpolate(mask.mean(1, keepdim=True), picture.shape[2:], mode="bilinear", antialias=True).clamp(0, 1)
     if not fitted.any():
         raise UsageError("STYLE-003", f"{name}: the mask is black, so nothing would be painted",
                          fix="white is where the style shall be")  # fmt: skip
