@@ -47,14 +47,8 @@ def print_run(run: Run, *, json: bool, files: str = "FILES") -> None:
     _print_bad(run.bad)
     name = run.recipe.model.name
     code = f" --network {quoted(name)}" if name.startswith("hub:") or ".py:" in name else ""
-    asks = f"predict {quoted(run.folder)} {files}{code}"
-    from visus.models.stylizers import STYLIZERS
-
-    painter = STYLIZERS.get(run.recipe.model.name)
-    photo = "PHOTO PAINTING" if painter is not None and painter.any_style else "PHOTO"
-    makes = {"generate": f"generate {quoted(run.folder)}", "stylize": f"stylize {photo} --model {quoted(run.folder)}"}
-    asks = makes.get(run.recipe.task, asks)
-    print(f"report    {run.report}\nnext      visus {asks}")
+    asks = run.command or f"visus predict {quoted(run.folder)} {files}{code}"
+    print(f"report    {run.report}\nnext      {asks}")
 
 
 def print_evaluation(found: Evaluation) -> None:

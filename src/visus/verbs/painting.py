@@ -84,7 +84,7 @@ def paint(
         fine, and the colours, as in Gatys et al., Controlling perceptual factors in neural style transfer, CVPR 2017.
     """
     if strength == 0:
-        return judged(content, content, painting, features, mask)
+        return judged(content, content, painting, features, mask, tile)
     like = torch.lerp(content, in_colours_of(content, painting), strength)
     picture, done = like, 0
     if start == "noise":

@@ -57,6 +57,16 @@ class Run:
         return self.folder / "report.html"
 
     @property
+    def command(self) -> str:
+        """What its model is asked by, as it is typed, where that is not ``visus predict``."""
+        from visus.core.modelfile import read_card
+        from visus.core.task import Showing
+        from visus.tasks import TASKS
+
+        task = TASKS[self.recipe.task](self.recipe, read_card(self.best).classes)
+        return task.command.format(model=quoted(self.folder)) if isinstance(task, Showing) else ""
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What is to be known before the scores are believed, a sentence each."""
         from visus.report.words import few, leaking
