@@ -273,3 +273,21 @@ def test_a_model_that_says_something_makes_nothing(photos, tmp_path):
 def test_a_model_that_makes_pictures_is_not_compressed(run):
     with pytest.raises(UsageError, match="USE-080"):
         visus.compress(run.folder)
+
+
+@pytest.mark.parametrize(
+    ("task", "network", "fix"),
+    [("classify", "dcgan", "--task generate"), ("", "stylegan2", "--task generate"), ("generate", "cnn", "dcgan"),
+     ("generate", "johnson", "--task stylize"), ("classify", "adain", "--task stylize")],
+)  # fmt: skip
+def test_a_network_of_another_task_is_refused_before_anything_is_written(digits, tmp_path, task, network, fix):
+    with pytest.raises(UsageError) as refused:
+        visus.train(digits, task=task or None, model=network, out=tmp_path / "run", steps=1)
+    assert refused.value.code == "MODEL-041" and fix in refused.value.fix
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_seed_below_zero_is_refused(run):
+    with pytest.raises(UsageError) as refused:
+        visus.generate(run.best, seed=-1)
+    assert refused.value.code == "USE-081"

@@ -57,6 +57,16 @@ def test_a_strip_ends_with_the_last_picture(model, tmp_path):
     assert near(walk.pictures[-1], visus.generate(model, count=2, seed=5).pictures[1])
 
 
+@pytest.mark.parametrize(
+    "given", [{"layers": range(2)}, {"project": "a.png", "count": 3}, {"project": "a.png", "truncation": 0.5},
+              {"edit": "a.png", "count": 3}, {"interpolate": "a.webp", "layers": range(2)}],
+)  # fmt: skip
+def test_what_would_change_nothing_is_refused(model, given):
+    with pytest.raises(UsageError) as refused:
+        visus.generate(model, **given)
+    assert refused.value.code == "USE-085"
+
+
 def test_one_picture_leads_nowhere(model, tmp_path):
     with pytest.raises(UsageError, match="two at least"):
         walking.interpolate(model, tmp_path / "walk.png", [0], 5, 1.0)

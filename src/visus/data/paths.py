@@ -109,15 +109,16 @@ def check_outside(out: Path, data: Path) -> None:
         )  # fmt: skip
 
 
-def check_free(out: Path) -> None:
-    """Refuse a place where something is.
+def check_free(out: Path, option: str = "--out") -> None:
+    """Refuse a place where something is; ``option`` is how the user named it.
 
     Raises:
         UsageError: USE-051.
     """
     if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
         raise UsageError("USE-051", f"{shown(out)}: is there already", done="nothing was written",
-                         fix="--out takes a folder that does not exist yet, or is empty")  # fmt: skip
+                         fix=f"{option} takes a {'folder' if option == '--out' else 'file'} that does not exist yet"
+                         + ", or is empty" * (option == "--out"))  # fmt: skip
 
 
 def fault_of(relative: str) -> str:

@@ -79,6 +79,8 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
     for choice in TASKS[task].defaults(known):
         if not (choice.key in LENGTHS and lengths):
             draft.choose(choice)
+    if given is None:
+        _check_kind(draft.finish())
     _check_memory(draft.finish())
     _check_size(draft.finish())
     if said.get("batch", 0) > known.train:
@@ -99,6 +101,30 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
     optim.check(recipe.optim, _within("optim", asked))
     schedule.check(recipe.schedule, _within("schedule", asked), recipe.minutes is not None)
     return recipe
+
+
+def _check_kind(recipe: Recipe) -> None:
+    """Refuse a network that makes or paints pictures for a task that asks about them, and the other way round.
+
+    Raises:
+        UsageError: MODEL-041.
+    """
+    from visus.models.generators import GENERATORS
+    from visus.models.origins import generating, origin_of, stylizing, user_code
+    from visus.models.stylizers import STYLIZERS
+
+    listed: dict[str, Iterable[str]] = {generating.TASK: GENERATORS, stylizing.TASK: STYLIZERS}
+    name, kinds = recipe.model.name, {origin.TASK: origin for origin in (generating, stylizing)}
+    if user_code.is_code(name):
+        return
+    origin = origin_of(name)
+    meant = next((task for task, kind in kinds.items() if origin is kind), "")
+    if meant and meant != recipe.task:
+        raise UsageError("MODEL-041", f"{name} is trained to {meant}, and the task is {recipe.task}",
+                         done="nothing was trained", fix=f"--task {meant}, or another --model")  # fmt: skip
+    if recipe.task in kinds and not meant:
+        raise UsageError("MODEL-041", f"{name} says something of pictures, and the task is to {recipe.task}",
+                         done="nothing was trained", fix=f"--model {', or '.join(listed[recipe.task])}")  # fmt: skip
 
 
 def _within(section: str, keys: Iterable[str]) -> list[str]:

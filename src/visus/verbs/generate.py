@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,7 @@ class Generated:
         seed: of everything random: picture ``i`` of a seed and a class is always the same one.
         truncation: of the latents.
         folder: where they were written, or None.
+        model: the file that made them.
     """
 
     pictures: tuple[NDArray[np.uint8], ...]
@@ -45,6 +46,7 @@ class Generated:
     seed: int
     truncation: float
     folder: Path | None = None
+    model: str = ""
 
     @property
     def sheet(self) -> NDArray[np.uint8]:
@@ -58,7 +60,8 @@ class Generated:
     def json(self) -> dict[str, Any]:
         """Return how they were made, and each one's file and class."""
         files = [{"file": name, "label": label} for name, label in zip(self.names, self.labels, strict=True)]
-        return {"seed": self.seed, "truncation": self.truncation, "pictures": files}
+        made = {"model": self.model, "folder": str(self.folder) if self.folder is not None else None}
+        return {**made, "seed": self.seed, "truncation": self.truncation, "pictures": files}
 
 
 def generate(
@@ -109,9 +112,14 @@ def generate(
     if len(asked) > 1:
         raise UsageError("USE-084", f"--{asked[0][0]} and --{asked[1][0]} are asked for at once",
                          done="nothing was made", fix="one of them")  # fmt: skip
+    counted = count is not None
     count = (
         {"interpolate": WAYPOINTS, "mix": MIXED}.get(asked[0][0] if asked else "", USUAL) if count is None else count
     )
+    _check_effect(asked[0][0] if asked else "", {"--layers": layers is not None, "--count": counted,
+                                                  "--truncation": truncation != 1})  # fmt: skip
+    if seed < 0:
+        raise UsageError("USE-081", f"--seed {seed}: it takes 0 or more", done="nothing was made")
     if not 1 <= count <= MOST:
         raise UsageError("USE-081", f"--count {count:,}: it takes 1 to {MOST:,}", done="nothing was made")
     if not 0 <= truncation <= 2:
@@ -131,10 +139,25 @@ def generate(
         parts = made_of(loaded.network, seed, torch.tensor(labels), truncation=truncation)
         pictures = tuple(picture for part in parts for picture in part)
     said = tuple(loaded.classes[k] if loaded.classes else "" for k in labels)
-    made = Generated(pictures, said, names, seed, truncation, Path(out) if out is not None else None)
+    made = Generated(pictures, said, names, seed, truncation, Path(out) if out is not None else None, str(loaded.path))
     if made.folder is not None:
-        _write(made, made.folder, loaded)
+        _write(made, made.folder)
     return made
+
+
+def _check_effect(walk: str, given: Mapping[str, bool]) -> None:
+    """Refuse an option that would change nothing of what is asked for.
+
+    Raises:
+        UsageError: USE-085.
+    """
+    idle = {"": ("--layers",), "interpolate": ("--layers",), "edit": ("--layers", "--count"),
+            "project": ("--layers", "--count", "--truncation")}.get(walk, ())  # fmt: skip
+    for option in idle:
+        if given[option]:
+            what = f"--{walk}" if walk else "single pictures"
+            raise UsageError("USE-085", f"{option} changes nothing of {what}", done="nothing was made",
+                             fix="leave it out" if walk else "--mix TABLE.png gives layers to pictures")  # fmt: skip
 
 
 def _named(*walks: str | Path | None) -> Iterator[tuple[str, str | Path | None]]:
@@ -203,7 +226,7 @@ def _file(i: int, label: str, count: int) -> str:
     return f"{i:0{max(4, len(str(count - 1)))}d}{'-' * bool(plain)}{plain}.png"
 
 
-def _write(made: Generated, out: Path, model: Model) -> None:
+def _write(made: Generated, out: Path) -> None:
     """Write every picture, the sheet, and how they were made, as one new folder.
 
     Raises:
@@ -214,4 +237,4 @@ def _write(made: Generated, out: Path, model: Model) -> None:
         for name, picture in zip(made.names, made.pictures, strict=True):
             write_picture(folder / name, picture[..., 0] if picture.shape[2] < 3 else picture[..., :3])
         write_picture(folder / "grid.png", made.sheet)
-        write_json(folder / "generated.json", {"model": str(model.path), **made.json()})
+        write_json(folder / "generated.json", made.json())

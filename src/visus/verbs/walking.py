@@ -90,7 +90,7 @@ def interpolate(model: Model, file: Path, labels: Sequence[int], seed: int, trun
     Raises:
         UsageError: GEN-011, another kind of file; USE-051, one that is there already; GEN-012, fewer than two pictures.
     """
-    _check(file)
+    _check(file, "--interpolate", (*walks.ANIMATED, walks.STRIP))
     if len(labels) < 2:
         raise UsageError("GEN-012", "a way leads from one picture to another: it takes two at least",
                          done="nothing was written", fix="--count 6")  # fmt: skip
@@ -117,7 +117,7 @@ def mix(model: Model, file: Path, labels: Sequence[int], layers: range | None, s
         UsageError: GEN-010, a generator of one layer, or layers it does not have; GEN-011, another kind of file;
             USE-051, one that is there already.
     """
-    _check(file, (".png",))
+    _check(file, "--mix")
     ends = _styles(_generator(model), seed, labels, truncation)
     half = max(1, len(labels) // 2)
     rows, columns = ends[:half], ends[half:]
@@ -144,7 +144,7 @@ def edit(model: Model, file: Path, label: int, seed: int, truncation: float) -> 
     Raises:
         UsageError: GEN-011, another kind of file, or USE-051, one that is there already.
     """
-    _check(file, (".png",))
+    _check(file, "--edit")
     generator = _generator(model)
     many = torch.full((SAMPLED,), label, device=_device(generator))
     sampled = _latents(generator, seed, np.arange(1, 1 + SAMPLED))
@@ -186,14 +186,14 @@ def project(model: Model, photo: Path, out: Path, labels: Sequence[int], seed: i
     return Walk(tuple(pictures), out / "projected.png", said)
 
 
-def _check(file: Path, kinds: Sequence[str] = (*walks.ANIMATED, walks.STRIP)) -> None:
+def _check(file: Path, option: str, kinds: Sequence[str] = (walks.STRIP,)) -> None:
     """Refuse a file of another kind, and a place where something is, before anything is computed.
 
     Raises:
         UsageError: GEN-011, USE-051.
     """
     walks.check_kind(file, kinds)
-    check_free(file)
+    check_free(file, option)
 
 
 def _generator(model: Model) -> Any:

@@ -12,6 +12,9 @@ from visus.models.generators import GENERATORS
 from visus.models.origins import own
 from visus.models.weights import WeightCard
 
+TASK = "generate"
+"""Which alone can train them."""
+
 
 def network(name: str, outputs: int, channels: int, size: tuple[int, int], options: Mapping[str, Any]) -> nn.Module:
     """Return the network with fresh weights; ``outputs`` is how many classes of pictures it makes, 0 for no classes.

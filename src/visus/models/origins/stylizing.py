@@ -12,6 +12,9 @@ from visus.models.origins import own
 from visus.models.stylizers import STYLIZERS
 from visus.models.weights import WeightCard
 
+TASK = "stylize"
+"""Which alone can train them."""
+
 
 def network(name: str, outputs: int, channels: int, size: tuple[int, int], options: Mapping[str, Any]) -> nn.Module:
     """Return the network with fresh weights.

@@ -68,7 +68,8 @@ def choices(facts: Facts) -> Iterator[Choice]:
     )
     yield Choice("schedule.name", "linear", "ends at a rate of zero")
     yield Choice("schedule.warmup", 0.0, "usual for generators")
-    yield Choice("schedule.decay", 0.4, "the last pictures settle")
+    if facts.minutes is not None:
+        yield Choice("schedule.decay", 0.4, "the last pictures settle")
     yield Choice("loss.name", "non_saturating", "with R1 it settles")
     yield Choice("precision", "float32", "slopes of slopes need the digits")
     yield Choice("data.leaks", False, "two sets are compared, not picture by picture")
