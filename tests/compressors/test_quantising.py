@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from visus.compressors._graph import said, session
 from visus.compressors._quantising import Expected, expect, layers, quantised, read_by, unlike
 from visus.core.deployment import PICTURES, SCOPES
-from visus.core.errors import UsageError
+from visus.core.errors import IntegrityError, UsageError
 
 
 def written(*nodes, **weights):
@@ -95,6 +95,12 @@ def test_only_the_network_is_computed_in_whole_numbers(three):
     model, pictures = three
     made = quantised(model, expect(model, pictures).ranges("minmax"))
     assert kinds(made) == {"node first", "node second"}
+
+
+def test_ranges_of_tensors_that_a_file_does_not_have_are_refused_by_name(three):
+    with pytest.raises(IntegrityError, match="COMPRESS-028") as caught:
+        quantised(three[0], {"elsewhere": (0.0, 1.0), PICTURES: (0.0, 1.0)})
+    assert caught.value.where.startswith("elsewhere, and 0 more")
 
 
 def test_layers_that_are_left_out_stay_in_float(three):

@@ -18,12 +18,14 @@ from tests.verbs.segmenting import write_scenes
 
 import visus
 from visus.cli.app import run as command
-from visus.compressors import weight_only
+from visus.compressors import Candidate, weight_only
 from visus.compressors._graph import of_network
-from visus.core.errors import DataError, Interrupted, ResourceError, UsageError
+from visus.core import files
+from visus.core.errors import DataError, Interrupted, ResourceError, UsageError, VisusError
 from visus.core.modelfile import read_model
 from visus.core.scores import Score
 from visus.metrics.compare import Difference
+from visus.report import compress_page
 from visus.verbs.compress import Compressed, Tried, chance_of
 
 
@@ -265,6 +267,89 @@ def test_a_search_that_is_cut_short_keeps_the_best_it_had_found(happens, error, 
     assert "1 tried until then: int8" in caught.value.done
     assert visus.load(tmp_path / "a.onnx").card.compressed["method"] == "int8"
     assert "The search was cut short: " in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def interrupted():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_signal_that_comes_while_the_page_is_made_is_heard_once_both_are_written(digits, tmp_path, monkeypatch):
+    def render(page, make=compress_page.render):
+        interrupted()
+        interrupted()
+        return make(page)
+
+    monkeypatch.setattr(compress_page, "render", render)
+    with pytest.raises(Interrupted) as caught:
+        visus.compress(digits.folder, method="weight_only", target="size", max_drop=10, out=tmp_path / "a.onnx")
+    assert (caught.value.exit, caught.value.done.endswith(f"; see {tmp_path / 'a.onnx'}")) == (130, True)
+    assert {file.name for file in tmp_path.iterdir()} == {"a.onnx", "a.html"}
+    assert visus.load(tmp_path / "a.onnx").card.compressed["method"] == "weight_only"
+
+
+def stopped_at_the_page(page):
+    raise KeyboardInterrupt
+
+
+def full_at_the_model(path, needed=0, write=files.replacing):
+    if path.suffix == ".onnx" and path.name == "a.onnx":
+        raise ResourceError("RUN-004", "the disk is full")
+    return write(path, needed)
+
+
+@pytest.mark.parametrize(
+    ("room", "name", "happens", "error"),
+    [
+        (compress_page, "render", stopped_at_the_page, Interrupted),
+        (files, "replacing", full_at_the_model, ResourceError),
+    ],
+)
+def test_of_model_and_page_both_are_written_or_none(room, name, happens, error, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(room, name, happens)
+    with pytest.raises(error):
+        visus.compress(digits.folder, method="weight_only", target="size", max_drop=10, out=tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def without_weights(file):
+    model = onnx.load(file)
+    for tensor in model.graph.initializer:
+        if len(tensor.dims) == 4:
+            tensor.raw_data = bytes(len(tensor.raw_data))
+    return model.SerializeToString()
+
+
+def stopped(file):
+    interrupted()
+    return file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("second", "error", "exit"), [(without_weights, "COMPRESS-029", 6), (stopped, "interrupted while", 130)]
+)
+def test_a_file_that_is_made_anew_with_its_decoder_is_judged_again_or_what_was_measured_is_kept(
+    second, error, exit, digits, photos, tmp_path, monkeypatch
+):
+    asked = []
+
+    def rewritten(file):
+        asked.append(file)
+        return weight_only._rewritten(file) if len(asked) == 1 else second(file)
+
+    def propose(subject):
+        yield Candidate({}, subject.network, rewritten)
+
+    monkeypatch.setattr(weight_only, "COMPRESSOR", replace(weight_only.COMPRESSOR, propose=propose))
+    with pytest.raises(VisusError, match=error) as caught:
+        visus.compress(digits.folder, method="weight_only", target="size", max_drop=10, out=tmp_path / "a.onnx")
+    assert (caught.value.exit, len(asked)) == (exit, 2)
+    assert caught.value.done.endswith(f"; see {tmp_path / 'a.onnx'}")
+    kept = visus.load(tmp_path / "a.onnx").card
+    known = read_model(digits.folder / "best.safetensors")[1].calibration
+    assert kept.calibration == known  # as in the graph that was measured
+    judged = visus.evaluate(tmp_path / "a.onnx", photos, split="val").scores["accuracy"]
+    assert judged.value == kept.scores["accuracy"]["value"]
+    assert "its decoder is that of the float32 model" in (tmp_path / "a.html").read_text(encoding="utf-8")
 
 
 def test_a_search_that_is_cut_short_before_it_found_anything_leaves_nothing(digits, tmp_path):

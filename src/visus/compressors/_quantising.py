@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from visus.compressors._graph import library, of_network, said, scopes, session, with_outputs
 from visus.core.deployment import NETWORK, PICTURES
-from visus.core.errors import UsageError
+from visus.core.errors import IntegrityError, UsageError
 
 LEVELS = 256
 
@@ -116,9 +116,15 @@ def quantised(model: Any, ranges: Ranges, *, only: Collection[str] = (), but: Co
         ranges: of activations.
         only: names of the nodes that are quantised; all of the network by default.
         but: names of nodes that stay in float32.
+
+    Raises:
+        IntegrityError: COMPRESS-028, the ranges are of another network, or of a file that names its tensors otherwise.
     """
     known = {name for node in model.graph.node for name in (*node.input, *node.output)}
-    assert ranges.keys() <= known, "a network's tensors have the same names in every file of it"
+    if missing := sorted(ranges.keys() - known):
+        raise IntegrityError("COMPRESS-028", "two files of one network call its tensors by other names",
+                             where=f"{missing[0]}, and {len(missing) - 1:,} more, of which ranges are known",
+                             done="nothing was written", fix="--method weight_only")  # fmt: skip
     onnx, ours = library("onnx"), library("onnxruntime.quantization")
     calibrate, qdq = library("onnxruntime.quantization.calibrate"), library("onnxruntime.quantization.qdq_quantizer")
     copy = onnx.ModelProto()

@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from visus.core.errors import Interrupted, quoted
@@ -43,22 +44,41 @@ def stopping_in_time(folder: Path) -> Iterator[list[int]]:
 
 
 @contextmanager
-def breaking_off(what: str) -> Iterator[None]:
+def breaking_off(what: str) -> Iterator[Waiting]:
     """End at once where SIGINT or SIGTERM comes; within the block it is a ``KeyboardInterrupt``, taken for no fault.
+
+    Yields:
+        By which the block tells that signals have to wait from then on: it is about to write what it came to.
 
     Raises:
         Interrupted: one came, of ``what``; nothing was written.
     """
+    waiting = Waiting()
 
     def stop(number: int) -> None:
-        raise KeyboardInterrupt(number)
+        if not waiting.begun:
+            raise KeyboardInterrupt(number)
+        waiting.came.append(number)
 
     try:
         with _handled(stop):
-            yield
+            yield waiting
     except KeyboardInterrupt as error:
         number = error.args[0] if error.args else signal.SIGINT
-        raise Interrupted(number, f"interrupted while {what}", done="nothing was written") from None
+        raise broken_off(number, what) from None
+
+
+@dataclass
+class Waiting:
+    """Whether signals wait for the end of a block, and which came meanwhile."""
+
+    begun: bool = False
+    came: list[int] = field(default_factory=list)
+
+
+def broken_off(number: int, what: str, done: str = "nothing was written") -> Interrupted:
+    """Return the error by which a signal ends what cannot be resumed."""
+    return Interrupted(number, f"interrupted while {what}", done=done)
 
 
 def stopped(number: int, folder: Path, done: str, when: str = "") -> Interrupted:

@@ -199,7 +199,7 @@ def compress(
             by then the search ends as it would have ended there, and ``done`` says what is kept.
     """
     from visus.compressors import COMPRESSORS
-    from visus.engine.signals import breaking_off
+    from visus.engine.signals import breaking_off, broken_off
     from visus.verbs.compressing import Bench
     from visus.verbs.load import Model, load
 
@@ -212,7 +212,7 @@ def compress(
     for place in dict.fromkeys(places.values()):
         _check_free(place)
     wanted = _wanted(set or {}, names)
-    with breaking_off("searching"), tempfile.TemporaryDirectory(prefix="visus-compress-") as folder:
+    with breaking_off("searching") as signals, tempfile.TemporaryDirectory(prefix="visus-compress-") as folder:
         bench = Bench.begin(loaded, data, Path(folder), pictures, tell)
         bench.wanted = wanted
         training = sum(COMPRESSORS[name].trains for name in names)
@@ -226,9 +226,17 @@ def compress(
         result = Compressed(path if kept else None, path.with_suffix(".html"), "/".join(loaded.path.parts[-2:]),
                             bench.name, loaded.task.score, max_drop, target, bench.whole, tried, kept, best,
                             tuple(bench.notes), cut)  # fmt: skip
+        file = None
         if kept is not None:
-            bench.finish(forms[tried.index(kept)][1], path, kept, result.verdict)
-        _write_page(result)
+            file, fault = _finished(bench, forms[tried.index(kept)][1], kept, result.verdict)
+            if fault is not None:
+                stop = stop or fault
+                why = fault.what if isinstance(fault, VisusError) else first_line(fault)
+                result = replace(result, notes=(*result.notes, f"its decoder is that of the float32 model: {why}"))
+        signals.begun = True  # the search is at its end: what it came to is written, and then it is heard
+        _write(result, file)
+    if signals.came:
+        stop = stop or broken_off(signals.came[0], "writing")
     if isinstance(stop, VisusError):
         stop.done = f"{len(tried):,} tried until then: {result.verdict}; see {path if kept else result.page}"
     if stop is not None:
@@ -302,6 +310,21 @@ def _search(
         raise stop or refused or UsageError("COMPRESS-009", f"{', '.join(names)}: nothing was proposed",
                                             done="nothing was written", fix="visus list compressors")  # fmt: skip
     return forms, stop
+
+
+def _finished(bench: Bench, form: Form, kept: Tried, verdict: str) -> tuple[Path, Exception | None]:
+    """Return the file of the form that is kept, as it is to be written, and what kept its decoder from being fitted."""
+    from visus.engine.device import short_of_memory
+    from visus.engine.signals import breaking_off
+
+    fault: Exception | None = None
+    try:
+        with breaking_off("searching"), short_of_memory("nothing was written", "less else running"):
+            form = bench.fitted(form, kept)
+    except Exception as error:
+        fault = error
+    bench.describe(form, kept, verdict)
+    return form.file, fault
 
 
 def _candidates(bench: Bench, name: str, max_drop: float, methods: int) -> Iterator[tuple[Tried, Form]]:
@@ -449,8 +472,24 @@ def _row(one: Tried, whole: Tried, mark: str) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def _write_page(result: Compressed) -> None:
-    from visus.core.files import write_text
+def _write(result: Compressed, file: Path | None) -> None:
+    """Write the page and the model, or none of them: a page without its model is written over by the next search."""
+    from visus.core.files import replacing, write_text
+
+    page = _page(result)
+    write_text(result.page, page)
+    if file is None or result.path is None:
+        return
+    try:
+        with replacing(result.path, file.stat().st_size) as place:
+            place.write(file.read_bytes())
+    except BaseException:
+        if not result.path.exists():
+            result.page.unlink(missing_ok=True)
+        raise
+
+
+def _page(result: Compressed) -> str:
     from visus.report.compress_page import Form, Page, render
 
     forms = [
@@ -460,7 +499,7 @@ def _write_page(result: Compressed) -> None:
     what = "fastest" if result.target == "latency" else "smallest"
     promise = f"the {what} form that is shown to lose at most {result.max_drop:g} {result.unit} of {result.score}"
     facts = [(str(name), str(value)) for name, value in result.best.settings.items()]
-    write_text(result.page, render(Page(
+    return render(Page(
         result.model, result.verdict, result.path.name if result.path is not None else "", promise, result.score,
         result.table(), forms, facts, result.notes,
-    )))  # fmt: skip
+    ))  # fmt: skip

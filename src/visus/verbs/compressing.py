@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,10 +19,11 @@ from visus.compressors import Candidate, Subject
 from visus.compressors._peak import peak
 from visus.compressors._timing import in_turns
 from visus.core.deployment import Contract
-from visus.core.errors import DataError, UsageError
-from visus.core.files import replacing, write_bytes
+from visus.core.errors import DataError, IntegrityError, UsageError
+from visus.core.files import write_bytes
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import ModelSettings
+from visus.core.scores import Score
 from visus.data.dataset import Dataset
 from visus.data.pixels import pictures as decoded
 from visus.engine.evaluate import judge
@@ -49,6 +51,9 @@ CALIBRATING = 128
 TIMED = 8
 """Pictures that are timed."""
 
+ROUNDING = 1e-6
+"""Difference up to which two scores of one network are the same."""
+
 Tell = Callable[[Mapping[str, Any]], None]
 
 
@@ -57,14 +62,16 @@ class Form:
     """A candidate as it was measured.
 
     Attributes:
-        candidate: what was proposed, where its file is written anew once its decoder is fitted; None of weights.
+        candidate: what was proposed, where its file is made anew once its decoder is fitted; None of weights.
         file: that would be kept.
         calibration: fitted for its decoder on the judged pictures, as at the end of a run.
+        decoder: what its decoder knows.
     """
 
     candidate: Candidate | None
     file: Path
     calibration: dict[str, float]
+    decoder: dict[str, float]
 
 
 @dataclass
@@ -183,29 +190,46 @@ class Bench:
         if score not in scores:
             raise UsageError("COMPRESS-026", f"what {method} makes of the model defines no {score} on {self.name}",
                              done="nothing was written", fix="another method: visus list compressors")  # fmt: skip
-        return Tried(
+        one = Tried(
             method, candidate.settings, scores[score], kept.stat().st_size, turns.other, self._peak(file),
             compared(self._metric, metric, score, chance), turns.ratio, turns.low, turns.high, chance=chance,
-        ), Form(candidate if candidate.rewritten else None, kept, metric.calibration())  # fmt: skip
+        )  # fmt: skip
+        known = self.model.card.calibration
+        return one, Form(candidate if candidate.rewritten else None, kept, metric.calibration(), known)
 
-    def finish(self, form: Form, path: Path, kept: Tried, verdict: str) -> None:
-        """Write a candidate to its place, its decoder fitted to it, with what was measured in its card."""
+    def fitted(self, form: Form, kept: Tried) -> Form:
+        """Return a candidate whose decoder knows what was fitted for it on the judged pictures.
+
+        In a file the decoder is part of the graph, so the file is made anew: it is judged again, for what is kept has
+        to be what was measured.
+
+        Args:
+            form: as it was measured.
+            kept: what was measured.
+
+        Raises:
+            IntegrityError: COMPRESS-028, COMPRESS-029, the new file is not that network.
+        """
+        if form.candidate is None or form.calibration == form.decoder:
+            return replace(form, decoder=form.calibration)
+        file = self._written(form.candidate, form.calibration)[0]
+        again = self._judged(opened(file)).compute()[self.model.task.score]
+        _check_same(again, kept.score)
+        return replace(form, file=file, decoder=form.calibration)
+
+    def describe(self, form: Form, kept: Tried, verdict: str) -> None:
+        """Write what was measured of a candidate into the card in its file."""
         score = {self.model.task.score: kept.score.json()}
         about = {"method": kept.method, "settings": dict(kept.settings), "data": self.name, "verdict": verdict,
                  "scores_of_float32": {self.model.task.score: self.whole.score.json()}}  # fmt: skip
-        update = {"scores": score, "split": "val", "compressed": about, "calibration": form.calibration}
-        file = form.file
-        if file.suffix == ".onnx":
-            if form.candidate is not None and form.calibration != self.model.card.calibration:
-                file = self._written(form.candidate, form.calibration)[0]
-            contract = opened(file).contract
-            assert contract is not None
-            EXPORTERS["onnx"].stamp(file, contract.model_copy(update={"card": contract.card.model_copy(update=update)}))
+        update = {"scores": score, "split": "val", "compressed": about, "calibration": form.decoder}
+        if form.file.suffix == ".onnx":
+            onnx = EXPORTERS["onnx"]
+            contract = onnx.load(form.file).contract
+            onnx.stamp(form.file, contract.model_copy(update={"card": contract.card.model_copy(update=update)}))
         else:
-            tensors, card = read_model(file)
-            write_model(file, tensors, card.model_copy(update=update))
-        with replacing(path, file.stat().st_size) as place:
-            place.write(file.read_bytes())
+            tensors, card = read_model(form.file)
+            write_model(form.file, tensors, card.model_copy(update=update))
 
     def _measure_whole(self) -> None:
         score = self.model.task.score
@@ -331,6 +355,21 @@ def widened(change: Difference, chance: float, behind: NDArray[np.float64]) -> D
     unseen = scale * float((1 - (chance / 2) ** (1 / behind)).mean(1).max())
     low, high = (change.value + wider * (end - change.value) for end in (change.low, change.high))
     return replace(change, low=low - unseen, high=high + unseen)
+
+
+def _check_same(again: Score, measured: Score) -> None:
+    """Refuse a file that is judged otherwise than the one that was measured, but for rounding.
+
+    Raises:
+        IntegrityError: COMPRESS-029.
+    """
+    pairs = [(getattr(again, part), getattr(measured, part)) for part in ("value", "low", "high", "n")]
+    if not all(math.isclose(one, other, rel_tol=ROUNDING, abs_tol=ROUNDING) for one, other in pairs):
+        raise IntegrityError(
+            "COMPRESS-029", "the file whose decoder was fitted is judged otherwise than the one that was measured",
+            where=f"{again.value:.6g}, not {measured.value:.6g}", done="the one that was measured is kept",
+            fix="visus evaluate judges it; --method NAME tries another one",
+        )  # fmt: skip
 
 
 def _check_enough(dataset: Dataset, indices: NDArray[np.int64], part: str) -> None:
