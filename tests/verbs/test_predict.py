@@ -170,7 +170,12 @@ def hungry(run, rows, message="DefaultCPUAllocator: can't allocate memory"):
 
 def test_where_memory_is_short_fewer_pictures_are_looked_at_at_once(run, photos):
     found = visus.predict(hungry(run, 4), photos / "test" / "six")
-    assert found == visus.predict(visus.load(run.best), photos / "test" / "six")
+    whole = visus.predict(visus.load(run.best), photos / "test" / "six")
+    assert len(found) == len(whole) > 4
+    for few, many in zip(found.predictions, whole.predictions, strict=True):
+        # Another number of pictures may have its sums added in another order.
+        assert [name for name, _ in few.top] == [name for name, _ in many.top]
+        assert dict(few.top) == pytest.approx(dict(many.top), rel=1e-5)
 
 
 def test_memory_that_cannot_be_healed_says_what_helps(run, photos):
