@@ -19,7 +19,7 @@ from visus.tasks.detect.choices import losses
 from visus.tasks.detect.task import Detect
 
 OUTPUTS = 5
-SMALL = {"faster_rcnn": {"proposals": 20, "hidden": 32}}
+SMALL = {name: {"proposals": 20, "hidden": 32} for name in ("faster_rcnn", "mask_rcnn")}
 """Options without which a network would take long here."""
 
 

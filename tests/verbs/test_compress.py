@@ -26,7 +26,7 @@ from visus.core.modelfile import read_model
 from visus.core.scores import Score
 from visus.metrics.compare import Difference
 from visus.report import compress_page
-from visus.verbs.compress import Compressed, Tried, chance_of
+from visus.verbs.compress import Compressed, Tried, chance_of, too_few
 
 
 @pytest.fixture(scope="session")
@@ -222,6 +222,19 @@ def test_the_verdict_says_whether_the_promise_is_kept(kept, best, words, tmp_pat
         best if kept else None, best,
     )  # fmt: skip
     assert words in found.verdict
+
+
+@pytest.mark.parametrize(("methods", "least", "enough"), [(1, 7.0, "875"), (2, 8.1, "1,013"), (6, 9.8, "1,232")])
+def test_too_few_pictures_to_show_anything_kept_are_said_to_be(methods, least, enough, tmp_path):
+    """By hand: 1 - (0.05 / (4 M)) ** (1 / n), and the n for which that is 0.005."""
+    best = tried(0.0, 9.0, keeps=False)
+    whole = replace(WHOLE, score=Score(0.9, 0.8, 1.0, 60))
+    found = Compressed(None, tmp_path, "m", "d", "accuracy", 0.5, "latency", whole, (best,), None, best)
+    said = f"of 60 pictures no drop below {least:g} points could be shown, were every answer the same"
+    assert too_few(found, methods) == [f"{said}: 0.5 takes {enough} at least"]
+    assert too_few(replace(found, max_drop=0), methods) == [said]
+    assert too_few(replace(found, max_drop=10), methods) == []
+    assert too_few(replace(found, score="rmse", max_drop=0.1), methods) == []
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,10 @@ def test_a_map_that_does_not_depend_on_the_model_is_called_that(model, photos):
     found = replace(asked, explainer=posing).explain(FileImages(Path(), Strings(names)), names, {})
     result = judged(Explanations("model", "edges", "", tuple(found)))
     assert result.correlation.value == pytest.approx(1) and "learned nothing" in result.warnings[0]
+    assert "they show the picture, not what the model makes of it; --method occlusion asks" in result.warnings[0]
+    boxed = tuple(replace(one, box=(0, 0, 4, 4)) for one in result.explanations)
+    assert "they show where the box lies" in judged(replace(result, explanations=boxed)).warnings[0]
+    assert "--method" not in judged(replace(result, method="occlusion")).warnings[0]
 
 
 def test_what_was_left_unexplained_is_told_of_the_picture_that_says_most(model):

@@ -227,6 +227,8 @@ def compress(
                             bench.name, loaded.task.score, max_drop, target, bench.whole, tried, kept, best,
                             tuple(bench.notes), cut)  # fmt: skip
         file = None
+        if not best.keeps:
+            result = replace(result, notes=(*result.notes, *too_few(result, len(names))))
         if kept is not None:
             file, fault = _finished(bench, forms[tried.index(kept)][1], kept, result.verdict)
             if fault is not None:
@@ -256,6 +258,25 @@ def chance_of(k: int, methods: int) -> float:
         Bonferroni's inequality in unequal parts; Foster and Stine, Alpha-investing, JRSS B 2008 (alpha-spending).
     """
     return 0.05 / (methods * k * (k + 1))
+
+
+def too_few(result: Compressed, methods: int) -> list[str]:
+    """Return the note that so few pictures could not show the promise kept of anything, where that is so."""
+    import numpy as np
+
+    from visus.metrics import UNBOUNDED, kind_of
+    from visus.verbs.compressing import unseen_share
+
+    score, chance = result.whole.score, chance_of(1, methods)
+    scale = abs(score.value) if kind_of(result.score) in UNBOUNDED else 1.0
+    floor = scale * float(unseen_share(np.array(score.n, float), chance))
+    wanted = result.max_drop / _unit(result.score)
+    if floor <= wanted:
+        return []
+    told = f"of {score.n:,} pictures no drop below {_unit(result.score) * floor:.2g} {result.unit} could be shown"
+    enough = math.ceil(math.log(chance / 2) / math.log1p(-wanted / scale)) if wanted else 0
+    more = f": {result.max_drop:g} takes {enough:,} at least" if wanted else ""
+    return [f"{told}, were every answer the same{more}"]
 
 
 def drop_of(change: Difference) -> tuple[float, float, float]:

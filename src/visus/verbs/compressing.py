@@ -352,9 +352,14 @@ def widened(change: Difference, chance: float, behind: NDArray[np.float64]) -> D
     n = max(change.n, 2)
     wider = float(-stdtrit(n - 1, chance / 2) / ndtri(0.975) * (n / (n - 1)) ** 0.5)
     scale = abs(change.a) if kind_of(change.score) in UNBOUNDED else 1.0
-    unseen = scale * float((1 - (chance / 2) ** (1 / behind)).mean(1).max())
+    unseen = scale * float(unseen_share(behind, chance).mean(1).max())
     low, high = (change.value + wider * (end - change.value) for end in (change.low, change.high))
     return replace(change, low=low - unseen, high=high + unseen)
+
+
+def unseen_share(n: NDArray[np.float64], chance: float) -> NDArray[np.float64]:
+    """Return what share of all items may be lost at most where not one of n is, but for a chance on both sides."""
+    return 1 - (chance / 2) ** (1 / n)
 
 
 def _check_same(again: Score, measured: Score) -> None:

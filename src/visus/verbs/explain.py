@@ -30,6 +30,9 @@ CONVENTION = (
 )
 """What the values of every map mean."""
 
+COVERING = "occlusion"
+"""The method that looks at answers alone, and so at nothing that an untrained network has too."""
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -276,9 +279,11 @@ def judged(result: Explanations) -> Explanations:
     gain = _mean([(one.file, one.faithfulness.gain) for one in measured if one.faithfulness])
     like = _mean([(one.file, one.faithfulness.correlation) for one in measured if one.faithfulness])
     if like.value >= LIKE:
+        shown = "the picture" if any(one.box is None for one in measured) else "where the box lies"
         warnings.append(
             f"{result.method} draws nearly the same maps for networks that have learned nothing (rank correlation "
-            f"{like.value:.2f}): they show the picture, not what the model makes of it"
+            f"{like.value:.2f}): they show {shown}, not what the model makes of it"
+            + (f"; --method {COVERING} asks the model itself" if result.method != COVERING else "")
         )
     if not gain.value > 0 or gain.low <= 0:
         warnings.append(
