@@ -77,10 +77,17 @@ def test_a_run_that_starts_from_it_is_as_small(made, photos, tmp_path):
     assert read_card(run.best).architecture == start.card.architecture
 
 
-def test_segmenters_are_pruned_and_taught(tmp_path):
+@pytest.mark.parametrize(("method", "student"), [
+    ("prune", {}),
+    pytest.param("distill", {"model.options": {"width": 8, "normalisation": "group"}}, marks=pytest.mark.slow),
+])  # fmt: skip
+def test_segmenters_are_pruned_and_taught(method, student, tmp_path):
+    """What is kept must be judged like any model file."""
     scenes = write_scenes(tmp_path / "scenes", train=12, val=12, test=2)
     run = visus.train(scenes, out=tmp_path / "run", steps=3, set={**SCENES, "model.options.width": 32})
-    check_both(run, scenes, {"width": 8, "normalisation": "group"}, tmp_path)
+    made = visus.compress(run.folder, method=method, max_drop=1000, target="size", steps=2, set=student,
+                          out=tmp_path / "small.safetensors")  # fmt: skip
+    assert visus.evaluate(made.path, scenes).n
 
 
 @pytest.fixture(scope="module")
@@ -131,14 +138,6 @@ def given(model, data):
         fine_tune(model, dataset, network, task, rate=rate, minutes=None, steps=1, watch=lambda row: None)
 
     return Subject(model.network, model.task, model.recipe, model.card, batches, None, None, fit)
-
-
-def check_both(run, data, student, folder):
-    """Prune a network and teach a student; what is kept must be judged like any model file."""
-    for method, named in (("prune", {}), ("distill", {"model.options": student})):
-        made = visus.compress(run.folder, method=method, max_drop=1000, target="size", steps=2, set=named,
-                              out=folder / f"{method}.safetensors")  # fmt: skip
-        assert visus.evaluate(made.path, data).n
 
 
 def test_a_student_may_be_named_and_must_be_smaller(digits, tmp_path):
