@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from visus.core import errors
-from visus.core.errors import DataError, Interrupted, VisusError, did_you_mean, nearest
+from visus.core.errors import DataError, Interrupted, VisusError, did_you_mean, first_line, nearest
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, VisusError)]
 
@@ -33,6 +33,14 @@ def test_an_error_has_at_most_five_lines_whatever_the_texts_hold():
 def test_a_file_name_cannot_send_control_characters_to_the_terminal():
     shown = str(DataError("DATA-001", "\x1b]0;owned\x07.jpg: broken"))
     assert shown == "error[DATA-001]: \\x1b]0;owned\\x07.jpg: broken"
+
+
+@pytest.mark.parametrize(("error", "line"), [
+    (ValueError("\x1b[1;96mThis is step\x1b[0m 3\nof many"), "This is step 3"), (ValueError("\n\n  why\n"), "why"),
+    (MemoryError(), "MemoryError"), (ValueError("\x1b[0m"), "ValueError"),
+])  # fmt: skip
+def test_of_a_foreign_error_the_first_line_that_says_anything_is_told_without_colours(error, line):
+    assert first_line(error) == line
 
 
 def test_a_file_name_in_broken_utf_8_can_be_printed():

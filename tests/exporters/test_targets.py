@@ -195,6 +195,18 @@ def test_a_network_that_looks_at_its_numbers_to_decide_is_refused_by_name(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_operation_that_onnx_lacks_is_named(tmp_path):
+    class Spectral(nn.Module):
+        def forward(self, images):
+            rows = images.mean(3)
+            return torch.linalg.eigvalsh(rows @ rows.mT)[:, :2]
+
+    module, contract = deployed(3, network=Spectral(), size=(8, 8))
+    with pytest.raises(UsageError, match=r"EXP-002.*eigh") as caught:
+        EXPORTERS["onnx"].export(module, pictures((1, 8, 8, 3)), contract, tmp_path / "a.onnx")
+    assert "\n" not in caught.value.what and "\x1b" not in caught.value.what
+
+
 def test_every_target_knows_its_own_files_alone():
     starts = {
         "onnx": b"\x08\x0a\x12\x07pytorch",

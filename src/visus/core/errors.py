@@ -15,6 +15,7 @@ SIGINT, SIGTERM = 130, 143
 
 _OURS = str(Path(__file__).parents[1])
 _UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_COLOURED = re.compile(r"\x1b\[[0-9;]*m")
 _INSTALLED = tuple({sysconfig.get_path(place) for place in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -142,8 +143,12 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, or its kind: Python's own ``MemoryError`` says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    """Return the first line of what an error says, without colours of a terminal, or its kind where it says nothing.
+
+    Python's own ``MemoryError`` does not.
+    """
+    lines = (line.strip() for line in _COLOURED.sub("", str(error)).splitlines())
+    return next(filter(None, lines), type(error).__name__)
 
 
 def needs(library: str, extra: str) -> UsageError:

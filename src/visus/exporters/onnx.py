@@ -42,7 +42,8 @@ def export(module: Deployed, example: Tensor, contract: Contract, path: Path) ->
                 verbose=False, custom_translation_table=_translations(),
             )  # fmt: skip
     except Exception as error:  # the exporter raises nearly anything
-        raise impossible(contract, error) from error
+        failed = error.__cause__ or error  # its own words are of its steps and of whom to tell
+        raise impossible(contract, failed) from error
     assert written is not None
     model = written.model_proto
     for node in model.graph.node:
