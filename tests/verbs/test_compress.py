@@ -23,9 +23,11 @@ from visus.compressors._graph import of_network
 from visus.core import files
 from visus.core.errors import DataError, Interrupted, ResourceError, UsageError, VisusError
 from visus.core.modelfile import read_model
+from visus.core.recipe import LossSettings, ModelSettings
 from visus.core.scores import Score
 from visus.metrics.compare import Difference
 from visus.report import compress_page
+from visus.tasks import TASKS
 from visus.verbs.compress import Compressed, Tried, chance_of, too_few
 
 
@@ -401,6 +403,15 @@ def test_data_without_enough_pictures_to_judge_is_answered_with_what_this_verb_t
     with pytest.raises(DataError, match="part can be carved") as caught:
         visus.compress(run.folder, data=tmp_path / "few")
     assert caught.value.fix.endswith("; --data DATA with more pictures")
+
+
+def test_a_detector_whose_answers_no_student_can_imitate_is_refused_before_anything_is_measured(detector):
+    model, told = visus.load(detector.folder), []
+    two_stages = {"model": ModelSettings(name="faster_rcnn"), "loss": LossSettings(name="cross_entropy")}
+    model.task = TASKS["detect"](model.recipe.model_copy(update=two_stages), model.classes)
+    with pytest.raises(UsageError, match=r"COMPRESS-033.*place by place") as caught:
+        visus.compress(model, method="distill", steps=1, watch=told.append)
+    assert (caught.value.fix, told) == ("another method: visus list compressors", [])
 
 
 def test_an_exported_file_is_refused(whole_numbers):

@@ -95,6 +95,7 @@ class Compressor:
         trains: it calls ``Subject.fit``, so it needs a budget and the training part.
         summary: one line for a listing.
         source: where it was published.
+        check: refuses a task that ``propose`` would refuse, before anything is measured.
     """
 
     propose: Callable[[Subject], Proposals]
@@ -102,6 +103,7 @@ class Compressor:
     trains: bool
     summary: str
     source: str
+    check: Callable[[Task], None] = lambda task: None
 
 
 COMPRESSORS: Catalog[Compressor] = Catalog("visus.compressors", "COMPRESSOR")

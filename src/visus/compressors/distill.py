@@ -13,13 +13,14 @@ from torch import nn
 from visus.compressors import Candidate, Compressor, Proposals, Subject
 from visus.core.errors import UsageError
 from visus.core.recipe import DistillSettings, ModelSettings
+from visus.core.task import Task
 from visus.models.building import architecture_of
 from visus.models.describing import multiply_adds
 from visus.models.origins import backbone_of, origin_of, torchvision_zoo, upper_of, user_code
 from visus.models.origins.own import options_of
 from visus.models.weights import card_of
 from visus.tasks import TASKS
-from visus.tasks._taught import with_teacher
+from visus.tasks._taught import check_teachable, with_teacher
 
 WORK = 0.7
 """Share of the teacher's multiplications that a student of its family may take."""
@@ -41,6 +42,7 @@ def propose(subject: Subject) -> Proposals:
         Hinton et al., Distilling the knowledge in a neural network, 2015; per pixel, Liu et al., Structured knowledge
         distillation, CVPR 2019; place by place, Yang et al., Bridging cross-task protocol inconsistency, ICCV 2023.
     """
+    check(subject.task)
     settings, network = student(subject)
     recipe = subject.recipe.model_copy(update={"model": settings})
     task = TASKS[subject.card.task](recipe, subject.card.classes)
@@ -52,6 +54,15 @@ def propose(subject: Subject) -> Proposals:
         {"student": told(settings)}, network=network,
         architecture=architecture_of(settings, len(subject.card.classes)), recipe=said,
     )  # fmt: skip
+
+
+def check(task: Task) -> None:
+    """Refuse a task whose answers cannot be imitated.
+
+    Raises:
+        UsageError: COMPRESS-033.
+    """
+    check_teachable(task, fix="another method: visus list compressors")
 
 
 def student(subject: Subject) -> tuple[ModelSettings, nn.Module]:
@@ -182,7 +193,7 @@ def _no_student(teacher: ModelSettings, why: str) -> UsageError:
 
 
 COMPRESSOR = Compressor(
-    propose, ".safetensors", trains=True,
+    propose, ".safetensors", trains=True, check=check,
     summary="a smaller network that learns from this one: the most to gain, and the longest to train",
     source="Hinton et al., Distilling the knowledge in a neural network, 2015",
 )  # fmt: skip

@@ -53,11 +53,19 @@ def with_teacher(task: Task, teacher: nn.Module, settings: DistillSettings) -> T
     Raises:
         UsageError: COMPRESS-033, nothing tells how far two answers of this kind are apart.
     """
+    check_teachable(task, fix="train without distill.teacher")
+    return cast(Task, _Taught(task, teacher, settings))
+
+
+def check_teachable(task: Task, fix: str) -> None:
+    """Refuse a task whose answers cannot be imitated.
+
+    Raises:
+        UsageError: COMPRESS-033, nothing tells how far two answers of this kind are apart.
+    """
     why = getattr(task, "unteachable", "") if isinstance(task, Teachable) else f"{task.name} cannot compare answers"
     if why:
-        raise UsageError("COMPRESS-033", f"no teacher can be imitated: {why}", done="nothing was trained",
-                         fix="train without distill.teacher")  # fmt: skip
-    return cast(Task, _Taught(task, teacher, settings))
+        raise UsageError("COMPRESS-033", f"no teacher can be imitated: {why}", done="nothing was trained", fix=fix)
 
 
 def digest_of(file: Path) -> str:

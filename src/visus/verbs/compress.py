@@ -212,6 +212,8 @@ def compress(
     for place in dict.fromkeys(places.values()):
         _check_free(place)
     wanted = _wanted(set or {}, names)
+    if method is not None:  # of several, what one refuses is a note
+        COMPRESSORS[method].check(loaded.task)
     with breaking_off("searching") as signals, tempfile.TemporaryDirectory(prefix="visus-compress-") as folder:
         bench = Bench.begin(loaded, data, Path(folder), pictures, tell)
         bench.wanted = wanted
