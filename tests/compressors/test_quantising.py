@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from visus.compressors._graph import said, session
-from visus.compressors._quantising import Expected, expect, layers, quantised, read_by, unlike
+from visus.compressors._quantising import Expected, expect, layers, quantised, read_by, rounded_nodes, unlike
 from visus.core.deployment import PICTURES, SCOPES
 from visus.core.errors import IntegrityError, UsageError
 
@@ -117,6 +117,22 @@ def test_the_answer_is_that_of_the_floats_but_for_rounding(three):
 
 def test_what_leaves_the_network_is_told(three):
     assert said(three[0].graph) == ["second"]
+
+
+def test_what_no_layer_reads_or_says_stays_in_float():
+    weights = np.ones((3, 3, 3, 3))
+    model = written(
+        ("Conv", [PICTURES, "one"], "first", ("network", "network.stem")),
+        ("Relu", ["first"], "shown", ("network.act",)),  # as of a network that is asked in parts
+        ("Exp", ["shown"], "sides", ("network",)),
+        ("Add", ["sides", "sides"], "edges", ("network",)),
+        ("Clip", ["edges"], "boxes", ("network",)),
+        ("Exp", ["boxes"], "read", ("network",)),
+        ("Add", ["read", "read"], "crops", ("network",)),
+        ("Conv", ["crops", "two"], "answer", ("network.head",)),
+        one=weights, two=weights,
+    )  # fmt: skip
+    assert [node.output[0] for node in rounded_nodes(model.graph)] == ["first", "shown", "crops", "answer"]
 
 
 def test_layers_are_those_with_weights(three):

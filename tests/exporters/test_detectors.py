@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import math
 
+import onnx
 import pytest
 import torch
 from torch import nn
 
+from visus.compressors._quantising import expect, quantised, unlike, with_types
+from visus.compressors.weight_only import round_weights
 from visus.core.deployment import Contract
 from visus.core.errors import UsageError
 from visus.core.modelfile import Architecture, Card
@@ -96,7 +100,7 @@ def same(of, weights, file):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """Return what gives a task, its network as one module, and the same in onnxruntime, by the name of a detector."""
+    """Return what gives a task, its network as one module, and its file for onnxruntime, by the name of a detector."""
 
     @functools.cache
     def write(name):
@@ -104,25 +108,36 @@ def written(tmp_path_factory):
         module, contract = deployed(of)
         path = tmp_path_factory.mktemp(name) / "a.onnx"
         EXPORTERS["onnx"].export(module, scene(70, 110).expand(2, -1, -1, -1), contract, path)
-        return of, module, EXPORTERS["onnx"].load(path)
+        return of, module, path
 
     return write
 
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_a_detector_of_every_kind_finds_the_same_objects_in_onnx(name, written):
-    of, module, runtime = written(name)
+    of, module, path = written(name)
+    runtime = EXPORTERS["onnx"].load(path)
     for seed, size in enumerate([(64, 96), (120, 90)]):
         pictures = scene(*size, seed)
         same(of, said(module, pictures), runtime(pictures))
 
 
 def test_masks_of_a_file_lie_in_the_pictures_pixels(written):
-    of, _, runtime = written("mask_rcnn")
-    file = runtime(scene(120, 90))
+    of, _, path = written("mask_rcnn")
+    file = EXPORTERS["onnx"].load(path)(scene(120, 90))
     (found,) = of.said(file)
     assert MASKS in file and len(found.runs) == len(found) > 0
     assert found.json()["masks"][0]["size"] == [120, 90]
+
+
+@pytest.mark.parametrize("name", ["faster_rcnn", "mask_rcnn"])
+def test_the_network_in_the_file_of_a_detector_of_two_stages_can_be_computed_in_whole_numbers(name, written):
+    model, pictures = with_types(written(name)[2]), [scene(64, 96), scene(120, 90, 1)]
+    blank = torch.full_like(pictures[0], 120)  # nothing is proposed on some maps
+    assert round_weights(onnx.load(written(name)[2])) > 10
+    whole = quantised(model, expect(model, [*pictures, blank]).ranges("minmax"))
+    (apart,) = unlike(model, [whole], pictures)
+    assert 0 < apart < math.inf
 
 
 def test_small_machines_have_no_kernel_for_suppression_and_the_message_says_so(tmp_path):

@@ -24,8 +24,8 @@ def library(name: str) -> Any:
 
 
 def of_network(graph: Any) -> list[Any]:
-    """Return the nodes of a graph that modules of the network made, in order."""
-    return [node for node in graph.node if NETWORK in scopes(node)]
+    """Return the nodes of a graph that modules of the network made, in order; it may have been asked in parts."""
+    return [node for node in graph.node if any(f"{name}.".startswith(f"{NETWORK}.") for name in scopes(node))]
 
 
 def scopes(node: Any) -> list[str]:

@@ -27,7 +27,7 @@ COMPUTED = frozenset({
 """Operators for which onnxruntime has kernels of whole numbers that lose nothing but digits."""
 
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
-"""Those that do the work; the others follow them."""
+"""Those that do the work; the others follow them, see ``rounded_nodes``."""
 
 SAMPLES = 2048
 """Numbers that are looked at of each tensor and picture, besides its smallest and largest."""
@@ -82,8 +82,30 @@ def layers(model: Any) -> list[str]:
     ]
 
 
+def rounded_nodes(graph: Any) -> list[Any]:
+    """Return the nodes of the network that may be computed in whole numbers, in order.
+
+    What does no work itself does so to spare the numbers on their way to what does, or from it, a change to floats and
+    back.  What lies on no such way stays in float32: where proposals are in a picture, pixels of which 256 steps from
+    edge to edge tell too few apart.
+    """
+    nodes = [node for node in of_network(graph) if node.op_type in COMPUTED]
+    near = {id(node) for node in nodes if node.op_type in WEIGHTED}
+    after = {name for node in nodes if id(node) in near for name in node.output}
+    before = {name for node in nodes if id(node) in near for name in node.input}
+    for node in nodes:  # they stand in the order in which they are computed
+        if after.intersection(node.input):
+            near.add(id(node))
+            after.update(node.output)
+    for node in reversed(nodes):
+        if before.intersection(node.output):
+            near.add(id(node))
+            before.update(node.input)
+    return [node for node in nodes if id(node) in near]
+
+
 def expect(model: Any, pictures: Iterable[torch.Tensor]) -> Expected:
-    """Return what is seen of every tensor of floats that the network's nodes read or say.
+    """Return what is seen of every tensor of floats that is read or said in whole numbers.
 
     Args:
         model: with types.
@@ -129,7 +151,7 @@ def quantised(model: Any, ranges: Ranges, *, only: Collection[str] = (), but: Co
     calibrate, qdq = library("onnxruntime.quantization.calibrate"), library("onnxruntime.quantization.qdq_quantizer")
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    chosen = [node.name for node in of_network(model.graph) if node.op_type in COMPUTED and node.name not in but]
+    chosen = [node.name for node in rounded_nodes(model.graph) if node.name not in but]
     data = {name: tuple(np.float32(end) for end in ends) for name, ends in ranges.items()}
     with _quiet():
         quantiser = qdq.QDQQuantizer(
@@ -181,11 +203,10 @@ def _noise(right: NDArray[np.float64], got: NDArray[np.float64]) -> float:
 
 
 def _floats(model: Any) -> list[str]:
-    """Return the names of the tensors of floats at the network's nodes that are no weights."""
+    """Return the names of the tensors of floats that are read or said in whole numbers and are no weights."""
     kinds = {info.name: info.type.tensor_type.elem_type for info in (*model.graph.value_info, *model.graph.output)}
     float32 = library("onnx").TensorProto.FLOAT
-    nodes = [node for node in of_network(model.graph) if node.op_type in COMPUTED]
-    names = dict.fromkeys(name for node in nodes for name in (*node.input, *node.output))
+    names = dict.fromkeys(name for node in rounded_nodes(model.graph) for name in (*node.input, *node.output))
     return [name for name in names if kinds.get(name) == float32]
 
 
