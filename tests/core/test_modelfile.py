@@ -293,6 +293,16 @@ def test_a_fifo_and_a_folder_are_no_model_files_and_nothing_hangs(tmp_path):
     assert refused(tmp_path / "fifo.safetensors") == refused(tmp_path / "folder.safetensors") == "MODEL-001"
 
 
+def test_a_run_without_a_model_is_not_a_file_that_is_missing(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("task: classify")
+    with pytest.raises(DataError, match="this run has not saved a model yet") as error:
+        read_model(tmp_path / "best.safetensors")
+    assert error.value.fix == f"visus resume {tmp_path}"
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(DataError, match="is no model file"):
+        read_model(tmp_path / "folder.safetensors")
+
+
 def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(tmp_path):
     """As when a model is used while its run still goes on."""
     path = tmp_path / "m.safetensors"

@@ -140,6 +140,35 @@ def test_another_kind_of_picture_than_png_is_refused(folder, tmp_path):
     assert not (tmp_path / "mine.jpg").exists()
 
 
+def test_only_a_file_that_was_named_is_written_over(folder, tmp_path):
+    for place in ("photo-painting.png", "mine.png"):
+        (tmp_path / place).write_text("mine")
+    with pytest.raises(UsageError, match=r"photo-painting\.png: is there already") as refused:
+        visus.stylize([folder / "photo.png", folder / "mask.png"], folder / "painting.png", out=tmp_path, steps=1)
+    assert refused.value.code == "STYLE-004"
+    assert (tmp_path / "photo-painting.png").read_text() == "mine" and not (tmp_path / "mask-painting.png").exists()
+    visus.stylize(folder / "photo.png", folder / "painting.png", out=tmp_path / "mine.png", steps=1)
+    assert Image.open(tmp_path / "mine.png").size == (96, 72)
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_anything_is_painted(folder, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    told = []
+    for out in (tmp_path / "file" / "a.png", "/proc/self/none/a.png"):
+        with pytest.raises(UsageError):
+            visus.stylize(folder / "photo.png", folder / "painting.png", out=out, steps=1, watch=told.append)
+    assert not any("painting" in row for row in told)
+
+
+def test_what_helps_is_told_in_the_words_of_this_command(folder, tmp_path):
+    with pytest.raises(DataError) as error:
+        visus.stylize(tmp_path / "none.png", folder / "painting.png", out=tmp_path / "a.png")
+    assert error.value.done == "nothing was painted" and error.value.fix.startswith("visus stylize PHOTO")
+    with pytest.raises(UsageError, match="MODEL-013") as missing:
+        visus.stylize(folder / "photo.png", folder / "painting.png", out=tmp_path / "a.png", features="vgg19")
+    assert "--weights FILE" in missing.value.fix and "--set" not in missing.value.fix
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "I;16", "P", "CMYK"])
 def test_pictures_of_any_kind_are_painted(folder, tmp_path, mode):
     plain = Image.open(folder / "photo.png")

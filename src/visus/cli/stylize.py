@@ -33,7 +33,9 @@ def stylize(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="A .png file, or a folder; CONTENT-STYLE.png here by default.", show_default=False),
+        typer.Option(
+            help="A .png file, which is replaced, or a folder; CONTENT-STYLE.png here by default.", show_default=False
+        ),
     ] = None,
     size: Annotated[
         int | None,

@@ -167,7 +167,12 @@ def _unseal(text: str) -> tuple[str, str]:
 
 def _read(path: Path, header_only: bool = False) -> bytes:
     if not path.is_file():
-        raise DataError("MODEL-001", f"{path}: there is no such model file", fix="a run leaves RUN/best.safetensors")
+        run = path.parent
+        if not path.exists() and (run / "recipe.yaml").is_file():
+            raise DataError("MODEL-001", f"{run}: this run has not saved a model yet", where=str(path),
+                            fix=f"visus resume {run}")  # fmt: skip
+        what = "is no model file" if path.exists() else "there is no such model file"
+        raise DataError("MODEL-001", f"{path}: {what}", fix="a run leaves RUN/best.safetensors")
     with path.open("rb") as file:
         if not header_only:
             return file.read()

@@ -216,12 +216,14 @@ def explain(
         raise UsageError(
             "EXPLAIN-014", "layers are drawn into a folder", fix="visus.explain(..., layers=True, out=DIR)"
         )
-    found, missing, notes = gather([files] if isinstance(files, str | Path) else files)
+    found, missing, notes = gather(
+        [files] if isinstance(files, str | Path) else files, "nothing was explained", "visus explain MODEL FILES..."
+    )
     loaded = (model if isinstance(model, Model) else load(model, model=network)).answering("explain")
     check_least(loaded, least)
     asked = Asked.settle(loaded, method, label or "", layer or "", least, most=most, check=check, batch=batch)
     if out is not None:
-        make_folder(Path(out))
+        make_folder(Path(out), "nothing was explained")
     images = FileImages(Path(), Strings(found), loaded.recipe.data.max_pixels)
     bad: dict[str, str] = {}
     explanations = tuple(asked.explain(images, found, bad))

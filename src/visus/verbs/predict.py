@@ -7,6 +7,7 @@ import glob
 import io
 import os
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -235,8 +236,16 @@ def reasons(images: Images, names: Sequence[str], channels: int) -> dict[str, st
     return {names[i]: why for i, why in refused.items()}
 
 
-def gather(named: Sequence[str | Path]) -> tuple[list[str], list[tuple[str, str]], list[str]]:
+def gather(
+    named: Sequence[str | Path],
+    done: str = "nothing was predicted",
+    call: str = "visus predict MODEL FILES...",
+) -> tuple[list[str], list[tuple[str, str]], list[str]]:
     """Return the files behind files, folders and globs, each once, folders and globs in the order of names.
+
+    Args:
+        named: by the user.
+        done, call: what an error says of what came of it, and how the command is called.
 
     Returns:
         The files; (what was named, reason) of names behind which there is none; notes on what was passed over.
@@ -253,12 +262,12 @@ def gather(named: Sequence[str | Path]) -> tuple[list[str], list[tuple[str, str]
         if why:
             missing.append((item, why))
     if not named:
-        raise UsageError("USE-014", "no file was named", fix="visus predict MODEL FILES...")
+        raise UsageError("USE-014", "no file was named", fix=call)
     if not found:
         (first, why), more = missing[0], len(missing) - 1
         raise DataError(
             "DATA-095", f"{first}: {why}", where=f"and {more:,} more of the names given" if more else "",
-            done="nothing was predicted", fix="visus predict MODEL FILES..., which are pictures, folders or '*.jpg'",
+            done=done, fix=f"{call}, which are pictures, folders or '*.jpg'",
         )  # fmt: skip
     return list(dict.fromkeys(found)), missing, notes
 
@@ -387,18 +396,21 @@ def file_words(labels: Iterable[str]) -> list[str]:
     return words
 
 
-def make_folder(out: Path) -> None:
-    """Make a folder to write to, where it is not there.
+def make_folder(out: Path, done: str = "nothing was predicted") -> None:
+    """Make a folder to write to, where it is not there, and see that one can write there before there is work to lose.
 
     Raises:
-        UsageError: it cannot be.
+        UsageError: it cannot be, or nothing can be written there.
+        ResourceError: the disk is full.
     """
     from visus.core.files import write_failed
 
     try:
         out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
     except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError("USE-027", f"{out}: a file is in the way of this folder", done="nothing was predicted",
+        raise UsageError("USE-027", f"{out}: a file is in the way of this folder", done=done,
                          fix="--out takes a folder: --out said") from error  # fmt: skip
     except OSError as error:
         raise write_failed(error, out) from error

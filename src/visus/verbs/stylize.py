@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -97,10 +98,10 @@ class Stylizations:
 
     def table(self) -> Table:
         """Return a line a picture."""
-        columns = ("picture", "size", "style before", "after", "nearer", "content similarity", "seconds")
+        columns = ("picture", "size", "style before", "after", "style is", "content similarity", "seconds")
         rows = [
             (one.drawn, f"{one.size[1]} x {one.size[0]}", round(one.before, 4), round(one.after, 4),
-             f"{one.fall:.1f} x", round(one.similarity, 3), round(one.seconds, 1))
+             one.change, round(one.similarity, 3), round(one.seconds, 1))
             for one in self.pictures
         ]  # fmt: skip
         return Table("", columns, rows)
@@ -133,7 +134,8 @@ def stylize(
         style: the painting; none for a model that learned the style of one.
         model: a model file or run folder of the task ``stylize``, which paints in one pass; by default the picture is
             optimised.
-        out: a ``.png`` file, or a folder where there are several pictures; ``NAME-STYLE.png`` here by default.
+        out: a ``.png`` file, which is replaced, or a folder where there are several pictures; ``NAME-STYLE.png`` here
+            by default.  Nothing but a file that is named is written over.
         size: of the longer side at which it is painted, 512 by default and 1024 with a model; smaller pictures keep
             theirs.
         style_size: of the painting's longer side, by which strokes become larger or smaller; ``size`` by default, and
@@ -154,8 +156,8 @@ def stylize(
 
     Raises:
         UsageError: STYLE-001 a number out of its range, STYLE-002 a picture that is too small or too narrow, STYLE-003
-            a mask of another shape or without a white pixel, STYLE-004 a place to write to that is a picture to be
-            read or is named as another kind of picture than ``.png``, or one file for several, STYLE-006 a model that
+            a mask of another shape or without a white pixel, STYLE-004 a place to write to where something is already
+            or that is named as another kind of picture than ``.png``, or one file for several, STYLE-006 a model that
             does not paint, STYLE-007 a painting that is missing or not wanted, STYLE-008 a choice that the model does
             not have, STYLE-010 features that cannot tell style, STYLE-011 tiles, and features that look at a picture as
             a whole; unknown networks or weights.
@@ -163,9 +165,8 @@ def stylize(
     """
     from visus.engine.device import short_of_memory
     from visus.models.perceptual import RANDOM
-    from visus.models.perceptual import features as features_of
     from visus.verbs.painting import with_colours_of
-    from visus.verbs.predict import gather
+    from visus.verbs.predict import gather, make_folder
     from visus.verbs.runs import silent
 
     tell = watch or silent
@@ -173,10 +174,13 @@ def stylize(
                    tiles=tiles, network=model is not None)  # fmt: skip
     painter = None if model is None else _painter(model, style, steps=steps, start=start, style_size=style_size)
     size = size or (SIZE if painter is None else SIZE_OF_MODEL)
-    files, missing, notes = gather([content] if isinstance(content, str | Path) else content)
+    named = [content] if isinstance(content, str | Path) else content
+    files, missing, notes = gather(named, "nothing was painted", "visus stylize PHOTO... PAINTING")
     name = str(style) if style is not None else painter.style if painter is not None else ""
     places = _places(files, Path(name), Path(out) if out is not None else None)
-    _check_places(places, [*files, *(each for each in (style, mask) if each is not None)])
+    _check_places(
+        places, Path(out) if out is not None else None, [*files, *(each for each in (style, mask) if each is not None)]
+    )
     if style is not None:
         painting = read(Path(style))
         longest = style_size or (size if painter is None else painter.longest(painting))
@@ -187,7 +191,7 @@ def stylize(
         raise UsageError("STYLE-007", "no painting is named", done="nothing was painted",
                          fix="visus stylize PHOTO PAINTING, or --model FILE of a network that learned one")  # fmt: skip
     covered = read(Path(mask)) if mask is not None else None
-    seen = features_of(features, str(weights), seed=seed, accept=accept)
+    seen = _features(features, str(weights), seed, accept)
     if painter is None and tiles:
         _ = seen.reach  # or else they are refused here
     if seen.named.name == RANDOM:
@@ -195,6 +199,8 @@ def stylize(
     if painting.std() < 1e-3:
         notes.append(f"{name} is of one colour: there is no style in it but that")
     tell({"note": f"features: {seen.named.name} ({seen.named.licence}, {seen.named.sha256[:12]})"})
+    for folder in dict.fromkeys(place.parent for place in places):
+        make_folder(folder, "nothing was painted")
     done, bad = list[Stylized](), list(missing)
     for file, place in zip(files, places, strict=True):
         try:
@@ -223,7 +229,6 @@ def stylize(
                 painted = _optimised(picture, painting, seen, steps, strength, start, where, side, seed, told)
         result = with_colours_of(painted.picture, picture) if colours == "content" else painted.picture
         seconds = time.perf_counter() - began
-        place.parent.mkdir(parents=True, exist_ok=True)
         write_picture(place, _bytes(result))
         shape = (int(result.shape[2]), int(result.shape[3]))
         done.append(Stylized(file, str(place), shape, painted.before, painted.after, painted.similarity, seconds))
@@ -398,8 +403,21 @@ def _places(files: Sequence[str], style: Path, out: Path | None) -> list[Path]:
     return [(out or Path()) / f"{stem[:100]}-{style.stem[:100]}.png" for stem in named]
 
 
-def _check_places(places: Sequence[Path], read: Sequence[str | Path]) -> None:
-    """Refuse to write over what is read.
+def _features(name: str, weights: str, seed: int, accept: Sequence[str]) -> Features:
+    """Return what style is told by.  Raises as ``visus.models.perceptual.features``, with what helps here."""
+    from visus.models.perceptual import features
+
+    try:
+        return features(name, weights, seed=seed, accept=accept)
+    except UsageError as error:
+        here = {"MODEL-013": "put the file there, or name it: --weights FILE, or other features: --features random",
+                "MODEL-014": "other --features, or if your use is allowed: --accept nc"}  # fmt: skip
+        error.done, error.fix = "nothing was painted", here.get(error.code, error.fix)
+        raise
+
+
+def _check_places(places: Sequence[Path], out: Path | None, read: Sequence[str | Path]) -> None:
+    """Refuse to write over what is read, and over any other file but the one that was named.
 
     Raises:
         UsageError: STYLE-004.
@@ -408,6 +426,11 @@ def _check_places(places: Sequence[Path], read: Sequence[str | Path]) -> None:
         if any(place.resolve() == Path(file).resolve() for file in read):
             raise UsageError("STYLE-004", f"{place}: it would be written over a picture that is read",
                              done="nothing was painted", fix="--out FILE.png")  # fmt: skip
+    there = [place for place in places if place != out and os.path.lexists(place)]
+    if there:
+        more = f"and {len(there) - 1:,} more of the {len(places):,}" if len(there) > 1 else ""
+        raise UsageError("STYLE-004", f"{there[0]}: is there already", where=more, done="nothing was painted",
+                         fix="--out FOLDER, or --out FILE.png, which may be replaced")  # fmt: skip
 
 
 def _fitted(picture: Tensor, size: int, name: str) -> Tensor:
