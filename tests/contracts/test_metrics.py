@@ -185,6 +185,14 @@ def test_the_headline_agrees_with_the_full_judgement(name):
     assert all(value == full[key].value for key, value in metric.quick().items())
 
 
+@pytest.mark.parametrize("n", [1, 4, 2 * N])
+def test_no_picture_is_among_the_best_and_among_the_worst(name, n):
+    shown = judged(name)[0].gallery(n)
+    assert not set(shown["worst"]) & set(shown["best"])
+    assert all(len(places) <= n for places in shown.values())
+    assert shown["worst"] or shown["best"]
+
+
 def test_nothing_seen_means_no_scores_and_no_pictures(name):
     metric = empty(name)
     assert metric.compute() == {}

@@ -296,7 +296,7 @@ def test_the_gallery_names_the_surest_mistakes_that_are_shown_and_the_most_and_f
         ([], []),
     ]
     shown = judged(pictures, 1).gallery(2)
-    assert shown == {"most confident mistakes": [2], "worst": [2, 1], "best": [0, 1]}
+    assert shown == {"most confident mistakes": [2], "worst": [2, 1], "best": [0]}
 
 
 def test_boxes_come_home_by_the_frame_and_what_is_not_finite_is_unsaid():

@@ -147,7 +147,7 @@ def test_the_reliability_curve_counts_every_known_class_of_every_picture(judge):
 def test_the_gallery_shows_the_surest_mistakes(judge):
     logits = torch.tensor([[5.0, -5.0], [5.0, 9.0], [-0.1, 4.0]])
     labels = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]])
-    assert judge(logits, labels).gallery(2) == {"most confident mistakes": [1, 2], "worst": [1, 2], "best": [0, 2]}
+    assert judge(logits, labels).gallery(2) == {"most confident mistakes": [1, 2], "worst": [1], "best": [0, 2]}
 
 
 def test_the_temperature_makes_the_same_pictures_less_surprising(judge):

@@ -111,7 +111,7 @@ def test_parts_merge_to_the_whole(judge, batch_of):
 def test_the_gallery_weighs_each_number_by_its_own_error(judge):
     numbers = torch.zeros(3, 2)
     predictions = torch.tensor([[1000.0, 0.1], [0.0, 10.0], [2000.0, 0.1]])
-    assert judge(predictions, numbers).gallery(2) == {"worst": [1, 2], "best": [0, 2]}
+    assert judge(predictions, numbers).gallery(2) == {"worst": [1], "best": [0, 2]}
 
 
 def test_the_figures_are_a_table_of_scores_and_a_scatter_for_each_number(judge):

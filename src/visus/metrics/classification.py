@@ -17,7 +17,7 @@ from visus.metrics.calibration import error_interval, fit_temperature, gaps
 from visus.metrics.counts import Counts, class_table
 from visus.metrics.curves import reliability, roc_curves
 from visus.metrics.ranking import EXACT, Ranking, Rankings
-from visus.metrics.rows import RowMetric
+from visus.metrics.rows import RowMetric, ends
 
 MOST_CLASSES_OF_A_MATRIX = 1000
 SCORES = (
@@ -120,11 +120,11 @@ class Classification(RowMetric["JudgedClasses"]):
         items = self.judged()
         wrong = np.flatnonzero(~items.right)
         confident = wrong[np.argsort(-items.confidence[wrong], kind="stable")][:n]
-        by_loss = np.argsort(items.loss, kind="stable")
+        worst, best = ends(items.loss, n)
         return {
             "most confident mistakes": items.indices[confident].tolist(),
-            "worst": items.indices[by_loss[::-1][:n]].tolist(),
-            "best": items.indices[by_loss[:n]].tolist(),
+            "worst": items.indices[worst].tolist(),
+            "best": items.indices[best].tolist(),
         }
 
     def calibration(self) -> dict[str, float]:

@@ -240,9 +240,9 @@ class Detection(RowMetric["JudgedDetections"]):
         """Return the pictures of the surest mistakes, and of the most and fewest, at the threshold of the best F1."""
         items = self.judged()
         right, amiss = items.by_picture
-        worst = np.lexsort((right, -amiss))[: min(n, int((amiss > 0).sum()))]
+        worst = np.lexsort((right, -amiss))[: min(n, int((amiss > 0).sum()), -(-len(amiss) // 2))]
         best = np.lexsort((-right, amiss))
-        best = best[right[best] > 0][:n]
+        best = best[(right[best] > 0) & ~np.isin(best, worst)][:n]  # of few pictures none is among both
         sure = items.surest_mistakes[:n]
         titles = {"most confident mistakes": sure, "worst": worst, "best": best}
         return {title: items.indices[at].tolist() for title, at in titles.items()}

@@ -19,7 +19,7 @@ from visus.core.figures import Figure, Table
 from visus.core.seeds import derive
 from visus.core.task import Batch, Raw
 from visus.metrics.bootstrap import Numbers, Weights, ratio
-from visus.metrics.rows import RowMetric
+from visus.metrics.rows import RowMetric, ends
 
 DISTANCES = ("fid", "kid")
 NEIGHBOURLY = ("precision", "recall", "density", "coverage")
@@ -192,8 +192,8 @@ class Generation(RowMetric["JudgedGeneration"]):
     def gallery(self, n: int) -> Mapping[str, Sequence[int]]:
         """Return the generated pictures that lie farthest from any real one and nearest to one."""
         items = self.judged()
-        order = np.argsort(items.distance, kind="stable")
-        return {"worst": items.indices[order[::-1][:n]].tolist(), "best": items.indices[order[:n]].tolist()}
+        worst, best = ends(items.distance, n)
+        return {"worst": items.indices[worst].tolist(), "best": items.indices[best].tolist()}
 
     def calibration(self) -> dict[str, float]:
         """Return nothing: a picture is shown as it was generated."""

@@ -17,7 +17,7 @@ from visus.metrics.calibration import fit_temperature
 from visus.metrics.counts import Counts, class_table
 from visus.metrics.curves import precision_recall_curves, reliability
 from visus.metrics.ranking import EXACT, Ranking, Rankings
-from visus.metrics.rows import RowMetric, of_classes
+from visus.metrics.rows import RowMetric, ends, of_classes
 
 SCORES = (
     "average_precision_macro", "roc_auc_macro", "precision_macro", "recall_macro", "f1_macro", "f1_weighted",
@@ -100,11 +100,11 @@ class Multilabel(RowMetric["JudgedLabels"]):
         items = self.judged()
         doubt = np.where(items.wrong, np.abs(items.probability - 0.5), -1).max(1, initial=-1)
         confident = np.argsort(-doubt, kind="stable")[: min(n, int((doubt >= 0).sum()))]
-        by_loss = np.argsort(items.loss, kind="stable")
+        worst, best = ends(items.loss, n)
         return {
             "most confident mistakes": items.indices[confident].tolist(),
-            "worst": items.indices[by_loss[::-1][:n]].tolist(),
-            "best": items.indices[by_loss[:n]].tolist(),
+            "worst": items.indices[worst].tolist(),
+            "best": items.indices[best].tolist(),
         }
 
     def calibration(self) -> dict[str, float]:

@@ -19,7 +19,7 @@ from visus.metrics.bootstrap import FEWEST, Measures, Numbers, Weights, mean_of_
 from visus.metrics.calibration import BINS
 from visus.metrics.contours import ContourScores, contour_scores
 from visus.metrics.counts import Counts
-from visus.metrics.rows import RowMetric, of_classes
+from visus.metrics.rows import RowMetric, ends, of_classes
 from visus.metrics.segmentation import binned, certainty_grid, reliability
 
 SCORES = ("miou", "iou", "dice", "pixel_accuracy", "boundary_f", "calibration_error")
@@ -179,8 +179,8 @@ class MultilabelSegmentation(RowMetric["JudgedSets"]):
     def gallery(self, n: int) -> Mapping[str, Sequence[int]]:
         """Return the pictures of the lowest and the highest mean IoU of their own."""
         items = self.judged()
-        order = np.argsort(items.quality, kind="stable")
-        return {"worst": items.indices[order[:n]].tolist(), "best": items.indices[order[::-1][:n]].tolist()}
+        best, worst = ends(items.quality, n)
+        return {"worst": items.indices[worst].tolist(), "best": items.indices[best].tolist()}
 
     def calibration(self) -> dict[str, float]:
         """Return nothing: what is more probable than not stays so at any temperature."""

@@ -13,7 +13,7 @@ from visus.core.figures import Curve, Figure, Line, Table
 from visus.core.scores import Score
 from visus.core.task import Batch, Raw
 from visus.metrics.bootstrap import Numbers, Weights, mean_of_defined, ratio, scored
-from visus.metrics.rows import RowMetric
+from visus.metrics.rows import RowMetric, ends
 
 SCORES = ("r2", "mae", "mse", "rmse", "median_absolute_error")
 _MOST_POINTS = 1000
@@ -85,8 +85,8 @@ class Regression(RowMetric["JudgedNumbers"]):
     def gallery(self, n: int) -> Mapping[str, Sequence[int]]:
         """Return the pictures of largest and smallest error, each number in units of its own mean error."""
         items = self.judged()
-        order = np.argsort(items.badness, kind="stable")
-        return {"worst": items.indices[order[::-1][:n]].tolist(), "best": items.indices[order[:n]].tolist()}
+        worst, best = ends(items.badness, n)
+        return {"worst": items.indices[worst].tolist(), "best": items.indices[best].tolist()}
 
     def calibration(self) -> dict[str, float]:
         """Return nothing: numbers are decoded as they are."""

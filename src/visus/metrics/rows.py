@@ -146,3 +146,13 @@ def of_classes(shown: NDArray[np.bool_]) -> Numbers:
     """
     items = shown.sum(0)
     return np.where(shown, items, np.inf)[:, items > 0] if items.any() else np.array([[float(len(shown))]])
+
+
+def ends(values: Numbers, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places of the n highest values, the highest first, and of the n lowest, the lowest first.
+
+    None is among both: of fewer than 2 n values each has its half, the lowest the odd one.
+    """
+    order = np.argsort(values, kind="stable")
+    half = len(order) // 2
+    return order[::-1][: min(n, half)], order[: min(n, len(order) - half)]

@@ -22,7 +22,7 @@ from visus.metrics.calibration import BINS, reliability_bins
 from visus.metrics.contours import ContourScores, contour_scores
 from visus.metrics.counts import Counts
 from visus.metrics.curves import reliability_curve
-from visus.metrics.rows import RowMetric, of_classes
+from visus.metrics.rows import RowMetric, ends, of_classes
 
 SCORES = ("miou", "iou", "dice", "pixel_accuracy", "mean_accuracy", "boundary_f", "calibration_error")
 """Names of scores, ``iou`` only before a slash: ``iou/road``, as ``dice/road`` beside ``dice``."""
@@ -203,13 +203,13 @@ class Segmentation(RowMetric["JudgedPixels"]):
         The last are those of each of the most confused pairs of classes, those with most such pixels first.
         """
         items = self.judged()
-        by_quality = np.argsort(items.quality, kind="stable")
+        best, worst = ends(items.quality, n)
         wrong = ratio(items.surely_wrong, items.bins["pixels"].sum(1), 0.0)
         sure = np.argsort(-wrong, kind="stable")
         return {
             "most confident mistakes": items.indices[sure[wrong[sure] > 0][:n]].tolist(),
-            "worst": items.indices[by_quality[:n]].tolist(),
-            "best": items.indices[by_quality[::-1][:n]].tolist(),
+            "worst": items.indices[worst].tolist(),
+            "best": items.indices[best].tolist(),
             **{
                 f"{self.classes[true]} called {self._called[said]}": items.showing(true, said)[:n].tolist()
                 for true, said, _ in self._confused(items.confusion(), MOST_PAIRS)

@@ -12,7 +12,7 @@ from visus.core.figures import Curve, Figure, Line
 from visus.core.task import Batch, Raw
 from visus.metrics.bootstrap import Numbers, Weights, ratio
 from visus.metrics.generation import named
-from visus.metrics.rows import RowMetric
+from visus.metrics.rows import RowMetric, ends
 
 KINDS = ("fidelity", "style_fall", "style_distance", "content_distance", "content_similarity")
 COLUMNS = ("objective", "before", "after", "content", "similarity")
@@ -70,9 +70,8 @@ class Stylization(RowMetric["JudgedStyles"]):
     def gallery(self, n: int) -> Mapping[str, Sequence[int]]:
         """Return the pictures that were painted best and worst, by what training makes small."""
         items = self.judged()
-        order = np.argsort(items.rows["objective"], kind="stable")
-        worst = order[::-1][: min(n, len(order) // 2)]
-        return {"best": items.indices[order[:n]].tolist(), "worst": items.indices[worst].tolist()}
+        worst, best = ends(items.rows["objective"], n)
+        return {"best": items.indices[best].tolist(), "worst": items.indices[worst].tolist()}
 
     def calibration(self) -> dict[str, float]:
         """Return nothing: pictures are shown as they were painted."""
