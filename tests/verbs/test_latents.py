@@ -128,6 +128,14 @@ def test_a_picture_of_the_generator_is_found_again(layers):
     assert (found.image - target).square().mean().sqrt() * 127.5 == pytest.approx(found.distance, abs=1e-4)
 
 
+def test_a_search_counts_every_time_that_pictures_are_drawn():
+    painter, told = Painter(2), []
+    target = painter.draw(painter.styles(latents(1, 77), LABELS[:1])).detach()
+    starts = painter.styles(latents(40), LABELS[:40])
+    project(painter, target, starts, steps=3, watch=lambda done, of: told.append((done, of)))
+    assert told == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]  # twice to begin with, 32 at once, then three steps
+
+
 def test_a_search_is_never_worse_than_where_it_began_and_leaves_the_generator_alone():
     painter = Painter(2)
     before = {name: value.clone() for name, value in painter.state_dict().items()}

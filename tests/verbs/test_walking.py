@@ -99,6 +99,53 @@ def test_a_photo_comes_back_nearer_than_the_likest_of_many(model, tmp_path):
         assert image.size == (2 * 16 + 2, 16)
 
 
+def test_a_search_tells_how_far_it_is_and_comes_to_its_end(model, tmp_path):
+    made = visus.generate(model, count=1, seed=77, out=tmp_path / "made")
+    told = []
+    photo = str(tmp_path / "made" / made.names[0])
+    visus.generate(model, project=photo, out=tmp_path / "found", watch=told.append)
+    assert {row["seeking"] for row in told} == {photo}
+    assert [row["done"] for row in told] == list(range(1, told[0]["of"] + 1))
+
+
+def test_pictures_that_are_made_are_counted_as_they_come(model):
+    told = []
+    visus.generate(model, count=20, watch=told.append)
+    assert told == [{"making": 16, "of": 20}, {"making": 20, "of": 20}]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Return photos of one shape: coloured, grey, and grey though it has three channels; nothing may write there."""
+    folder = tmp_path_factory.mktemp("photos")
+    light = np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)
+    for name, pixels in (("coloured", np.stack([light, light, 255 - light], 2)), ("grey", light),
+                         ("shades", np.stack([light] * 3, 2))):  # fmt: skip
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return folder
+
+
+@pytest.mark.parametrize(("photo", "told"), [("coloured", ["makes grey pictures"]), ("grey", []), ("shades", [])])
+def test_a_generator_of_grey_pictures_says_that_colours_are_not_sought(model, photos, tmp_path, photo, told):
+    walk = walking.project(model, photos / f"{photo}.png", tmp_path / "found", [0], 0)
+    said = json.loads((tmp_path / "found" / "projected.json").read_text())["notes"]
+    assert said == list(walk.notes) == walk.json()["notes"] and len(said) == len(told)
+    assert all(part in note for note, part in zip(said, told, strict=True))
+
+
+@pytest.fixture(scope="module")
+def colourful(tmp_path_factory):
+    """Return a generator of pictures in colour."""
+    data = write_splits(tmp_path_factory.mktemp("data") / "digits", train=8, val=3, test=3)
+    return visus.load(train(data, tmp_path_factory.mktemp("runs") / "run", steps=2, **{"input.channels": 3}).best)
+
+
+@pytest.mark.parametrize(("photo", "told"), [("coloured", 0), ("grey", 1), ("shades", 1)])
+def test_a_generator_in_colour_says_that_a_photo_is_grey(colourful, photos, tmp_path, photo, told):
+    walk = walking.project(colourful, photos / f"{photo}.png", tmp_path / "found", [0], 0)
+    assert len(walk.notes) == told and all("is grey, and" in note for note in walk.notes)
+
+
 def test_a_photo_that_cannot_be_read_is_refused_and_nothing_is_written(model, tmp_path):
     (tmp_path / "photo.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"photo\.png"):
@@ -124,3 +171,14 @@ def test_the_command_line_walks_too_one_way_at_a_time(run, tmp_path, capsys):
     assert command(["generate", str(run.best), "--mix", str(tmp_path / "mixed.png"), "--layers", "a"]) == 2
     with Image.open(file) as image:
         assert image.size == ((walking.STRIP + 1) * 18 - 2, 16)
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_the_command_line_shows_how_far_a_search_is_unless_it_is_to_be_quiet(run, photos, tmp_path, capsys, quiet):
+    from visus.cli.app import run as command
+
+    asked = ["generate", str(run.best), "--project", str(photos / "coloured.png"), "--out", str(tmp_path / "found")]
+    assert command([*asked, *["--quiet"] * quiet]) == 0
+    seen = capsys.readouterr().err
+    assert ("seeking" in seen) is not quiet
+    assert "makes grey pictures" in seen

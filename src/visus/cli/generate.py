@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from visus.cli.options import Json
+from visus.cli.options import Json, Quiet
 from visus.core.errors import UsageError
 
 EXAMPLES = (
@@ -47,16 +47,19 @@ def generate(
         Path | None, typer.Option(metavar="PHOTO", help="Find the picture that is most like a photo.")
     ] = None,
     json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make pictures with a trained generator."""
     import visus
     from visus.cli.printing import print_aside, print_json
+    from visus.cli.progress import Progress
     from visus.verbs.generate import Generated
 
-    made = visus.generate(
-        model, count=count, seed=seed, label=label, truncation=truncation, out=out, interpolate=interpolate, mix=mix,
-        layers=layers_of(layers), edit=edit, project=project,
-    )  # fmt: skip
+    with Progress(quiet=quiet) as watch:
+        made = visus.generate(
+            model, count=count, seed=seed, label=label, truncation=truncation, out=out, interpolate=interpolate,
+            mix=mix, layers=layers_of(layers), edit=edit, project=project, watch=watch,
+        )  # fmt: skip
     if json:
         print_json(made.json())
     if isinstance(made, Generated):
@@ -65,6 +68,8 @@ def generate(
     if "distance" in made.said:
         print_aside("distance", f"{made.said['distance']} {made.said['unit']}, from {made.said['before']} at first")
     print_aside("pictures", f"{len(made.pictures):,} in {made.file}")
+    for note in made.notes:
+        print_aside("note", note)
 
 
 def layers_of(text: str) -> range | None:

@@ -91,6 +91,11 @@ class Progress(logging.Handler):
             self._line([bar(done / max(1, of)), f"decoding pictures {done:,} of {of:,}"])
         elif "painting" in row:
             self._line([bar(row["done"] / max(1, row["of"])), f"painting {row['painting']}"])
+        elif "seeking" in row:
+            self._line([bar(row["done"] / max(1, row["of"])), f"seeking {row['seeking']} among what can be made"])
+        elif "making" in row:
+            done, of = row["making"], row["of"]
+            self._line([bar(done / max(1, of)), f"making pictures {done:,} of {of:,}"])
         else:
             self._line(self._parts(row))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from visus.verbs.assembly import Tell
     from visus.verbs.load import Model
     from visus.verbs.walking import Walk
 
@@ -77,6 +78,7 @@ def generate(
     layers: range | None = None,
     edit: str | Path | None = None,
     project: str | Path | None = None,
+    watch: Tell | None = None,
 ) -> Generated | Walk:
     """Make pictures: picture ``i`` of a seed and a class is the same one, however many are made.
 
@@ -95,6 +97,7 @@ def generate(
         layers: whose styles each column of that table gives; the first half, the coarse ones, by default.
         edit: a ``.png`` for the first picture, moved along the main directions of the latent space.
         project: a photo, of which the likest picture is sought.
+        watch: told how far it is: of pictures that are made, and of a search.
 
     Raises:
         UsageError: a model that makes no pictures, no such class, a number out of its range, a folder that holds
@@ -107,7 +110,9 @@ def generate(
     from visus.engine.device import short_of_memory
     from visus.tasks.generate.task import made_of
     from visus.verbs.load import Model, load
+    from visus.verbs.runs import silent
 
+    tell = watch or silent
     asked = [(name, Path(place)) for name, place in _named(interpolate, mix, edit, project) if place is not None]
     if len(asked) > 1:
         raise UsageError("USE-084", f"--{asked[0][0]} and --{asked[1][0]} are asked for at once",
@@ -131,15 +136,19 @@ def generate(
     labels = [wanted[i % len(wanted)] for i in range(count)]
     if asked:
         with short_of_memory("nothing was written", "less else running"):
-            return _walk(loaded, *asked[0], labels, layers, seed, truncation, out)
+            return _walk(loaded, *asked[0], labels, layers, seed, truncation, out, tell)
     names = tuple(_file(i, loaded.classes[k] if loaded.classes else "", count) for i, k in enumerate(labels))
     if out is not None:
         check_free(Path(out))
     with short_of_memory("nothing was written", "less else running"):
-        parts = made_of(loaded.network, seed, torch.tensor(labels), truncation=truncation)
-        pictures = tuple(picture for part in parts for picture in part)
+        pictures: list[NDArray[np.uint8]] = []
+        for part in made_of(loaded.network, seed, torch.tensor(labels), truncation=truncation):
+            pictures += part
+            tell({"making": len(pictures), "of": count})
     said = tuple(loaded.classes[k] if loaded.classes else "" for k in labels)
-    made = Generated(pictures, said, names, seed, truncation, Path(out) if out is not None else None, str(loaded.path))
+    made = Generated(
+        tuple(pictures), said, names, seed, truncation, Path(out) if out is not None else None, str(loaded.path)
+    )
     if made.folder is not None:
         _write(made, made.folder)
     return made
@@ -166,7 +175,7 @@ def _named(*walks: str | Path | None) -> Iterator[tuple[str, str | Path | None]]
 
 def _walk(
     model: Model, name: str, place: Path, labels: Sequence[int], layers: range | None, seed: int, truncation: float,
-    out: str | Path | None,
+    out: str | Path | None, tell: Tell,
 ) -> Walk:  # fmt: skip
     """Return what was made of the latent space, and write it."""
     from visus.verbs import walking
@@ -179,7 +188,7 @@ def _walk(
         return walking.edit(model, place, labels[0], seed, truncation)
     if out is None:
         raise UsageError("USE-084", "what is found of a photo needs a place", done="nothing was made", fix="--out DIR")
-    return walking.project(model, place, Path(out), labels, seed)
+    return walking.project(model, place, Path(out), labels, seed, tell)
 
 
 def check_makes(model: Model) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -168,7 +168,11 @@ def directions(generator: Drawing, latents: Float[Tensor, "N Z"], labels: Int[Te
 
 
 def project(
-    generator: Drawing, target: Float[Tensor, "1 C H W"], starts: Float[Tensor, "S L W"], steps: int = 300
+    generator: Drawing,
+    target: Float[Tensor, "1 C H W"],
+    starts: Float[Tensor, "S L W"],
+    steps: int = 300,
+    watch: Callable[[int, int], None] = lambda done, of: None,
 ) -> Found:
     """Return the styles whose picture is most like a given one, by descent from the likest of some.
 
@@ -179,13 +183,19 @@ def project(
         target: a picture of the generator's size, in [-1, 1].
         starts: styles to begin with; the ``BEST`` likest are followed, all layers on their own.
         steps: of the descent.
+        watch: told how often pictures were drawn, and how often they will be.
 
     Source:
         The search in the space of styles: Karras et al., Analyzing and improving the image quality of StyleGAN, CVPR
         2020, section 5; several layers on their own: Abdal et al., Image2StyleGAN, ICCV 2019, section 5.
     """
-    with torch.no_grad():
-        far = torch.cat([_differences(generator.draw(part), target) for part in torch.split(starts, AT_ONCE)])
+    parts = torch.split(starts, AT_ONCE)
+    seen, looks = list[Tensor](), len(parts) + steps
+    for part in parts:
+        with torch.no_grad():
+            seen.append(_differences(generator.draw(part), target))
+        watch(len(seen), looks)
+    far = torch.cat(seen)
     chosen = far.argsort(stable=True)[:BEST]
     before = float(_pixels(generator, starts[chosen[:1]], target))
     held = starts[chosen].clone().requires_grad_()
@@ -201,6 +211,7 @@ def project(
             better = now.detach() < least
             least, best[better] = torch.where(better, now.detach(), least), held.detach()[better]
         optimiser.step()
+        watch(len(parts) + step + 1, looks)
     winner = best[least.argmin()][None]
     with torch.no_grad():
         image = generator.draw(winner)

@@ -16,11 +16,13 @@ from visus.core.errors import DataError, UsageError
 from visus.core.files import new_folder, write_json, write_picture
 from visus.core.seeds import Draws
 from visus.data.dataset import Dataset, FileImages, Strings
+from visus.data.decode import decode
 from visus.data.paths import check_free
 from visus.tasks.generate.sheet import sheet
 from visus.verbs import latents as walks
-from visus.verbs.assembly import feed
+from visus.verbs.assembly import Tell, feed
 from visus.verbs.load import Model
+from visus.verbs.runs import silent
 
 STEPS = 24
 """Pictures from one to the next of an animation; ``STRIP`` of a strip."""
@@ -47,15 +49,17 @@ class Walk:
         pictures: (H, W, 3) uint8 each, in the order of the file.
         file: that shows them.
         said: what else there is to say, such as how far a search came.
+        notes: what is to be known of it, a sentence each.
     """
 
     pictures: tuple[NDArray[np.uint8], ...]
     file: Path
     said: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Any]:
         """Return the file, how many pictures it shows, and what else there is to say."""
-        return {"file": str(self.file), "pictures": len(self.pictures), **self.said}
+        return {"file": str(self.file), "pictures": len(self.pictures), **self.said, "notes": list(self.notes)}
 
 
 def ways(generator: Any, classes: Sequence[str], seed: int) -> NDArray[np.uint8]:
@@ -157,7 +161,7 @@ def edit(model: Model, file: Path, label: int, seed: int, truncation: float) -> 
     return Walk(tuple(pictures), file, {"shares": shares, "deviations": list(DEVIATIONS), "seed": seed})
 
 
-def project(model: Model, photo: Path, out: Path, labels: Sequence[int], seed: int) -> Walk:
+def project(model: Model, photo: Path, out: Path, labels: Sequence[int], seed: int, tell: Tell = silent) -> Walk:
     """Find what of a generator's pictures is most like a photo; write both, and the styles it is drawn from.
 
     Args:
@@ -167,6 +171,7 @@ def project(model: Model, photo: Path, out: Path, labels: Sequence[int], seed: i
             (L, W), and ``projected.json`` with the distance.
         labels: classes among whose pictures the search begins.
         seed: of the latents with which it begins.
+        tell: told how far the search is.
 
     Raises:
         DataError: GEN-013, the photo cannot be read.
@@ -176,14 +181,17 @@ def project(model: Model, photo: Path, out: Path, labels: Sequence[int], seed: i
     many = torch.tensor([labels[i % len(labels)] for i in range(SAMPLED)], device=_device(generator))
     with torch.no_grad():
         starts = generator.styles(_latents(generator, seed, np.arange(SAMPLED)), many)
-    found = walks.project(generator, target, starts)
+    found = walks.project(
+        generator, target, starts, watch=lambda done, of: tell({"seeking": str(photo), "done": done, "of": of})
+    )
     pictures = walks.pixels(torch.cat([target, found.image]))
     said = {"distance": round(found.distance, 3), "before": round(found.before, 3), "unit": "levels of 256, rms"}
+    notes = _colours(model, photo)
     with new_folder(out) as folder:
         write_picture(folder / "projected.png", sheet(list(pictures), 2))
         np.save(folder / "styles.npy", found.styles[0].cpu().numpy(), allow_pickle=False)
-        write_json(folder / "projected.json", {"model": str(model.path), "photo": str(photo), **said})
-    return Walk(tuple(pictures), out / "projected.png", said)
+        write_json(folder / "projected.json", {"model": str(model.path), "photo": str(photo), **said, "notes": notes})
+    return Walk(tuple(pictures), out / "projected.png", said, tuple(notes))
 
 
 def _check(file: Path, option: str, kinds: Sequence[str] = (walks.STRIP,)) -> None:
@@ -217,6 +225,17 @@ def _styles(generator: Any, seed: int, labels: Sequence[int], truncation: float)
     with torch.no_grad():
         styles: Tensor = generator.styles(_latents(generator, seed, np.arange(len(labels))), chosen, truncation)
     return styles
+
+
+def _colours(model: Model, photo: Path) -> list[str]:
+    """Return what is to be known where a photo has colours that no picture of the generator has, or the reverse."""
+    pixels, channels = decode(photo, max_pixels=model.recipe.data.max_pixels).pixels, model.recipe.input.channels
+    coloured = pixels.ndim == 3 and bool((pixels != pixels[..., :1]).any())
+    if coloured and channels == 1:
+        return [f"{photo} is in colour, and this generator makes grey pictures: only its light was sought"]
+    if not coloured and channels == 3:
+        return [f"{photo} is grey, and this generator makes pictures in colour: the likest of those was sought"]
+    return []
 
 
 def _read(model: Model, photo: Path) -> Tensor:
