@@ -160,6 +160,14 @@ def test_the_paths_of_a_users_files_are_kept_whole_for_a_resume(digits, tmp_path
     assert "class_accuracy" in run.scores
 
 
+def test_info_tells_the_last_loss_of_each_player_also_of_one_that_rests(digits, tmp_path):
+    run = train(digits, tmp_path / "run", steps=3, **{"generate.rival_steps": 2})  # the generator plays in step 2
+    rows = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+    two, three = (next(row for row in rows if row["step"] == step and "lr" in row) for step in (2, 3))
+    told = dict(dict(visus.info(run.folder).sections)["run"])["last loss"]
+    assert told == f"discriminator {three['loss/discriminator']:.4g}, generator {two['loss/generator']:.4g}"
+
+
 # Exactness
 
 

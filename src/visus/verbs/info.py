@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +94,6 @@ def _model(path: Path) -> Info:
 
 def _run(folder: Path) -> Info:
     from visus.engine.folder import RunFolder
-    from visus.report.words import number
     from visus.verbs.runs import ROUTINE, ended, read_recipe, sentence
 
     recipe, held = read_recipe(folder), RunFolder(folder, leader=False)
@@ -103,7 +102,7 @@ def _run(folder: Path) -> Info:
     done = ended(folder)
     rows = [("state", "ended" if done else f"not ended; go on with: visus resume {quoted(folder)}")]
     if steps:
-        rows += [("steps logged", f"{steps[-1]['step']:,}"), ("last loss", number(steps[-1].get("loss")))]
+        rows += [("steps logged", f"{steps[-1]['step']:,}"), ("last loss", _last_losses(steps))]
     if judged:
         said = judged[-1]["validation"].items()
         rows.append(("last validation", ", ".join(f"{name} {value:.4f}" for name, value in said if value is not None)))
@@ -124,6 +123,21 @@ def _run(folder: Path) -> Info:
     settings = ((key, f"{value}  ({recipe.origins.get(key, '')})") for key, value in recipe.flat().items())
     sections.append(("settings", tuple(settings)))
     return Info("run", str(folder), tuple(sections))
+
+
+def _last_losses(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Return the loss of the last step; of several players each one's of the last step in which it did not rest."""
+    from visus.report.words import number
+
+    norms = [key for key in steps[-1] if key.startswith("gradient_norm/")]
+    if not norms:
+        return number(steps[-1].get("loss"))
+    told = []
+    for norm in norms:
+        player = norm.removeprefix("gradient_norm/")
+        moved = next((row for row in reversed(steps) if row.get(norm)), steps[-1])
+        told.append(f"{player} {number(moved.get(f'loss/{player}'))}")
+    return ", ".join(told)
 
 
 def _runs(folder: Path, runs: Iterable[Path]) -> Info:
