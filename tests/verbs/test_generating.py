@@ -20,6 +20,7 @@ import visus
 from visus.core.errors import UsageError
 from visus.core.modelfile import read_card, read_model
 from visus.models.generators import GENERATORS
+from visus.verbs.train import plan
 
 TINY = {
     "task": "generate", "input.size": 16, "batch": 8, "resamples": 10, "evaluate_every": 1000, "generate.shown": 3,
@@ -143,13 +144,20 @@ def test_every_network_learns_under_every_penalty_and_augmentation_and_makes_pic
     settings = {
         "model.name": name, "model.options": SMALL.get(name, {}), "loss.name": "non_saturating", "generate.r2": 0.1,
         "generate.augment": "ada", "generate.p": 0.5, "generate.path_length": 2.0, "generate.path_every": 1,
-        "generate.mixing": 0.9,
+        "generate.mixing": 0.9 if GENERATORS[name].layered else 0.0,
     }  # fmt: skip
     run = train(digits, tmp_path / "run", steps=6, **settings)
     rows = [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
     chances = [row["told/p"] for row in rows if "told/p" in row]
     assert len(chances) == 6 and chances[0] == 0.5 and chances[-1] != 0.5
     assert len(visus.generate(run.folder, count=3).pictures) == 3
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+def test_a_network_is_layered_where_a_picture_has_several_styles(name):
+    pair = GENERATORS[name].build(0, 1, (16, 16), **SMALL.get(name, {})).eval()
+    latents, labels = pair.example(1)
+    assert (pair.generator.styles(latents, labels).shape[1] > 1) is GENERATORS[name].layered
 
 
 def test_the_paths_of_a_users_files_are_kept_whole_for_a_resume(digits, tmp_path, monkeypatch):
@@ -293,6 +301,36 @@ def test_a_network_of_another_task_is_refused_before_anything_is_written(digits,
         visus.train(digits, task=task or None, model=network, out=tmp_path / "run", steps=1)
     assert refused.value.code == "MODEL-041" and fix in refused.value.fix
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "fix"),
+    [({"model.name": "dcgan", "generate.mixing": 0.9}, "stylegan2"), ({"generate.path_every": 2}, "path_length"),
+     ({"model.name": "r3gan", "generate.mixing": 0.9}, "stylegan2"), ({"generate.p": 0.5}, "augment=ada"),
+     ({"generate.every": 2, "generate.r1": 0.0, "generate.r2": 0.0}, "r1=1"), ({"generate.ramp": 10}, "augment=ada"),
+     ({"generate.target": 0.5, "generate.augment": "diffaugment"}, "augment=ada"),
+     ({"generate.ramp": 10, "generate.augment": "ada", "generate.target": 0.0}, "target=0.6")],
+)  # fmt: skip
+def test_a_setting_that_would_change_nothing_is_refused_before_anything_is_written(digits, tmp_path, given, fix):
+    with pytest.raises(UsageError, match="changes nothing") as refused:
+        visus.train(digits, task="generate", out=tmp_path / "run", steps=1, set=given)
+    assert refused.value.code == "GEN-015" and fix in refused.value.fix
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"model.name": "stylegan2", "generate.mixing": 0.9}, {"generate.mixing": 0.0}, {"generate.every": 2},
+     {"generate.path_length": 2.0, "generate.path_every": 2}, {"generate.p": 0.5, "generate.augment": "diffaugment"},
+     {"generate.augment": "ada", "generate.target": 0.5, "generate.ramp": 10}],
+)  # fmt: skip
+def test_a_setting_that_has_an_effect_is_taken(digits, given):
+    settings = plan(digits, task="generate", set=given).flat()
+    assert all(settings[key] == value for key, value in given.items())
+
+
+def test_a_whole_recipe_may_hold_what_changes_nothing(digits, run):
+    assert plan(digits, recipe=run.folder / "recipe.yaml").generate.path_every == run.recipe.generate.path_every
 
 
 def test_a_seed_below_zero_is_refused(run):

@@ -36,6 +36,7 @@ from visus.models.trunks import STRIDES
 from visus.tasks import TASKS
 from visus.tasks._scores import chosen
 from visus.tasks._taught import choices as choices_by_teacher
+from visus.tasks.generate import choices as generating
 from visus.verbs.assembly import network
 
 LENGTHS = ("minutes", "epochs", "steps")
@@ -100,6 +101,7 @@ def resolve(dataset: Dataset, wanted: Sequence[Choice], given: nn.Module | None 
     asked = [key for choice in wanted if choice.asked for key in choice.sets()]
     optim.check(recipe.optim, _within("optim", asked))
     schedule.check(recipe.schedule, _within("schedule", asked), recipe.minutes is not None)
+    generating.check(recipe, _within("generate", asked))
     return recipe
 
 

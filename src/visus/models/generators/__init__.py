@@ -49,6 +49,7 @@ class Generator:
         licence: of the code.
         renamed: tensors as they were published -> the same by the network's own names.
         implied: tensors of a generator by its own names -> what they are for; None where no published ones are known.
+        layered: its layers have styles of their own, so that those of two latents can be mixed: L above is not 1.
     """
 
     build: Callable[..., Any]
@@ -58,6 +59,7 @@ class Generator:
     licence: str = "Apache-2.0"
     renamed: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     implied: Callable[[Mapping[str, Any]], Implied] | None = None
+    layered: bool = False
 
 
 GENERATORS: Catalog[Generator] = Catalog("visus.models.generators", "GENERATOR")

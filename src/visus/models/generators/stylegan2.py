@@ -356,4 +356,5 @@ GENERATOR = Generator(
     _choices,
     renamed=renamed,
     implied=implied,
+    layered=True,
 )

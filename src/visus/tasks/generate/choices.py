@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from visus.core.errors import UsageError
-from visus.core.recipe import Choice, Facts
+from visus.core.recipe import Choice, Facts, Recipe
 from visus.models.generators import GENERATORS
 from visus.tasks._choices import CHANNELS, batch, optimiser, shorter_side
 
@@ -75,6 +75,36 @@ def choices(facts: Facts) -> Iterator[Choice]:
     yield Choice("data.leaks", False, "two sets are compared, not picture by picture")
     if facts.minutes is None:
         yield Choice("epochs", 30.0, "enough for a first answer")
+
+
+def check(recipe: Recipe, said: Container[str]) -> None:
+    """Refuse a setting that somebody asked for and that would change nothing.
+
+    Args:
+        recipe: all settings.
+        said: keys of those of ``generate`` that somebody asked for: ``["mixing"]``.
+
+    Raises:
+        UsageError: GEN-015, there is one.
+    """
+    settings, name = recipe.generate, recipe.model.name
+    ada = settings.augment == "ada"
+    several = ", ".join(each for each in GENERATORS if GENERATORS[each].layered)
+    idle = (
+        ("mixing", settings.mixing > 0 and name in GENERATORS and not GENERATORS[name].layered,
+         f"{name} has one style for the whole picture", f"--model {several}"),
+        ("every", not (settings.r1 or settings.r2 or settings.penalty), "no slope is looked at",
+         "--set generate.r1=1"),
+        ("path_every", not settings.path_length, "no path length is looked at", "--set generate.path_length=2"),
+        ("p", settings.p > 0 and settings.augment == "none", "no picture is augmented", "--set generate.augment=ada"),
+        ("target", not ada, "ada alone has one", "--set generate.augment=ada"),
+        ("ramp", not (ada and settings.target), "the chance of augmentation does not move",
+         "--set generate.augment=ada" + " --set generate.target=0.6" * (not settings.target)),
+    )  # fmt: skip
+    for key, vain, why, fix in idle:
+        if key in said and vain:
+            raise UsageError("GEN-015", f"generate.{key} changes nothing: {why}", done="nothing was trained",
+                             fix=f"leave it out, or {fix}")  # fmt: skip
 
 
 def _side(facts: Facts) -> tuple[int, str]:
