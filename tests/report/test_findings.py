@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -177,6 +178,29 @@ def test_healing_is_counted_by_kind():
     events = [{"step": 1, "kind": "skipped"}, {"step": 2, "kind": "skipped"}, {"step": 3, "kind": "rolled_back"}]
     finding = rules.healed(Story("t", events=events))
     assert finding and "3 faults: skipped (2 times) and rolled back" in finding.text
+
+
+def test_a_score_that_is_not_defined_is_no_healing():
+    events = [{"step": 5, "kind": "undefined_score"}]
+    assert rules.healed(Story("t", events=events)) is None
+    finding = rules.healed(Story("t", events=[*events, {"step": 6, "kind": "skipped"}]))
+    assert finding and "1 fault: skipped" in finding.text
+
+
+def test_one_picture_is_said_to_be_too_few_and_nothing_else_is_made_of_it():
+    counts = {"test": {"a": 1}, "train": {"a": 50}, "val": {"a": 200}}
+    (finding,) = findings(_judged(1.0, 0.025, 1.0, 1, data={"counts": counts, "items": {"test": 1, "val": 200}}))
+    assert finding.level == "caution" and finding.text.startswith("1 picture in the test part: too few")
+
+
+def test_one_picture_that_defines_no_score_is_told_once_and_its_interval_is_not_spoken_of():
+    items = {"train": 9, "val": 1, "test": 1}
+    log = _validated(math.nan, key="r2")
+    events = [{"step": 10, "kind": "undefined_score"}]
+    scores = {"mae": Score(0.5, 0.5, 0.5, 1)}
+    test, validation = findings(Story("t", score="r2", scores=scores, data={"items": items}, log=log, events=events))
+    assert test.level == "problem" and "is not defined by the 1 item of the test part" in test.text
+    assert validation.level == "caution" and "The 1 validation item does not define" in validation.text
 
 
 def test_few_validation_items_are_said():

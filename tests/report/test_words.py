@@ -68,6 +68,11 @@ def test_an_unmeasured_interval_is_empty():
     assert interval_of(Score(0.5, NAN, NAN, 3)) == ""
 
 
+def test_one_item_has_an_interval_only_where_it_was_not_resampled():
+    assert interval_of(Score(0.5, 0.5, 0.5, 1)) == "" and str(Score(0.5, 0.5, 0.5, 1)) == "0.5000 (n = 1)"
+    assert interval_of(Score(1.0, 0.025, 1.0, 1)) and interval_of(Score(0.5, 0.5, 0.5, 2))
+
+
 def test_a_column_has_the_decimals_of_its_least_certain_score():
     assert shared_decimals([Score(0.5, 0.4, 0.6, 9), Score(0.5, 0.499, 0.501, 9), Score(1, 1, 1, 9)]) == 2
 
@@ -128,6 +133,7 @@ def test_few_pictures_are_warned_of_with_an_interval_that_holds_for_them():
         " 34 to 100\u202f%"  # Wilson: 2 / (2 + 1.96**2) = 0.342
     )
     assert few({"mae": Score(1.0, 0.5, 2.0, 29)}, "val").endswith("the intervals are too narrow")
+    assert few({"mae": Score(1.0, 1.0, 1.0, 1)}, "val").endswith("too few to judge a model by, and for an interval")
     assert few({"accuracy": Score(1.0, 1.0, 1.0, 30)}, "test") == few({}, "test") == ""
 
 

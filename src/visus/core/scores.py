@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,14 @@ class Score:
     high: float
     n: int
 
+    @property
+    def bounded(self) -> bool:
+        """Whether it has an interval: all resamples of one item are that item, which tells of none."""
+        return math.isfinite(self.low) and math.isfinite(self.high) and (self.n > 1 or self.low < self.high)
+
     def __str__(self) -> str:
+        if not self.bounded:
+            return f"{self.value:.4f} (n = {self.n:,})"
         return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}] (n = {self.n:,})"
 
     def json(self) -> dict[str, float | int]:

@@ -30,6 +30,9 @@ WIDE = 0.04
 FEW = 10
 """Training pictures of a class below which its result is luck."""
 
+UNHEALED = ("undefined_score",)
+"""Events of which nothing is healed, and which ``small_validation`` tells."""
+
 _LEVELS: tuple[Level, ...] = ("problem", "caution", "note", "good")
 
 
@@ -68,11 +71,11 @@ def findings(story: Story) -> tuple[Finding, ...]:
 def guess(story: Story) -> tuple[str, float] | None:
     """Return the commonest class of the judged part and its share: the accuracy of always answering it.
 
-    None where the counts are unknown, or a picture may show several classes at once.
+    None where the counts are unknown, or a picture may show several classes at once; of one picture it is always right.
     """
     counts = _counts(story, story.split)
     total = sum(counts.values())
-    if not total or _items(story, story.split) != total:
+    if total < 2 or _items(story, story.split) != total:
         return None
     name = max(counts, key=lambda key: counts[key])
     return name, counts[name] / total
@@ -100,9 +103,13 @@ def unfinished(story: Story) -> Finding | None:
 
 
 def unmeasured(story: Story) -> Finding | None:
-    """There is no headline score."""
+    """There is no headline score: nobody measured, or what was judged does not define it."""
     if story.unfinished or story.headline is not None:
         return None
+    if story.scores and story.score:
+        n = max(score.n for score in story.scores.values())
+        text = f"The {label(story.score)} is not defined by the {plural(n, 'item')} of the {spoken(story.split)} part"
+        return Finding("problem", f"{text}: how good this model is, nobody knows.", _more_of(story, story.split))
     text = "Nothing was measured: how good this model is, nobody knows."
     return Finding("problem", text, "visus evaluate RUN/best.safetensors DATA")
 
@@ -167,8 +174,8 @@ def rare_classes(story: Story) -> Finding | None:
 def wide_interval(story: Story) -> Finding | None:
     """The test part is too small for the headline score to say much."""
     score = story.headline
-    if score is None or not is_share(story.score) or not score.high - score.low > WIDE:
-        return None
+    if score is None or not is_share(story.score) or not score.high - score.low > WIDE or few(story.scores, ""):
+        return None  # or ``few_judged`` has said more
     points = 100 * (score.high - score.low)
     needed = round(score.n * (points / 2) ** 2 / 100) * 100
     text = (
@@ -182,7 +189,7 @@ def wide_interval(story: Story) -> Finding | None:
 
 def few_judged(story: Story) -> Finding | None:
     """So few items were judged that not even the intervals are to be trusted."""
-    told = few(story.scores, story.split)
+    told = few(story.scores, story.split) if story.headline is not None else ""
     return Finding("caution", f"{told}.", _more_of(story, story.split)) if told else None
 
 
@@ -199,11 +206,16 @@ def given_away(story: Story) -> Finding | None:
 
 
 def small_validation(story: Story) -> Finding | None:
-    """The best weights were chosen by few items."""
+    """The best weights were chosen by few items, or by none, where these do not define the score."""
     n = _items(story, "val")
+    judged = any("validation" in row for row in story.log)
+    if n and judged and story.score and not len(history.validation(story.log, story.score)):
+        text = f"The {plural(n, 'validation item')} {'does' if n == 1 else 'do'} not define the {label(story.score)}"
+        return Finding("caution", f"{text}: the newest weights were kept, chosen by nothing.",
+                       _more_of(story, "val"))  # fmt: skip
     if not 0 < n < 200 or not story.log:
         return None
-    one = f"; one item is {percent(1 / n, 1)}" if is_share(story.score) else ""
+    one = f"; one item is {percent(1 / n, 1)}" if is_share(story.score) and n > 1 else ""
     text = f"The best weights were chosen by {plural(n, 'validation item')}{one}: partly luck."
     return Finding("note", text, _more_of(story, "val"))
 
@@ -231,11 +243,12 @@ def bad_files(story: Story) -> Finding | None:
 
 def healed(story: Story) -> Finding | None:
     """Training met something that it had to heal."""
-    if not story.events:
+    events = [event for event in story.events if event.get("kind") not in UNHEALED]
+    if not events:
         return None
-    kinds = Counter(str(event.get("kind", "event")).replace("_", " ") for event in story.events)
+    kinds = Counter(str(event.get("kind", "event")).replace("_", " ") for event in events)
     told = listed([f"{kind} ({n} times)" if n > 1 else kind for kind, n in kinds.items()], 5)
-    return Finding("note", f"Training healed {plural(len(story.events), 'fault')}: {told}; they stand under Healing.")
+    return Finding("note", f"Training healed {plural(len(events), 'fault')}: {told}; they stand under Healing.")
 
 
 def overfitting(story: Story) -> Finding | None:
@@ -327,6 +340,8 @@ def held_out(story: Story) -> Finding | None:
     """The test part is what it should be."""
     if story.headline is None or story.split != "test" or story.unfinished or not _items(story, "val"):
         return None
+    if few(story.scores, ""):
+        return None  # however rightly it was judged, it says next to nothing
     text = (
         f"Judged on {plural(story.headline.n, 'test item')}, read once, after every choice had been made by validation."
     )

@@ -146,7 +146,7 @@ def few(scores: Mapping[str, Score], split: str) -> str:
     told = f"{plural(n, 'picture')} in {part(split)}: too few to judge a model by"
     shares = [name for name in scores if is_share(name)]
     if not shares:
-        return f"{told}; the intervals are too narrow"
+        return f"{told}; the intervals are too narrow" if n > 1 else f"{told}, and for an interval"
     score, square = scores[shares[0]], 1.959964**2
     middle = (score.value + square / (2 * n)) / (1 + square / n)
     half = math.sqrt(square * (score.value * (1 - score.value) / n + square / (4 * n * n))) / (1 + square / n)
@@ -233,8 +233,8 @@ def value_of(score: Score, *, share: bool = False, digits: int | None = None) ->
 
 
 def interval_of(score: Score, *, share: bool = False) -> str:
-    """Return "90.8 to 91.9 %"; an empty string where no interval was measured."""
-    if not (math.isfinite(score.low) and math.isfinite(score.high)):
+    """Return "90.8 to 91.9 %"; an empty string where there is no interval."""
+    if not score.bounded:
         return ""
     low, high = (_written(end, decimals(score), share) for end in (score.low, score.high))
     return f"{low.removesuffix(f'{_NARROW}%')} to {high}"
