@@ -51,6 +51,17 @@ def test_a_page_is_quiet_and_fits_the_screen(browser, pages, name, width, scheme
     page.close()
 
 
+def test_a_row_of_small_pictures_is_large_enough_to_be_seen(browser, digits, tmp_path):
+    row = Picture("copies", "0.1 away", np.zeros((28, 6 * 28 + 10, 3), np.uint8))
+    (tmp_path / "page.html").write_bytes(render(replace(digits, gallery=[row])).encode())
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto((tmp_path / "page.html").as_uri())
+    shown = "document.querySelector('.strips img')"
+    assert page.evaluate(f"{shown}.getBoundingClientRect().height") == pytest.approx(4 * 28, abs=1)
+    assert page.evaluate(f"getComputedStyle({shown}).imageRendering") == "pixelated"
+    page.close()
+
+
 def test_dark_and_light_differ(browser, pages):
     papers = []
     for scheme in ("light", "dark"):

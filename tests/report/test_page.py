@@ -197,6 +197,23 @@ def test_pictures_with_much_to_read_on_them_are_shown_larger(read):
     assert sides == [560, 160]
 
 
+@pytest.mark.parametrize(("side", "times"), [(16, 6), (28, 4), (64, 2), (100, 1)])
+def test_a_row_of_small_pictures_is_enlarged_by_whole_pixels_that_stay_squares(read, side, times):
+    size = 6 * side + 10, side  # six pictures with gaps
+    pixels = np.random.default_rng(0).integers(0, 255, (*size[::-1], 3), np.uint8)
+    page = read(render(Story("t", gallery=[Picture("copies", "0.1 away", pixels)])))
+    (image,), (gallery,) = page.all("img"), [found for found in page.all("ul") if "gallery" in found["class"]]
+    assert Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))).size == size
+    assert image["class"] == "pixels" and "strips" in gallery["class"]
+    assert gallery["style"] == f"--shape:{size[0] / size[1]:.3f};--column:{times * size[0]}px"
+
+
+@pytest.mark.parametrize("size", [(28, 28), (28, 80), (130, 800)])
+def test_a_single_picture_is_no_row_of_small_ones(read, size):
+    page = read(render(Story("t", gallery=[Picture("worst", "one", np.zeros((*size, 3), np.uint8))])))
+    assert not any("strips" in found.get("class", "") for found in page.all("ul"))
+
+
 def test_pictures_that_are_not_shown_are_counted(digits, read):
     gallery = [Picture("many", f"picture {i}", np.full((8, 8, 3), i, np.uint8)) for i in range(MOST_PICTURES + 7)]
     page = read(render(replace(digits, gallery=gallery)))

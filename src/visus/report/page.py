@@ -32,6 +32,10 @@ MOST_BYTES = 900_000
 NARROW, WIDE, LARGE = 256, 560, 320
 """Pixels of the longer side of a picture on the page, and of one drawn larger than ``LARGE``: there is much on it."""
 
+STRIP, CLEAR, SMALL = 800, 96, 128
+"""Pixels of the longer side of a row of small pictures, as a generated one beside the likest of training; of its height
+on the page, at least; and of a picture's sides below which its pixels are shown as squares."""
+
 FOLDED = 40
 """Rows beyond which a table is folded away behind its first ten."""
 
@@ -273,17 +277,31 @@ def _galleries(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
         left, uris = MOST_BYTES // len(groups), []
         longest = max(max(picture.pixels.shape[:2]) for picture in group)
         wide = longest > LARGE
+        strips = all(_is_strip(picture) for picture in group)
         for picture in group[:MOST_PICTURES]:
-            uri = data_uri(picture.pixels, WIDE if wide else NARROW)
+            if strips:
+                uri = data_uri(picture.pixels, STRIP, quality=92)
+            else:
+                uri = data_uri(picture.pixels, WIDE if wide else NARROW)
             if len(uri) > left:
                 break
             left -= len(uri)
-            uris.append({"uri": uri, "caption": picture.caption, "small": max(picture.pixels.shape[:2]) < 128})
+            uris.append(
+                {"uri": uri, "caption": picture.caption, "small": strips or max(picture.pixels.shape[:2]) < SMALL}
+            )
         shape = min(picture.pixels.shape[1] / picture.pixels.shape[0] for picture in group)
         column = min(4 * longest // 5, 384) if wide else 0
+        if strips:
+            column = longest * math.ceil(CLEAR / max(picture.pixels.shape[0] for picture in group))
         shown.append({"title": title, "pictures": uris, "more": len(group) - len(uris), "column": column,
-                      "shape": min(max(shape, 0.6), 1.5)})  # fmt: skip
+                      "strips": strips, "shape": shape if strips else min(max(shape, 0.6), 1.5)})  # fmt: skip
     return shown
+
+
+def _is_strip(picture: Picture) -> bool:
+    """Tell whether a picture is a row of small ones, of which nothing would be seen in a column of the gallery."""
+    height, width = picture.pixels.shape[:2]
+    return bool(height < SMALL and width >= 3 * height)
 
 
 def _total(seconds: Mapping[str, float]) -> float:
