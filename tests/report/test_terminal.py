@@ -77,6 +77,11 @@ def test_a_story_of_nothing_is_told_in_a_line():
     assert summary(Story("t")) == "score  nothing was measured"
 
 
+def test_a_score_that_what_was_judged_does_not_define_is_said_to_be_that():
+    told = summary(Story("t", score="r2", scores={"mae": Score(0.5, 0.5, 0.5, 1)}))
+    assert told.splitlines()[0].endswith("not defined by what was judged")
+
+
 @pytest.mark.parametrize("name", ["[bold red]cat[/]", "[/]", "\x1b[2J", "caf\udce9"])
 def test_names_are_neither_markup_nor_commands_to_the_terminal(name):
     printed = _printed(listing(("class", "n"), [(name, "3")], name))

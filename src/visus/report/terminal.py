@@ -116,7 +116,8 @@ def listing(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = 
 def _headline(story: Story) -> str:
     score = story.headline
     if score is None:
-        return story.unfinished or "nothing was measured"
+        undefined = "not defined by what was judged" if story.score and story.scores else "nothing was measured"
+        return story.unfinished or undefined
     share = is_share(story.score)
     interval = interval_of(score, share=share)
     told = f"{value_of(score, share=share)}" + (f", 95 % interval {interval}" if interval else "")
