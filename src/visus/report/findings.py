@@ -30,8 +30,8 @@ WIDE = 0.04
 FEW = 10
 """Training pictures of a class below which its result is luck."""
 
-UNHEALED = ("undefined_score",)
-"""Events of which nothing is healed, and which ``small_validation`` tells."""
+UNHEALED = ("undefined_score", "few_steps", "splitting_is_inexact")
+"""Events of which nothing is healed: the page's table tells them, and ``small_validation`` the first."""
 
 _LEVELS: tuple[Level, ...] = ("problem", "caution", "note", "good")
 
