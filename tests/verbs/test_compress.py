@@ -9,6 +9,7 @@ import shutil
 import signal
 from dataclasses import replace
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -29,6 +30,7 @@ from visus.metrics.compare import Difference
 from visus.report import compress_page
 from visus.tasks import TASKS
 from visus.verbs.compress import Compressed, Tried, chance_of, too_few
+from visus.verbs.compressing import Bench
 
 
 @pytest.fixture(scope="session")
@@ -233,10 +235,20 @@ def test_too_few_pictures_to_show_anything_kept_are_said_to_be(methods, least, e
     whole = replace(WHOLE, score=Score(0.9, 0.8, 1.0, 60))
     found = Compressed(None, tmp_path, "m", "d", "accuracy", 0.5, "latency", whole, (best,), None, best)
     said = f"of 60 pictures no drop below {least:g} points could be shown, were every answer the same"
-    assert too_few(found, methods) == [f"{said}: 0.5 takes {enough} at least"]
-    assert too_few(replace(found, max_drop=0), methods) == [said]
-    assert too_few(replace(found, max_drop=10), methods) == []
-    assert too_few(replace(found, score="rmse", max_drop=0.1), methods) == []
+    together = np.array([[60.0]])
+    assert too_few(found, methods, together) == [f"{said}: 0.5 takes {enough} like them at least"]
+    assert too_few(replace(found, max_drop=0), methods, together) == [said]
+    assert too_few(replace(found, max_drop=10), methods, together) == []
+    assert too_few(replace(found, score="rmse", max_drop=0.1), methods, together) == []
+
+
+def test_of_a_mean_over_classes_the_pictures_of_the_rarest_are_too_few(tmp_path):
+    """By hand: half of the score hangs on 10 of 1,000, so (1 - 0.0125 ** (1 / 10)) / 2, and for 0.01 n = 21,691."""
+    best, whole = tried(0.0, 9.0, keeps=False), replace(WHOLE, score=Score(0.9, 0.8, 1.0, 1000))
+    found = Compressed(None, tmp_path, "m", "d", "miou", 1, "latency", whole, (best,), None, best)
+    rare = np.array([[10.0, np.inf], [np.inf, 990.0]])
+    said = "of 1,000 pictures no drop below 18 points could be shown, were every answer the same"
+    assert too_few(found, 1, rare) == [f"{said}: 1 takes 21,691 like them at least"]
 
 
 @pytest.mark.parametrize(
@@ -302,6 +314,34 @@ def test_a_signal_that_comes_while_the_page_is_made_is_heard_once_both_are_writt
     assert visus.load(tmp_path / "a.onnx").card.compressed["method"] == "weight_only"
 
 
+def test_a_signal_that_comes_while_the_card_is_written_loses_nothing(digits, tmp_path, monkeypatch):
+    def describe(self, *told, write=Bench.describe):
+        interrupted()
+        write(self, *told)
+
+    monkeypatch.setattr(Bench, "describe", describe)
+    with pytest.raises(Interrupted) as caught:
+        visus.compress(digits.folder, method="weight_only", target="size", max_drop=10, out=tmp_path / "a.onnx")
+    assert (caught.value.exit, caught.value.done.endswith(f"; see {tmp_path / 'a.onnx'}")) == (130, True)
+    assert visus.load(tmp_path / "a.onnx").card.compressed["method"] == "weight_only"
+
+
+def test_a_file_that_was_written_during_the_search_is_left_alone(digits, tmp_path):
+    def watch(row):
+        if row.get("note", "").startswith("weight_only"):
+            (tmp_path / "a.html").write_text("mine")
+            (tmp_path / "a-2.onnx").write_text("mine, too")
+
+    found = visus.compress(digits.folder, method="weight_only", target="size", max_drop=10, out=tmp_path / "a.onnx",
+                           watch=watch)  # fmt: skip
+    assert (found.path, found.page) == (tmp_path / "a-3.onnx", tmp_path / "a-3.html")
+    assert (tmp_path / "a.html").read_text() == "mine"
+    assert (tmp_path / "a-2.onnx").read_text() == "mine, too"
+    assert found.notes == (f"{tmp_path / 'a.html'} was written meanwhile by something else, so this is a-3",)
+    assert visus.load(found.path).card.compressed["method"] == "weight_only"
+    assert not (tmp_path / "a.onnx").exists()
+
+
 def stopped_at_the_page(page):
     raise KeyboardInterrupt
 
@@ -358,7 +398,7 @@ def test_a_file_that_is_made_anew_with_its_decoder_is_judged_again_or_what_was_m
     with pytest.raises(VisusError, match=error) as caught:
         visus.compress(digits.folder, method="weight_only", target="size", max_drop=10, out=tmp_path / "a.onnx")
     assert (caught.value.exit, len(asked)) == (exit, 2)
-    assert caught.value.done.endswith(f"; see {tmp_path / 'a.onnx'}")
+    assert caught.value.done.endswith(f"; its decoder is that of the float32 model; see {tmp_path / 'a.onnx'}")
     kept = visus.load(tmp_path / "a.onnx").card
     known = read_model(digits.folder / "best.safetensors")[1].calibration
     assert kept.calibration == known  # as in the graph that was measured

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import tempfile
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,8 @@ from visus.core.recipe import Choice, Draft
 from visus.core.scores import Score
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import nn
 
     from visus.metrics.compare import Difference
@@ -27,6 +30,9 @@ MOST_PICTURES = 2000
 
 FEWEST = 8
 """Pictures of a part below which there is nothing to learn from, and nothing to judge by."""
+
+MOST = 10**18
+"""Pictures that nobody has."""
 
 TARGETS = ("latency", "size")
 
@@ -199,6 +205,7 @@ def compress(
             by then the search ends as it would have ended there, and ``done`` says what is kept.
     """
     from visus.compressors import COMPRESSORS
+    from visus.engine.device import short_of_memory
     from visus.engine.signals import breaking_off, broken_off
     from visus.verbs.compressing import Bench
     from visus.verbs.load import Model, load
@@ -219,30 +226,35 @@ def compress(
         bench.wanted = wanted
         training = sum(COMPRESSORS[name].trains for name in names)
         bench.minutes, bench.steps = minutes / training if minutes else None, steps
+        signals.begun = True  # from here on what is broken off breaks itself off, and what was measured is written
         forms, stop = _search(bench, names, max_drop, tell)
         tried = tuple(one for one, _ in forms)
         kept = _best([one for one in tried if one.keeps and _less(one, bench.whole, target)], target)
         best = kept or _nearest(tried, target)
         cut = "" if stop is None else stop.what if isinstance(stop, VisusError) else first_line(stop)
-        path = places[best.method]
+        path, moved = _free(places[best.method])
         result = Compressed(path if kept else None, path.with_suffix(".html"), "/".join(loaded.path.parts[-2:]),
                             bench.name, loaded.task.score, max_drop, target, bench.whole, tried, kept, best,
-                            tuple(bench.notes), cut)  # fmt: skip
-        file = None
+                            (*bench.notes, *moved), cut)  # fmt: skip
+        form, file, unfitted = forms[tried.index(best)][1], None, ""
         if not best.keeps:
-            result = replace(result, notes=(*result.notes, *too_few(result, len(names))))
+            result = replace(result, notes=(*result.notes, *too_few(result, len(names), bench.behind)))
         if kept is not None:
-            file, fault = _finished(bench, forms[tried.index(kept)][1], kept, result.verdict)
+            form, fault = _fitted(bench, form, kept)
             if fault is not None:
-                stop = stop or fault
+                stop, unfitted = stop or fault, "its decoder is that of the float32 model"
                 why = fault.what if isinstance(fault, VisusError) else first_line(fault)
-                result = replace(result, notes=(*result.notes, f"its decoder is that of the float32 model: {why}"))
-        signals.begun = True  # the search is at its end: what it came to is written, and then it is heard
-        _write(result, file)
+                result = replace(result, notes=(*result.notes, f"{unfitted}: {why}"))
+        with short_of_memory("nothing was written", "less else running, --pictures FEWER, or --method NAME"):
+            if kept is not None:
+                bench.describe(form, kept, result.verdict)
+                file = form.file
+            _write(result, file)
     if signals.came:
         stop = stop or broken_off(signals.came[0], "writing")
     if isinstance(stop, VisusError):
-        stop.done = f"{len(tried):,} tried until then: {result.verdict}; see {path if kept else result.page}"
+        told = (result.verdict, unfitted, *moved, f"see {path if kept else result.page}")
+        stop.done = f"{len(tried):,} tried until then: {'; '.join(filter(None, told))}"
     if stop is not None:
         raise stop
     return result
@@ -262,22 +274,29 @@ def chance_of(k: int, methods: int) -> float:
     return 0.05 / (methods * k * (k + 1))
 
 
-def too_few(result: Compressed, methods: int) -> list[str]:
-    """Return the note that so few pictures could not show the promise kept of anything, where that is so."""
-    import numpy as np
+def too_few(result: Compressed, methods: int, behind: NDArray[np.float64]) -> list[str]:
+    """Return the note that so few pictures could not show the promise kept of anything, where that is so.
 
-    from visus.metrics import UNBOUNDED, kind_of
-    from visus.verbs.compressing import unseen_share
+    Args:
+        result: of the search.
+        methods: how many were asked.
+        behind: (kinds, K) pictures behind the parts that the score is the mean of, see ``RowMetric.behind``.
+    """
+    from visus.verbs.compressing import unseen
 
-    score, chance = result.whole.score, chance_of(1, methods)
-    scale = abs(score.value) if kind_of(result.score) in UNBOUNDED else 1.0
-    floor = scale * float(unseen_share(np.array(score.n, float), chance))
-    wanted = result.max_drop / _unit(result.score)
-    if floor <= wanted:
+    score, n, chance = result.score, result.whole.score.n, chance_of(1, methods)
+
+    def floor(pictures: float) -> float:
+        return unseen(score, result.whole.score.value, behind * (pictures / n), chance)
+
+    wanted = result.max_drop / _unit(score)
+    if floor(n) <= wanted:
         return []
-    told = f"of {score.n:,} pictures no drop below {_unit(result.score) * floor:.2g} {result.unit} could be shown"
-    enough = math.ceil(math.log(chance / 2) / math.log1p(-wanted / scale)) if wanted else 0
-    more = f": {result.max_drop:g} takes {enough:,} at least" if wanted else ""
+    told = f"of {n:,} pictures no drop below {_unit(score) * floor(n):.2g} {result.unit} could be shown"
+    more = ""
+    if wanted:
+        enough = bisect_left(range(MOST), True, lo=n, key=lambda pictures: floor(pictures) <= wanted)
+        more = f": {result.max_drop:g} takes {enough:,} like them at least"
     return [f"{told}, were every answer the same{more}"]
 
 
@@ -335,19 +354,16 @@ def _search(
     return forms, stop
 
 
-def _finished(bench: Bench, form: Form, kept: Tried, verdict: str) -> tuple[Path, Exception | None]:
-    """Return the file of the form that is kept, as it is to be written, and what kept its decoder from being fitted."""
+def _fitted(bench: Bench, form: Form, kept: Tried) -> tuple[Form, Exception | None]:
+    """Return the form that is kept with a decoder fitted to it; or as it was measured, and what kept it from that."""
     from visus.engine.device import short_of_memory
     from visus.engine.signals import breaking_off
 
-    fault: Exception | None = None
     try:
         with breaking_off("searching"), short_of_memory("nothing was written", "less else running"):
-            form = bench.fitted(form, kept)
+            return bench.fitted(form, kept), None
     except Exception as error:
-        fault = error
-    bench.describe(form, kept, verdict)
-    return form.file, fault
+        return form, error
 
 
 def _candidates(bench: Bench, name: str, max_drop: float, methods: int) -> Iterator[tuple[Tried, Form]]:
@@ -444,16 +460,32 @@ def _check_free(place: Path) -> None:
     Raises:
         UsageError: COMPRESS-006.
     """
-    from visus.report.compress_page import is_page
-
-    page = place.with_suffix(".html")
-    for file in (place, page):
-        if file.exists() and not (file == page and file.is_file() and is_page(file)):
-            raise UsageError("COMPRESS-006", f"{file}: is there already", done="nothing was written",
-                             fix="remove it, or --out FILE")  # fmt: skip
+    if file := _taken(place):
+        raise UsageError("COMPRESS-006", f"{file}: is there already", done="nothing was written",
+                         fix="remove it, or --out FILE")  # fmt: skip
     if not place.absolute().parent.is_dir():
         raise UsageError("COMPRESS-006", f"{place.parent}: there is no such folder to write to",
                          done="nothing was written", fix=f"mkdir {place.parent}")  # fmt: skip
+
+
+def _free(place: Path) -> tuple[Path, list[str]]:
+    """Return where to write after a search, in which a file may have come to lie there, and a note on that."""
+    others = (place.with_stem(f"{place.stem}-{k}") for k in count(2))
+    free = next(other for other in chain([place], others) if not _taken(other))
+    return free, [
+        f"{_taken(place)} was written meanwhile by something else, so this is {free.stem}"
+    ] if free != place else []
+
+
+def _taken(place: Path) -> Path | None:
+    """Return which of model and page is there already, but for the page of an earlier search."""
+    from visus.report.compress_page import is_page
+
+    page = place.with_suffix(".html")
+    there = (
+        file for file in (place, page) if file.exists() and not (file == page and file.is_file() and is_page(file))
+    )
+    return next(there, None)
 
 
 def _less(one: Tried, whole: Tried, target: str) -> bool:

@@ -144,6 +144,12 @@ class Bench:
         return self.dataset.name
 
     @property
+    def behind(self) -> NDArray[np.float64]:
+        """Pictures behind the parts that the score is the mean of, see ``RowMetric.behind``."""
+        assert isinstance(self._metric, RowMetric)  # or nothing had been compared
+        return self._metric.behind(self.model.task.score)
+
+    @property
     def subject(self) -> Subject:
         """What methods are given."""
         model = self.model
@@ -351,15 +357,21 @@ def widened(change: Difference, chance: float, behind: NDArray[np.float64]) -> D
     """
     n = max(change.n, 2)
     wider = float(-stdtrit(n - 1, chance / 2) / ndtri(0.975) * (n / (n - 1)) ** 0.5)
-    scale = abs(change.a) if kind_of(change.score) in UNBOUNDED else 1.0
-    unseen = scale * float(unseen_share(behind, chance).mean(1).max())
+    more = unseen(change.score, change.a, behind, chance)
     low, high = (change.value + wider * (end - change.value) for end in (change.low, change.high))
-    return replace(change, low=low - unseen, high=high + unseen)
+    return replace(change, low=low - more, high=high + more)
 
 
-def unseen_share(n: NDArray[np.float64], chance: float) -> NDArray[np.float64]:
-    """Return what share of all items may be lost at most where not one of n is, but for a chance on both sides."""
-    return 1 - (chance / 2) ** (1 / n)
+def unseen(score: str, value: float, behind: NDArray[np.float64], chance: float) -> float:
+    """Return how far a score may fall by what these items do not show, where not one of them changes.
+
+    Args:
+        score: of which ``value`` is what it was.
+        behind: (kinds, K) items behind the parts that the score is the mean of.
+        chance: by which it may fall further, on both sides together.
+    """
+    scale = abs(value) if kind_of(score) in UNBOUNDED else 1.0
+    return scale * float((1 - (chance / 2) ** (1 / behind)).mean(1).max())
 
 
 def _check_same(again: Score, measured: Score) -> None:
