@@ -472,9 +472,9 @@ def _free(place: Path) -> tuple[Path, list[str]]:
     """Return where to write after a search, in which a file may have come to lie there, and a note on that."""
     others = (place.with_stem(f"{place.stem}-{k}") for k in count(2))
     free = next(other for other in chain([place], others) if not _taken(other))
-    return free, [
-        f"{_taken(place)} was written meanwhile by something else, so this is {free.stem}"
-    ] if free != place else []
+    if free == place:
+        return free, []
+    return free, [f"{_taken(place)} was written meanwhile by something else, so this is {free.stem}"]
 
 
 def _taken(place: Path) -> Path | None:
