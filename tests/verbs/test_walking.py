@@ -114,6 +114,14 @@ def test_pictures_that_are_made_are_counted_as_they_come(model):
     assert told == [{"making": 16, "of": 20}, {"making": 20, "of": 20}]
 
 
+@pytest.mark.parametrize(("walk", "many"), [("interpolate", 31), ("edit", 56)])
+def test_pictures_of_a_walk_are_counted_as_they_come(walk, many, model, tmp_path):
+    told = []
+    visus.generate(model, **{walk: tmp_path / "walk.png"}, watch=told.append)
+    assert [row["making"] for row in told] == [*range(32, many, 32), many]
+    assert {row["of"] for row in told} == {many}
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """Return photos of one shape: coloured, grey, and grey though it has three channels; nothing may write there."""

@@ -118,11 +118,10 @@ def generate(
         raise UsageError("USE-084", f"--{asked[0][0]} and --{asked[1][0]} are asked for at once",
                          done="nothing was made", fix="one of them")  # fmt: skip
     counted = count is not None
-    count = (
-        {"interpolate": WAYPOINTS, "mix": MIXED}.get(asked[0][0] if asked else "", USUAL) if count is None else count
-    )
-    _check_effect(asked[0][0] if asked else "", {"--layers": layers is not None, "--count": counted,
-                                                  "--truncation": truncation != 1})  # fmt: skip
+    walk = asked[0][0] if asked else ""
+    count = count if count is not None else {"interpolate": WAYPOINTS, "mix": MIXED}.get(walk, USUAL)
+    _check_effect(walk, {"--layers": layers is not None, "--count": counted,
+                         "--truncation": truncation != 1})  # fmt: skip
     if seed < 0:
         raise UsageError("USE-081", f"--seed {seed}: it takes 0 or more", done="nothing was made")
     if not 1 <= count <= MOST:
@@ -181,11 +180,11 @@ def _walk(
     from visus.verbs import walking
 
     if name == "interpolate":
-        return walking.interpolate(model, place, labels, seed, truncation)
+        return walking.interpolate(model, place, labels, seed, truncation, tell)
     if name == "mix":
-        return walking.mix(model, place, labels, layers, seed, truncation)
+        return walking.mix(model, place, labels, layers, seed, truncation, tell)
     if name == "edit":
-        return walking.edit(model, place, labels[0], seed, truncation)
+        return walking.edit(model, place, labels[0], seed, truncation, tell)
     if out is None:
         raise UsageError("USE-084", "what is found of a photo needs a place", done="nothing was made", fix="--out DIR")
     return walking.project(model, place, Path(out), labels, seed, tell)

@@ -22,6 +22,8 @@ from torch import Tensor
 from visus.core.errors import UsageError
 from visus.core.files import write_bytes, write_picture
 from visus.tasks.generate.sheet import in_colour, pixels_of, sheet
+from visus.verbs.assembly import Tell
+from visus.verbs.runs import silent
 
 AT_ONCE = 32
 """Pictures drawn at once."""
@@ -78,10 +80,14 @@ class Directions(NamedTuple):
     shares: Float[Tensor, "K"]
 
 
-def drawn(generator: Drawing, styles: Float[Tensor, "N L W"]) -> NDArray[np.uint8]:
+def drawn(generator: Drawing, styles: Float[Tensor, "N L W"], tell: Tell = silent) -> NDArray[np.uint8]:
     """Return (N, H, W, 3) pictures of styles, ``AT_ONCE`` at a time; grey ones in three equal channels."""
+    pictures: list[NDArray[np.uint8]] = []
     with torch.no_grad():
-        return np.concatenate([pixels(generator.draw(part)) for part in torch.split(styles, AT_ONCE)])
+        for part in torch.split(styles, AT_ONCE):
+            pictures += list(pixels(generator.draw(part)))
+            tell({"making": len(pictures), "of": len(styles)})
+    return np.stack(pictures)
 
 
 def pixels(images: Float[Tensor, "N C H W"]) -> NDArray[np.uint8]:

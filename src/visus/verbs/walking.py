@@ -80,7 +80,9 @@ def ways(generator: Any, classes: Sequence[str], seed: int) -> NDArray[np.uint8]
     return sheet(list(np.concatenate(shown)), len(shown[0]))
 
 
-def interpolate(model: Model, file: Path, labels: Sequence[int], seed: int, truncation: float) -> Walk:
+def interpolate(
+    model: Model, file: Path, labels: Sequence[int], seed: int, truncation: float, tell: Tell = silent
+) -> Walk:
     """Write the way from each picture of a seed to the next: ``.gif`` and ``.webp`` come back to the first and repeat.
 
     Args:
@@ -90,6 +92,7 @@ def interpolate(model: Model, file: Path, labels: Sequence[int], seed: int, trun
         seed: of the pictures, which are those that ``visus generate`` makes of it, but for the noise of a network that
             has some: that stays the same all the way.
         truncation: of the latents.
+        tell: told how far it is, here and below.
 
     Raises:
         UsageError: GEN-011, another kind of file; USE-051, one that is there already; GEN-012, fewer than two pictures.
@@ -102,12 +105,20 @@ def interpolate(model: Model, file: Path, labels: Sequence[int], seed: int, trun
     generator = _generator(model)
     ends = _styles(generator, seed, labels, truncation)
     way = walks.between(ends, STRIP if strip else STEPS, loop=not strip, latent=generator.latent)
-    pictures = walks.drawn(generator, way)
+    pictures = walks.drawn(generator, way, tell)
     walks.write_frames(file, list(pictures))
     return Walk(tuple(pictures), file, {"from": len(labels), "seed": seed})
 
 
-def mix(model: Model, file: Path, labels: Sequence[int], layers: range | None, seed: int, truncation: float) -> Walk:
+def mix(
+    model: Model,
+    file: Path,
+    labels: Sequence[int],
+    layers: range | None,
+    seed: int,
+    truncation: float,
+    tell: Tell = silent,
+) -> Walk:
     """Write a table: pictures of a seed above and on the left, and in it each row's with some layers of each column's.
 
     Args:
@@ -127,7 +138,7 @@ def mix(model: Model, file: Path, labels: Sequence[int], layers: range | None, s
     rows, columns = ends[:half], ends[half:]
     taken = layers if layers is not None else range(ends.shape[1] // 2)
     both = walks.mixed(rows, columns, taken)
-    pictures = walks.drawn(_generator(model), torch.cat([columns, rows, both.flatten(0, 1)]))
+    pictures = walks.drawn(_generator(model), torch.cat([columns, rows, both.flatten(0, 1)]), tell)
     above, left, inside = np.split(pictures, [len(columns), len(columns) + len(rows)])
     table = [np.full_like(pictures[0], 255), *above]
     for i, picture in enumerate(left):
@@ -136,7 +147,7 @@ def mix(model: Model, file: Path, labels: Sequence[int], layers: range | None, s
     return Walk(tuple(table[1:]), file, {"layers": [taken.start, taken.stop], "of": ends.shape[1], "seed": seed})
 
 
-def edit(model: Model, file: Path, label: int, seed: int, truncation: float) -> Walk:
+def edit(model: Model, file: Path, label: int, seed: int, truncation: float, tell: Tell = silent) -> Walk:
     """Write the first picture of a seed, moved along the main directions: a row each, the strongest first.
 
     Args:
@@ -155,7 +166,7 @@ def edit(model: Model, file: Path, label: int, seed: int, truncation: float) -> 
     found = walks.directions(generator, sampled, many, DIRECTIONS)
     start = _styles(generator, seed, [label], truncation)
     moved = [start + along * step for step in found.steps for along in DEVIATIONS]
-    pictures = walks.drawn(generator, torch.cat(moved))
+    pictures = walks.drawn(generator, torch.cat(moved), tell)
     write_picture(file, sheet(list(pictures), len(DEVIATIONS)))
     shares = [round(share, 4) for share in found.shares.tolist()]
     return Walk(tuple(pictures), file, {"shares": shares, "deviations": list(DEVIATIONS), "seed": seed})
