@@ -194,6 +194,30 @@ def test_training_data_that_has_changed_is_not_taken_unasked(tmp_path):
         visus.export(run.folder, to="onnx")
 
 
+def test_only_what_was_exported_before_is_written_over(painter, exported, tmp_path, monkeypatch):
+    monkeypatch.setattr("visus.verbs.export._pictures", None)  # it is refused before anything is read
+    for name, content in (("a.onnx", b"mine"), ("b.onnx", exported.path.read_bytes()[:2000])):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UsageError, match="EXP-015"):
+            visus.export(painter.folder, to="onnx", out=tmp_path / name)
+        assert (tmp_path / name).read_bytes() == content
+    with pytest.raises(UsageError, match=r"EXP-015.*no such folder"):
+        visus.export(painter.folder, to="onnx", out=tmp_path / "nowhere" / "a.onnx")
+
+
+def test_a_file_of_the_users_own_that_lies_where_a_part_belongs_is_left_alone(painter, tmp_path):
+    (tmp_path / "a.pt2.json").write_text("mine")
+    with pytest.raises(UsageError, match="EXP-015"):
+        visus.export(painter.folder, to="torch", out=tmp_path / "a.pt2")
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pt2.json"]
+    assert (tmp_path / "a.pt2.json").read_text() == "mine"
+
+
+def test_an_exported_file_is_not_exported_again(exported, colours, tmp_path):
+    with pytest.raises(UsageError, match="EXP-016"):
+        visus.export(exported.path, to="onnx", data=colours, out=tmp_path / "a.onnx")
+
+
 def test_a_file_of_another_program_is_refused(tmp_path):
     node = helper.make_node("Identity", ["a"], ["b"])
     value = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in "ab"]

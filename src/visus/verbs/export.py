@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visus.core.errors import DataError, MissedError, UsageError, quoted
+from visus.core.errors import DataError, IntegrityError, MissedError, UsageError, quoted
 from visus.core.figures import Table
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def export(
         to: ``onnx``, ``torch``, ``openvino`` or ``executorch``.
         data: pictures to compare on, as for ``train``: its validation part.  By default the data the model was trained
             on, where the run still knows its place and it has not changed.
-        out: the file; by default the model's own name with the target's ending.
+        out: the file; by default the model's own name with the target's ending.  Only one that was exported before is
+            written over.
         size: (height, width) of all pictures that the file will read, or one side, or "224x320"; by default any, but of
             ``executorch`` the one size that all pictures of the data have.  Only such pictures are compared then.
         network: ``FILE.py:Class`` or a module, when the network is the user's own.
@@ -93,7 +95,8 @@ def export(
     Raises:
         MissedError: EXP-010, the file says something else; it is not kept.
         UsageError: no such target, a missing library, or a network that cannot be written; EXP-011, no data; EXP-014,
-            the target takes one size, and the pictures have several.
+            the target takes one size, and the pictures have several; EXP-015, there is no place to write to; EXP-016,
+            the model is an exported file.
         DataError: the data cannot be read.
     """
     from visus import __version__
@@ -106,7 +109,11 @@ def export(
     exporter = EXPORTERS[to]
     loaded = model if isinstance(model, Model) else load(model, model=network, precision="float32")
     loaded.answering("export")
+    if loaded.contract is not None:
+        raise UsageError("EXP-016", f"{loaded.path}: is an exported file, and can be no other",
+                         done="nothing was written", fix="name the model file it was made of")  # fmt: skip
     path = Path(out) if out is not None else loaded.path.with_suffix(exporter.suffix)
+    again = _written_before(path)
     dataset, indices, notes = _pictures(loaded, data, max(pictures, 1))
     indices, shown, depth, sizes = readable(loaded, dataset, indices, notes)
     sides = _sides(size) if size is not None else _only_size(to, dataset, sizes) if exporter.one_picture else None
@@ -128,12 +135,40 @@ def export(
             raise _missed(path, replace(parity, layer=layer))
         contract = contract.model_copy(update={"parity": parity.json()})
         exporter.stamp(draft, contract)
-        files = []
-        for part in sorted(Path(folder).iterdir()):
-            files.append(path.with_name(part.name))
-            with replacing(files[-1], part.stat().st_size) as file:
+        parts = sorted(Path(folder).iterdir())
+        files = [path.with_name(part.name) for part in parts]
+        for place in files:
+            if not again and os.path.lexists(place):
+                raise _taken(place)
+        for part, place in zip(parts, files, strict=True):
+            with replacing(place, part.stat().st_size) as file:
                 file.write(part.read_bytes())
     return Exported(path, tuple(files), contract, parity, tuple(notes))
+
+
+def _written_before(path: Path) -> bool:
+    """Tell whether an exported file lies where one is to be written, which with its parts may be written over.
+
+    Raises:
+        UsageError: EXP-015, something else does, or there is no such folder; the library is missing that opens it.
+    """
+    from visus.verbs.load import opened
+
+    if not path.absolute().parent.is_dir():
+        raise UsageError("EXP-015", f"{path.parent}: there is no such folder to write to", done="nothing was written",
+                         fix=f"mkdir {quoted(path.parent)}")  # fmt: skip
+    if not os.path.lexists(path):
+        return False
+    try:
+        opened(path)
+    except (DataError, IntegrityError) as error:
+        raise _taken(path) from error
+    return True
+
+
+def _taken(place: Path) -> UsageError:
+    return UsageError("EXP-015", f"{place}: is there already, and is no file that visus exported",
+                      done="nothing was written", fix="remove it, or --out FILE")  # fmt: skip
 
 
 def _sides(size: object) -> tuple[int, int]:

@@ -243,7 +243,7 @@ def opened(path: Path) -> Model:
     """Return the model in an exported file.
 
     Raises:
-        DataError: it is none, or nothing says what it is.
+        DataError: EXP-017, it is none; or nothing says what it is.
         IntegrityError: it is damaged.
         UsageError: the library that runs it is missing.
     """
@@ -251,7 +251,10 @@ def opened(path: Path) -> Model:
     from visus.exporters._running import Asked, Running
     from visus.tasks import TASKS
 
-    runtime = EXPORTERS[_is_exported(path)].load(path)
+    name = _is_exported(path)
+    if not name:
+        raise DataError("EXP-017", f"{path}: is no exported file", fix="visus export MODEL --to onnx writes one")
+    runtime = EXPORTERS[name].load(path)
     contract = runtime.contract
     recipe = _recipe(path, contract.card, "float32").model_copy(update=_PROCESSOR)
     task = TASKS[contract.card.task](recipe, contract.card.classes)
