@@ -76,6 +76,37 @@ def test_the_folder_holds_an_overlay_each_the_page_and_the_numbers(model, pictur
     assert told["explanations"][0]["label"] == found.explanations[0].label
 
 
+def test_a_folder_that_is_explained_into_again_holds_no_overlay_of_the_first_time(model, photos, tmp_path):
+    many = sorted(photos.rglob("*.png"))[:3]
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    visus.explain(model, many, check=False, nearest=0, layers=True, out=tmp_path)
+    found = visus.explain(model, many[2], check=False, nearest=0, out=tmp_path)
+    (overlay,) = found.drawn
+    assert {file.name for file in tmp_path.rglob("*") if file.is_file()} == {
+        "mine.png", "explanations.json", "report.html", Path(overlay).name,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "mine",
+        '{"drawn": 3}',
+        '{"page": "why/report.html", "drawn": ["why/../mine.png", "mine.png", "/mine.png", "why/a/mine.png", 3]}',
+        '{"page": "why/report.html", "drawn": ["why/../mine.png", "why/a/mine.png"]}',
+    ],
+)
+def test_what_a_folder_says_of_itself_removes_nothing_beside_its_overlays(told, model, picture, tmp_path):
+    out = tmp_path / "why"
+    (out / "a").mkdir(parents=True)
+    kept = [tmp_path / "mine.png", out / "mine.png", out / "a" / "mine.png"]
+    for file in kept:
+        file.write_bytes(b"mine")
+    (out / "explanations.json").write_text(told)
+    visus.explain(model, picture, check=False, nearest=0, out=out)
+    assert all(file.is_file() for file in kept)
+
+
 @pytest.mark.parametrize(
     ("asked", "code", "helps"),
     [
@@ -102,8 +133,8 @@ def test_a_picture_that_cannot_be_read_is_told_and_stops_nothing_else(model, pic
 def test_nothing_that_can_be_explained_is_an_error(model, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 nothing")
     with pytest.raises(DataError) as refused:
-        visus.explain(model, tmp_path / "broken.jpg")
-    assert refused.value.code == "EXPLAIN-010"
+        visus.explain(model, tmp_path / "broken.jpg", out=tmp_path / "why")
+    assert refused.value.code == "EXPLAIN-010" and not (tmp_path / "why").exists()
 
 
 def test_pictures_in_memory_are_explained_as_files_are(model, picture):

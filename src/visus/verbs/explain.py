@@ -194,7 +194,7 @@ def explain(
         data: where the training pictures lie.  By default where the model's run says, if they are there as they were
             then; if not, a note says so.
         layers: also draw the network's first filters, and its maps of each picture; it needs ``out``.
-        out: folder for overlays, explanations.json and report.html.
+        out: folder for overlays, explanations.json and report.html, in place of those of an earlier explanation.
         network: ``FILE.py:Class`` or a module, when the network is the user's own.
         batch: versions of a picture looked at at once.
 
@@ -222,6 +222,7 @@ def explain(
     loaded = (model if isinstance(model, Model) else load(model, model=network)).answering("explain")
     check_least(loaded, least)
     asked = Asked.settle(loaded, method, label or "", layer or "", least, most=most, check=check, batch=batch)
+    fresh = out is not None and not Path(out).exists()
     if out is not None:
         make_folder(Path(out), "nothing was explained")
     images = FileImages(Path(), Strings(found), loaded.recipe.data.max_pixels)
@@ -229,6 +230,8 @@ def explain(
     explanations = tuple(asked.explain(images, found, bad))
     problems = (*bad.items(), *missing)
     if not explanations:
+        if out is not None and fresh:
+            Path(out).rmdir()
         (name, why), more = problems[0], len(problems) - 1
         raise DataError(
             "EXPLAIN-010", f"{name}: {why}", where=f"and {more:,} more" if more else "",

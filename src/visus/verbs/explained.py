@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -63,9 +64,22 @@ def written(
     if layers:
         drawn += asked.layers_of(images, names, out)
     done = replace(result, drawn=tuple(drawn), page=str(out / "report.html"))
+    before = _drawn_before(out) - {Path(file) for file in drawn}
     write_json(out / "explanations.json", done.json())
     write_text(out / "report.html", render(_page(asked.model, done, shown)))
+    for file in before:
+        file.unlink(missing_ok=True)
     return done
+
+
+def _drawn_before(out: Path) -> set[Path]:
+    """Return the pictures that an earlier explanation wrote into a folder, where its numbers still say which."""
+    try:
+        told = json.loads((out / "explanations.json").read_text(encoding="utf-8"))
+        names = [Path(name).relative_to(Path(told["page"]).parent) for name in told["drawn"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()  # there was none, or it is not ours: whatever lies there is not ours, either
+    return {out / name for name in names if name.suffix == ".png" and name.parent in (Path(), Path("layers"))}
 
 
 def _facts(one: Explanation) -> list[tuple[str, str]]:
