@@ -65,6 +65,17 @@ def test_the_first_model_is_asked_where_none_is_named_and_an_unknown_one_is_not_
     assert answer.status_code == 404 and answer.json()["error"]["fix"] == "did you mean 'digits'?"
 
 
+@pytest.mark.parametrize(("page", "parameter", "fix"), [
+    ("/predict", "modle", "did you mean 'model'?"),
+    ("/predict", "threshold", "one of: as, model, name"),
+    ("/explain", "chek", "did you mean 'check'?"),
+])  # fmt: skip
+def test_a_parameter_that_would_change_nothing_is_refused(client, photos, page, parameter, fix):
+    answer = client.post(page, params={parameter: "1"}, content=files_of(photos, most=1)[0].read_bytes())
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["fix"]) == (422, "SERVE-013", fix)
+
+
 def test_drawn_on_request(client, squares):
     (path,) = files_of(squares, most=1)
     answer = client.post("/predict", params={"model": "squares", "as": "png"}, content=path.read_bytes())

@@ -50,7 +50,7 @@ def application(
         methods: names that it knows.
         version: of visus.
     """
-    from fastapi import FastAPI, Query, Request
+    from fastapi import Depends, FastAPI, Query, Request
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import Response
 
@@ -65,6 +65,14 @@ def application(
         if name not in served:
             raise RequestError("SERVE-001", f"there is no model {name!r}", status=404, fix=did_you_mean(name, names))
         return served[name]
+
+    async def known_only(request: Request) -> None:
+        """Refuse a parameter that would change nothing, such as one that is misspelt."""
+        known = [one.alias for one in request.scope["route"].dependant.query_params]
+        for name in request.query_params:
+            if name not in known:
+                raise RequestError("SERVE-013", f"{name}: there is no such parameter", status=422,
+                                   fix=did_you_mean(name, known))  # fmt: skip
 
     @asynccontextmanager
     async def sent(request: Request, name: str) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
@@ -106,7 +114,10 @@ def application(
         what = error.what if isinstance(error, VisusError) else f"{type(error).__name__}: {first_line(error)}"
         return said(told(VisusError(error.code if isinstance(error, VisusError) else "BUG", what)), 500)
 
-    @app.post("/predict", tags=["models"], responses=description.PREDICTED, openapi_extra=description.PICTURES)
+    asking = [Depends(known_only)]
+
+    @app.post("/predict", tags=["models"], dependencies=asking,
+              responses=description.PREDICTED, openapi_extra=description.PICTURES)  # fmt: skip
     async def predict(
         request: Request,
         model: Annotated[str, Query(description=description.MODEL, json_schema_extra={"enum": names})] = names[0],
@@ -128,7 +139,8 @@ def application(
                 return Response(await class_map(pictures, answers), media_type="image/png")
             return said(document(answers))
 
-    @app.post("/explain", tags=["models"], responses=description.EXPLAINED, openapi_extra=description.PICTURE)
+    @app.post("/explain", tags=["models"], dependencies=asking,
+              responses=description.EXPLAINED, openapi_extra=description.PICTURE)  # fmt: skip
     async def explain_(
         request: Request,
         model: Annotated[str, Query(description=description.MODEL, json_schema_extra={"enum": names})] = names[0],
