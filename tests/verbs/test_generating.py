@@ -92,6 +92,8 @@ def test_both_players_and_what_they_say_are_logged(run):
 def test_pictures_of_which_nothing_is_said_are_enough(loose, tmp_path):
     run = train(loose, tmp_path / "run", steps=2)
     assert run.recipe.data.format == "pictures" and read_card(run.best).classes == ()
+    compared = visus.compare(run.folder, run.folder, loose)
+    assert "fake_logits" in compared.scores_a and "fake_logits" not in compared.differences  # each in a unit of its own
     made = visus.generate(run.folder, count=2)
     assert made.labels == ("", "") and made.pictures[0].shape == (16, 16, 1)
     with pytest.raises(UsageError, match="knows no classes"):

@@ -72,6 +72,19 @@ def test_one_picture_leads_nowhere(model, tmp_path):
         walking.interpolate(model, tmp_path / "walk.png", [0], 5, 1.0)
 
 
+def test_one_picture_makes_no_table(model, tmp_path):
+    with pytest.raises(UsageError, match="two pictures at least"):
+        walking.mix(model, tmp_path / "table.png", [0], None, 5, 1.0)
+
+
+@pytest.mark.parametrize("walk", ["interpolate", "mix", "edit"])
+def test_a_folder_that_is_not_there_is_told_before_anything_is_made(model, walk, tmp_path):
+    told = []
+    with pytest.raises(UsageError, match="GEN-016"):
+        visus.generate(model, **{walk: tmp_path / "nowhere" / "walk.png"}, watch=told.append)
+    assert not told
+
+
 def test_a_generator_of_one_layer_has_nothing_to_mix_and_writes_nothing(model, tmp_path):
     with pytest.raises(UsageError, match="nothing can be mixed"):
         walking.mix(model, tmp_path / "table.png", [0, 1, 2, 0], None, 1, 1.0)

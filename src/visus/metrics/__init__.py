@@ -10,6 +10,9 @@ SMALLER_IS_BETTER = frozenset({
 UNBOUNDED = SMALLER_IS_BETTER - {"brier", "calibration_error", "hamming_loss"}
 """Scores that are no part of one: a hundredth of them means nothing."""
 
+OF_ITS_OWN = frozenset({"real_logits", "fake_logits"})
+"""Numbers in a unit that every model has of its own: neither of two is the better one."""
+
 
 def kind_of(name: str) -> str:
     """Return the kind of a score: ``mae`` of ``mae/width``, ``fid`` of ``fid (random convolutions, seed 0)``."""

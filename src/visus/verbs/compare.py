@@ -92,6 +92,7 @@ def compare(
         UsageError: the models solve different tasks, know different classes, or had different pictures held back.
         DataError: as ``evaluate``.
     """
+    from visus.metrics import OF_ITS_OWN
     from visus.metrics.compare import paired
     from visus.verbs.evaluate import measure
     from visus.verbs.load import Model, load
@@ -111,7 +112,8 @@ def compare(
         part_b = replace(part_a, dataset=in_order(part_a.dataset, second.classes))
     _check_parts(part_a, part_b)
     one, other = measure(first, part_a, str(data)), measure(second, part_b, str(data))
-    differences = {name: paired(one.metric, other.metric, name) for name in one.scores if name in other.scores}
+    both = [name for name in one.scores if name in other.scores and name not in OF_ITS_OWN]
+    differences = {name: paired(one.metric, other.metric, name) for name in both}
     notes = tuple(dict.fromkeys(one.notes + other.notes))
     return Comparison(
         one.model, other.model, str(data), one.split, one.score, one.scores, other.scores, differences, notes

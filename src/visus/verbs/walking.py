@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visus.core.errors import DataError, UsageError
+from visus.core.errors import DataError, UsageError, quoted
 from visus.core.files import new_folder, write_json, write_picture
 from visus.core.seeds import Draws
 from visus.data.dataset import Dataset, FileImages, Strings
@@ -130,9 +130,12 @@ def mix(
 
     Raises:
         UsageError: GEN-010, a generator of one layer, or layers it does not have; GEN-011, another kind of file;
-            USE-051, one that is there already.
+            USE-051, one that is there already; GEN-012, fewer than two pictures.
     """
     _check(file, "--mix")
+    if len(labels) < 2:
+        raise UsageError("GEN-012", "a table is of rows and columns: it takes two pictures at least",
+                         done="nothing was written", fix="--count 8")  # fmt: skip
     ends = _styles(_generator(model), seed, labels, truncation)
     half = max(1, len(labels) // 2)
     rows, columns = ends[:half], ends[half:]
@@ -206,13 +209,16 @@ def project(model: Model, photo: Path, out: Path, labels: Sequence[int], seed: i
 
 
 def _check(file: Path, option: str, kinds: Sequence[str] = (walks.STRIP,)) -> None:
-    """Refuse a file of another kind, and a place where something is, before anything is computed.
+    """Refuse a file of another kind, and a place where something is or no folder, before anything is computed.
 
     Raises:
-        UsageError: GEN-011, USE-051.
+        UsageError: GEN-011, USE-051, GEN-016.
     """
     walks.check_kind(file, kinds)
     check_free(file, option)
+    if not file.absolute().parent.is_dir():
+        raise UsageError("GEN-016", f"{file.parent}: there is no such folder to write to", done="nothing was made",
+                         fix=f"mkdir {quoted(file.parent)}")  # fmt: skip
 
 
 def _generator(model: Model) -> Any:
