@@ -82,6 +82,17 @@ def test_a_test_part_of_which_too_much_is_broken_gives_no_scores_without_saying_
     assert not found.readable and [name for name, _ in found.bad] == names
 
 
+def test_a_run_is_kept_of_whose_test_part_nothing_can_be_read_and_judged_once_it_is_mended(tmp_path):
+    data = write_splits(tmp_path / "photos", train=30, val=10, test=2)
+    whole = shutil.copytree(data, tmp_path / "whole")
+    spoil(data / "test", 6)
+    with pytest.raises(DataError, match="not one picture can be read") as caught:
+        train(data, tmp_path / "run")
+    assert caught.value.done == f"the weights are kept in {tmp_path / 'run'}" and "visus resume" in caught.value.fix
+    shutil.copytree(whole, data, dirs_exist_ok=True)
+    assert visus.resume(tmp_path / "run", accept_changes=True).scores["accuracy"].n == 6
+
+
 def test_one_broken_picture_of_a_small_test_part_is_left_out_and_named(run, photos, tmp_path):
     data = shutil.copytree(photos, tmp_path / "photos")
     names = spoil(data / "test", 1)

@@ -63,6 +63,7 @@ def complete(
         Interrupted: SIGINT or SIGTERM came; whatever was reached is saved.
         BadDataLimit: more unreadable pictures than the recipe allows; those of the test part are only met at the end,
             when model and report are written.
+        DataError: not one picture of the test part can be read; the weights are kept.
         ResourceError, DivergedError: as ``loop.fit``.
     """
     lean = f"visus resume {quoted(held.path)}, with less else running, or --set size=SMALLER"
@@ -128,7 +129,12 @@ def _conclude(run: loop.Run, dataset: Dataset, seconds: dict[str, float], compar
         said = held_out.calibration()
     with feed(dataset, judged_of(task, dataset, split), task, recipe, device, train=False) as final:
         task.calibrate(said)
-        metric, bad = judge(task, model, final, device, micro=run.micro(card.step))
+        try:
+            metric, bad = judge(task, model, final, device, micro=run.micro(card.step))
+        except DataError as unread:  # not one picture of it
+            unread.done = f"the weights are kept in {run.folder.path}"
+            unread.fix = f"mend the files of the {split} part, then visus resume {quoted(run.folder.path)}"
+            raise
     seconds |= {"training": run.seconds["steps"] - run.train.waiting, "waiting for data": run.train.waiting,
                 "validation": run.seconds["validation"], "saving": run.seconds["saving"]}  # fmt: skip
     run.note_bad(bad, run.state.progress.step, split)
