@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.cli.conftest import BRIEFLY
 from tests.verbs.examples import tensors
 from tests.verbs.test_resume import steps_seen
@@ -53,6 +54,20 @@ def test_a_signal_ends_a_command_with_its_code_and_the_way_on(photos, tmp_path, 
     out, err = child.communicate(timeout=60)
     assert child.returncode == 128 + number and out == b"" and b"Traceback" not in err
     assert f"fix:   visus resume {tmp_path / 'run'}" in err.decode() and time.monotonic() - began < 10
+
+
+def test_a_command_that_cannot_be_resumed_says_that_it_was_interrupted(tmp_path):
+    for name in ("photo.png", "painting.png"):
+        Image.effect_noise((96, 96), 64).save(tmp_path / name)
+    child = started("stylize", tmp_path / "photo.png", tmp_path / "painting.png", "--steps", 10_000, "--json",
+                    "--out", tmp_path / "made.png")  # fmt: skip
+    while b"painting" not in child.stderr.readline():
+        assert child.poll() is None
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert (child.returncode, json.loads(out)["error"]["code"]) == (130, "RUN-130")
+    assert b"error[RUN-130]: interrupted" in err and b"Traceback" not in err
+    assert not (tmp_path / "made.png").exists()
 
 
 def test_a_process_that_was_killed_is_resumed_by_a_command(photos, tmp_path):

@@ -229,6 +229,14 @@ def test_what_is_no_picture_is_refused_with_its_name(folder, tmp_path):
         visus.stylize(folder / "photo.png", tmp_path / "text.jpg", out=tmp_path / "a.png")
 
 
+def test_where_nothing_can_be_painted_what_helps_the_first_picture_is_told(folder, tmp_path):
+    for name in ("one.png", "two.png"):
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    with pytest.raises(DataError, match="STYLE-005") as refused:
+        visus.stylize([tmp_path / "one.png", tmp_path / "two.png"], folder / "painting.png", out=tmp_path / "a")
+    assert refused.value.where == "and 1 more" and "64 pixels a side at least" in refused.value.fix
+
+
 def test_one_file_for_several_pictures_is_refused(folder, tmp_path):
     with pytest.raises(UsageError) as refused:
         visus.stylize([folder / "photo.png", folder / "mask.png"], folder / "painting.png", out=tmp_path / "a.png")

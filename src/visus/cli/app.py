@@ -96,7 +96,7 @@ def run(arguments: list[str]) -> int:
     try:
         code = int(get_command(app).main(words, prog_name="visus", standalone_mode=False) or OK)
         sys.stdout.flush()
-        return code
+        return code if code != SIGINT else _tell(_stopped(), words, debug=False)  # Typer makes that of Ctrl-C
     except BrokenPipeError:
         return _unheard()
     except SystemExit as stop:

@@ -201,19 +201,16 @@ def stylize(
     tell({"note": f"features: {seen.named.name} ({seen.named.licence}, {seen.named.sha256[:12]})"})
     for folder in dict.fromkeys(place.parent for place in places):
         make_folder(folder, "nothing was painted")
-    done, bad = list[Stylized](), list(missing)
+    done, bad, fix = list[Stylized](), list(missing), ""
     for file, place in zip(files, places, strict=True):
         try:
             original = read(Path(file))
-        except DataError as error:
-            bad.append((file, error.what.removeprefix(f"{file}: ")))
-            continue
-        try:
             picture = _fitted(original, size, file)
-        except UsageError as error:
-            if len(files) == 1:
+        except (DataError, UsageError) as error:
+            if len(files) == 1 and isinstance(error, UsageError):
                 raise
             bad.append((file, error.what.removeprefix(f"{file}: ")))
+            fix = fix or error.fix
             continue
         where = _mask_of(covered, original, picture, str(mask)) if covered is not None else None
         began = time.perf_counter()
@@ -236,7 +233,7 @@ def stylize(
     if not done:
         name, why = bad[0]
         raise DataError("STYLE-005", f"{name}: {why}", where=f"and {len(bad) - 1:,} more" if len(bad) > 1 else "",
-                        done="nothing was painted", fix="visus stylize PHOTO PAINTING")  # fmt: skip
+                        done="nothing was painted", fix=fix or "visus stylize PHOTO PAINTING")  # fmt: skip
     by = str(painter.model.path) if painter is not None else ""
     return Stylizations(name, seen.named, tuple(done), tuple(bad), tuple(notes), by)
 
