@@ -91,6 +91,19 @@ def test_rare_classes_are_named_with_their_numbers():
     assert finding and "“lynx” 4" in finding.text and "cat" not in finding.text
 
 
+def test_of_few_pictures_of_a_class_no_task_is_told_what_harms_it():
+    told = {task: rules.rare_classes(Story("t", data={"counts": {"train": {"lynx": 4}}}, task=task)).fix
+            for task in ("classify", "detect", "generate")}  # fmt: skip
+    assert "trivialaugment" in told["classify"] and told["detect"] == "collect more"
+    assert "generate.augment=ada" in told["generate"] and "trivialaugment" not in told["generate"]
+
+
+def test_few_pictures_are_those_of_the_part_and_not_those_it_was_compared_with():
+    scores = {"coverage": Score(0.5, 0.1, 0.9, 4), "authenticity": Score(0.9, 0.8, 1.0, 18)}
+    finding = rules.few_judged(Story("t", task="generate", score="coverage", scores=scores))
+    assert finding.text.startswith("4 pictures")
+
+
 @pytest.mark.parametrize(("split", "said"), [("val", True), ("train", True), ("test", False)])
 def test_scores_from_where_choices_were_made_are_said_to_flatter(split, said):
     assert bool(rules.not_held_out(replace(_judged(0.9, 0.89, 0.91, 3000), split=split))) is said

@@ -230,6 +230,15 @@ def test_a_table_of_mistakes_is_told_where_there_is_no_matrix(digits, read):
     assert read(render(replace(digits, figures=figures))).text.count("Most frequent mistakes") == 1
 
 
+@pytest.mark.parametrize(("name", "drawn"), [
+    ("f1_macro", True), ("density (own)", True), ("brier", True), ("kid (own)", False), ("mae/width", False),
+    ("real_logits", False),
+])  # fmt: skip
+def test_only_scores_that_end_at_one_are_drawn_from_0_to_1(name, drawn, digits, read):
+    found = render(replace(digits, scores={name: Score(0.5, 0.4, 0.6, 9)}, score=name, card=None))
+    assert ("--v:50.0" in found) is drawn
+
+
 def test_pooled_scores_that_are_the_accuracy_share_its_row(digits, read):
     score = digits.scores["accuracy"]
     other = Score(0.5, 0.4, 0.6, 9)

@@ -11,6 +11,22 @@ from typing import Any
 TOP = re.compile(r"top(\d+)_accuracy")
 _SHARES = {"accuracy", "balanced_accuracy", "subset_accuracy"}
 
+SMALLER_IS_BETTER = frozenset({
+    "log_loss", "brier", "calibration_error", "hamming_loss", "mae", "mse", "rmse", "median_absolute_error", "cost",
+    "fid", "kid", "style_distance", "content_distance",
+})  # fmt: skip
+
+OF_ITS_OWN = frozenset({"real_logits", "fake_logits"})
+"""Numbers in a unit that every model has of its own: neither of two is the better one."""
+
+UNBOUNDED = (SMALLER_IS_BETTER | OF_ITS_OWN) - {"brier", "calibration_error", "hamming_loss"}
+"""Scores that are no part of one: a hundredth of them means nothing."""
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of a score: ``mae`` of ``mae/width``, ``fid`` of ``fid (random convolutions, seed 0)``."""
+    return name.partition("/")[0].partition(" (")[0]
+
 
 def is_share(name: str) -> bool:
     """Tell whether a score is a share of items, which people read in percent."""

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from visus.core.errors import UsageError, did_you_mean
-from visus.core.scores import is_share
-from visus.metrics import SMALLER_IS_BETTER, kind_of
+from visus.core.scores import SMALLER_IS_BETTER, is_share, kind_of
 from visus.metrics.bootstrap import Numbers, Weights, interval, resampled
 from visus.metrics.rows import RowMetric
 

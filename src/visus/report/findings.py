@@ -167,8 +167,9 @@ def rare_classes(story: Story) -> Finding | None:
     told = listed([f"{_quoted(name)} {n}" for n, name in rare])
     has = "has" if len(rare) == 1 else "have"
     text = f"{plural(len(rare), 'class')} {has} fewer than {FEW} training pictures: {told}. Their results are luck."
-    policy = "; --set augment.policy=trivialaugment makes the most of what is there"
-    return Finding("caution", text, "collect more" + policy * (story.task != "detect"))
+    policies = {"detect": "", "generate": "generate.augment=ada"}  # what is shown to a generator is what it makes
+    policy = policies.get(story.task, "augment.policy=trivialaugment")
+    return Finding("caution", text, "collect more" + f"; --set {policy} makes the most of what is there" * bool(policy))
 
 
 def wide_interval(story: Story) -> Finding | None:
@@ -189,7 +190,8 @@ def wide_interval(story: Story) -> Finding | None:
 
 def few_judged(story: Story) -> Finding | None:
     """So few items were judged that not even the intervals are to be trusted."""
-    told = few(story.scores, story.split) if story.headline is not None else ""
+    items = story.headline.n if story.headline is not None else 0  # what is measured of others is no score of the part
+    told = few({name: score for name, score in story.scores.items() if score.n <= items}, story.split)
     return Finding("caution", f"{told}.", _more_of(story, story.split)) if told else None
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from visus.core.errors import plain
 from visus.core.figures import Curve, Matrix, Table
-from visus.core.scores import Score, is_share
+from visus.core.scores import UNBOUNDED, Score, is_share, kind_of
 from visus.report import charts, generated, history, words
 from visus.report.cards import model_card
 from visus.report.findings import guess, stage_seconds
@@ -126,7 +126,7 @@ def _headline(story: Story) -> Headline | None:
         n=score.n,
         split=words.spoken(story.split),
         share=share,
-        band=charts.whisker(score, 0, 1) if 0 <= score.value <= 1 else Markup(""),
+        band=charts.whisker(score, 0, 1) if _in_unit(story.score, score.value) else Markup(""),
         always=guess(story) if story.score == "accuracy" else None,
     )
 
@@ -163,7 +163,7 @@ def _scores(scores: Mapping[str, Score]) -> list[dict[str, Any]]:
 
 def _score(name: str, score: Score) -> dict[str, Any]:
     share = is_share(name)
-    unit = 0 <= score.value <= 1 and not (score.low < 0 or score.high > 1)
+    unit = _in_unit(name, score.value) and not (score.low < 0 or score.high > 1)
     return {
         "name": name,
         "value": words.value_of(score, share=share),
@@ -172,6 +172,11 @@ def _score(name: str, score: Score) -> dict[str, Any]:
         "whisker": charts.whisker(score, 0, 1) if unit else "",
         "exact": str(score),
     }
+
+
+def _in_unit(name: str, value: float) -> bool:
+    """Tell whether a score lies on a scale from 0 to 1, and does not only happen to be so small."""
+    return 0 <= value <= 1 and kind_of(name) not in UNBOUNDED
 
 
 def _figures(figures: Sequence[Table | Matrix | Curve]) -> list[list[dict[str, Any]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from visus.core.errors import UsageError, did_you_mean
-from visus.metrics import SMALLER_IS_BETTER, kind_of
+from visus.core.scores import SMALLER_IS_BETTER, kind_of
 
 
 def chosen(wanted: str, usual: str, known: Sequence[str]) -> str:

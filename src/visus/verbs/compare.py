@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from visus.core.errors import UsageError
 from visus.core.figures import Table
-from visus.core.scores import Score
+from visus.core.scores import OF_ITS_OWN, Score
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,7 +92,6 @@ def compare(
         UsageError: the models solve different tasks, know different classes, or had different pictures held back.
         DataError: as ``evaluate``.
     """
-    from visus.metrics import OF_ITS_OWN
     from visus.metrics.compare import paired
     from visus.verbs.evaluate import measure
     from visus.verbs.load import Model, load

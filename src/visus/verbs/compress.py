@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from visus.core.errors import DivergedError, UsageError, VisusError, did_you_mean, first_line
 from visus.core.figures import Table
 from visus.core.recipe import Choice, Draft
-from visus.core.scores import Score
+from visus.core.scores import SMALLER_IS_BETTER, UNBOUNDED, Score, kind_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -302,16 +302,12 @@ def too_few(result: Compressed, methods: int, behind: NDArray[np.float64]) -> li
 
 def drop_of(change: Difference) -> tuple[float, float, float]:
     """Return how far a score fell from A to B in its unit, and the ends of its interval."""
-    from visus.metrics import SMALLER_IS_BETTER, kind_of
-
     sign = _unit(change.score) * (1 if kind_of(change.score) in SMALLER_IS_BETTER else -1)
     low, high = sorted((sign * change.low, sign * change.high))
     return sign * change.value + 0.0, low + 0.0, high + 0.0  # there is no zero below zero
 
 
 def _unit(score: str) -> int:
-    from visus.metrics import UNBOUNDED, kind_of
-
     return 1 if kind_of(score) in UNBOUNDED else 100
 
 

@@ -23,12 +23,11 @@ from visus.core.errors import DataError, IntegrityError, UsageError
 from visus.core.files import write_bytes
 from visus.core.modelfile import Card, read_model, write_model
 from visus.core.recipe import ModelSettings
-from visus.core.scores import Score
+from visus.core.scores import UNBOUNDED, Score, kind_of
 from visus.data.dataset import Dataset
 from visus.data.pixels import pictures as decoded
 from visus.engine.evaluate import judge
 from visus.exporters import EXPORTERS
-from visus.metrics import UNBOUNDED, kind_of
 from visus.metrics.compare import Difference, paired
 from visus.metrics.moved import moved
 from visus.metrics.rows import RowMetric
