@@ -118,6 +118,12 @@ def test_a_chart_is_told_to_those_who_do_not_see_it():
     assert "training goes from 0.5 at 1 to 0.7 at 3, highest 0.9 at 2" in told
 
 
+@pytest.mark.parametrize(("axis", "between"), [("step", False), ("share", True)])
+def test_there_is_no_step_between_two(axis, between):
+    drawn = chart(Curve("", axis, "loss", (Line("loss", np.arange(1.0, 5), np.full(4, 7.0)),)))
+    assert (">1.5<" in drawn) is between and ">2<" in drawn
+
+
 def test_a_whisker_spans_its_interval():
     assert "--l:20.0;--w:40.0;--v:50.0" in whisker(Score(0.5, 0.2, 0.6, 9), 0, 1)
     assert whisker(Score(NAN, NAN, NAN, 0), 0, 1) == ""

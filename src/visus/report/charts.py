@@ -227,6 +227,8 @@ def _frame(curve: Curve, x_axis: Axis, y_axis: Axis, y_ticks: Sequence[float]) -
     parts += [_text(left - 6, at + 4, _tick(value), "end") for at, value in zip(heights, y_ticks, strict=True)]
     widest = max((len(_tick(value)) for value in x_axis.ticks(6)), default=1) * _LETTER
     x_ticks = x_axis.ticks(max(2, min(6, int((right - left) / (widest + 10)) - 1)))
+    if curve.x_axis == "step":
+        x_ticks = [value for value in x_ticks if value.is_integer()]  # there is none between two
     for at, value in zip(x_axis(np.array(x_ticks, np.float64)), x_ticks, strict=True):
         edge = right + _RIGHT - 2
         over = at + _LETTER * len(_tick(value)) / 2 > edge
