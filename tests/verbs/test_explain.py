@@ -93,7 +93,9 @@ def test_a_folder_that_is_explained_into_again_holds_no_overlay_of_the_first_tim
         "mine",
         '{"drawn": 3}',
         '{"page": "why/report.html", "drawn": ["why/../mine.png", "mine.png", "/mine.png", "why/a/mine.png", 3]}',
-        '{"page": "why/report.html", "drawn": ["why/../mine.png", "why/a/mine.png"]}',
+        '{"page": "why/report.html", "drawn": ["why/../mine.png", "why/a/mine.png", "why/a\\u0000.png", "why/b.png"]}',
+        '{"page": "why/report.html", "drawn": ["why/layers/mine.png"]}',
+        "[" * 100_000,
     ],
 )
 def test_what_a_folder_says_of_itself_removes_nothing_beside_its_overlays(told, model, picture, tmp_path):
@@ -102,6 +104,8 @@ def test_what_a_folder_says_of_itself_removes_nothing_beside_its_overlays(told, 
     kept = [tmp_path / "mine.png", out / "mine.png", out / "a" / "mine.png"]
     for file in kept:
         file.write_bytes(b"mine")
+    (out / "b.png").mkdir()
+    (out / "layers").symlink_to(tmp_path)
     (out / "explanations.json").write_text(told)
     visus.explain(model, picture, check=False, nearest=0, out=out)
     assert all(file.is_file() for file in kept)

@@ -213,6 +213,15 @@ def test_a_file_of_the_users_own_that_lies_where_a_part_belongs_is_left_alone(pa
     assert (tmp_path / "a.pt2.json").read_text() == "mine"
 
 
+def test_a_file_beside_an_export_of_another_kind_is_left_alone(painter, exported, tmp_path):
+    shutil.copy(exported.path, tmp_path / "a.onnx")
+    (tmp_path / "a.onnx.json").write_text("mine")
+    with pytest.raises(UsageError, match="EXP-015"):
+        visus.export(painter.folder, to="torch", out=tmp_path / "a.onnx")
+    assert (tmp_path / "a.onnx.json").read_text() == "mine"
+    assert (tmp_path / "a.onnx").read_bytes() == exported.path.read_bytes()
+
+
 def test_an_exported_file_is_not_exported_again(exported, colours, tmp_path):
     with pytest.raises(UsageError, match="EXP-016"):
         visus.export(exported.path, to="onnx", data=colours, out=tmp_path / "a.onnx")

@@ -12,7 +12,7 @@ from tests.verbs.test_generating import train
 
 import visus
 from visus.core.errors import DataError, UsageError
-from visus.verbs import walking
+from visus.verbs import latents, walking
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +125,13 @@ def test_pictures_that_are_made_are_counted_as_they_come(model):
     told = []
     visus.generate(model, count=20, watch=told.append)
     assert told == [{"making": 16, "of": 20}, {"making": 20, "of": 20}]
+
+
+def test_more_pictures_than_there_is_room_for_are_refused_before_most_are_made():
+    told = []
+    with pytest.raises(MemoryError):
+        latents.gathered(iter([np.zeros((2, 1024, 1024, 3), np.uint8)] * 3), 10**9, told.append)
+    assert not told
 
 
 @pytest.mark.parametrize(("walk", "many"), [("interpolate", 31), ("edit", 56)])

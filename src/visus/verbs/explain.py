@@ -230,7 +230,7 @@ def explain(
     explanations = tuple(asked.explain(images, found, bad))
     problems = (*bad.items(), *missing)
     if not explanations:
-        if out is not None and fresh:
+        if out is not None and fresh and not any(Path(out).iterdir()):
             Path(out).rmdir()
         (name, why), more = problems[0], len(problems) - 1
         raise DataError(

@@ -77,9 +77,11 @@ def _drawn_before(out: Path) -> set[Path]:
     try:
         told = json.loads((out / "explanations.json").read_text(encoding="utf-8"))
         names = [Path(name).relative_to(Path(told["page"]).parent) for name in told["drawn"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return set()  # there was none, or it is not ours: whatever lies there is not ours, either
-    return {out / name for name in names if name.suffix == ".png" and name.parent in (Path(), Path("layers"))}
+    places = [Path(), Path("layers")]
+    found = {out / name for name in names if name.suffix == ".png" and name.parent in places}
+    return {file for file in found if file.is_file() and not file.parent.is_symlink()}
 
 
 def _facts(one: Explanation) -> list[tuple[str, str]]:

@@ -113,7 +113,7 @@ def export(
         raise UsageError("EXP-016", f"{loaded.path}: is an exported file, and can be no other",
                          done="nothing was written", fix="name the model file it was made of")  # fmt: skip
     path = Path(out) if out is not None else loaded.path.with_suffix(exporter.suffix)
-    again = _written_before(path)
+    before = _written_before(path)
     dataset, indices, notes = _pictures(loaded, data, max(pictures, 1))
     indices, shown, depth, sizes = readable(loaded, dataset, indices, notes)
     sides = _sides(size) if size is not None else _only_size(to, dataset, sizes) if exporter.one_picture else None
@@ -138,7 +138,8 @@ def export(
         parts = sorted(Path(folder).iterdir())
         files = [path.with_name(part.name) for part in parts]
         for place in files:
-            if not again and os.path.lexists(place):
+            ours = bool(before) if place == path else before == to  # what lies beside a file depends on its kind
+            if not ours and os.path.lexists(place):
                 raise _taken(place)
         for part, place in zip(parts, files, strict=True):
             with replacing(place, part.stat().st_size) as file:
@@ -146,8 +147,8 @@ def export(
     return Exported(path, tuple(files), contract, parity, tuple(notes))
 
 
-def _written_before(path: Path) -> bool:
-    """Tell whether an exported file lies where one is to be written, which with its parts may be written over.
+def _written_before(path: Path) -> str:
+    """Return as what an exported file lies where one is to be written, which with its parts may be written over.
 
     Raises:
         UsageError: EXP-015, something else does, or there is no such folder; the library is missing that opens it.
@@ -158,16 +159,16 @@ def _written_before(path: Path) -> bool:
         raise UsageError("EXP-015", f"{path.parent}: there is no such folder to write to", done="nothing was written",
                          fix=f"mkdir {quoted(path.parent)}")  # fmt: skip
     if not os.path.lexists(path):
-        return False
+        return ""
     try:
-        opened(path)
+        contract = opened(path).contract
     except (DataError, IntegrityError) as error:
         raise _taken(path) from error
-    return True
+    return contract.target if contract is not None else ""
 
 
 def _taken(place: Path) -> UsageError:
-    return UsageError("EXP-015", f"{place}: is there already, and is no file that visus exported",
+    return UsageError("EXP-015", f"{place}: is there already, and nothing says that visus exported it",
                       done="nothing was written", fix="remove it, or --out FILE")  # fmt: skip
 
 

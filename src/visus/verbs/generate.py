@@ -109,6 +109,7 @@ def generate(
     from visus.data.paths import check_free
     from visus.engine.device import short_of_memory
     from visus.tasks.generate.task import made_of
+    from visus.verbs.latents import gathered
     from visus.verbs.load import Model, load
     from visus.verbs.runs import silent
 
@@ -134,16 +135,14 @@ def generate(
     wanted = _classes(loaded.classes, label)
     labels = [wanted[i % len(wanted)] for i in range(count)]
     if asked:
-        with short_of_memory("nothing was written", "less else running"):
+        with short_of_memory("nothing was written", "--count FEWER, or less else running"):
             return _walk(loaded, *asked[0], labels, layers, seed, truncation, out, tell)
     names = tuple(_file(i, loaded.classes[k] if loaded.classes else "", count) for i, k in enumerate(labels))
     if out is not None:
         check_free(Path(out))
-    with short_of_memory("nothing was written", "less else running"):
-        pictures: list[NDArray[np.uint8]] = []
-        for part in made_of(loaded.network, seed, torch.tensor(labels), truncation=truncation):
-            pictures += part
-            tell({"making": len(pictures), "of": count})
+    with short_of_memory("nothing was written", "--count FEWER, with another --seed for the others"):
+        made_at_once = made_of(loaded.network, seed, torch.tensor(labels), truncation=truncation)
+        pictures = gathered(made_at_once, count, tell)
     said = tuple(loaded.classes[k] if loaded.classes else "" for k in labels)
     made = Generated(
         tuple(pictures), said, names, seed, truncation, Path(out) if out is not None else None, str(loaded.path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -82,12 +82,33 @@ class Directions(NamedTuple):
 
 def drawn(generator: Drawing, styles: Float[Tensor, "N L W"], tell: Tell = silent) -> NDArray[np.uint8]:
     """Return (N, H, W, 3) pictures of styles, ``AT_ONCE`` at a time; grey ones in three equal channels."""
-    pictures: list[NDArray[np.uint8]] = []
+    made = (list(pixels(generator.draw(part))) for part in torch.split(styles, AT_ONCE))
     with torch.no_grad():
-        for part in torch.split(styles, AT_ONCE):
-            pictures += list(pixels(generator.draw(part)))
-            tell({"making": len(pictures), "of": len(styles)})
-    return np.stack(pictures)
+        return gathered(made, len(styles), tell)
+
+
+def gathered(parts: Iterable[Sequence[NDArray[np.uint8]]], count: int, tell: Tell) -> NDArray[np.uint8]:
+    """Return (N, H, W, C) pictures that are made some at once.
+
+    Room for all is asked for with the first of them: where there is too little by far, that is said before the others
+    are made, and not by a system that ends the process while they are.
+
+    Args:
+        parts: of pictures, (H, W, C) each.
+        count: of all.
+        tell: told how many there are.
+
+    Raises:
+        MemoryError: there is not so much.
+    """
+    pictures, done = np.empty((0, 0, 0, 0), np.uint8), 0
+    for part in parts:
+        if not done:
+            pictures = np.empty((count, *part[0].shape), np.uint8)
+        pictures[done : done + len(part)] = part
+        done += len(part)
+        tell({"making": done, "of": count})
+    return pictures
 
 
 def pixels(images: Float[Tensor, "N C H W"]) -> NDArray[np.uint8]:
