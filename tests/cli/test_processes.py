@@ -56,18 +56,34 @@ def test_a_signal_ends_a_command_with_its_code_and_the_way_on(photos, tmp_path, 
     assert f"fix:   visus resume {tmp_path / 'run'}" in err.decode() and time.monotonic() - began < 10
 
 
-def test_a_command_that_cannot_be_resumed_says_that_it_was_interrupted(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_cannot_be_resumed_says_that_it_was_interrupted(tmp_path, number):
     for name in ("photo.png", "painting.png"):
         Image.effect_noise((96, 96), 64).save(tmp_path / name)
     child = started("stylize", tmp_path / "photo.png", tmp_path / "painting.png", "--steps", 10_000, "--json",
                     "--out", tmp_path / "made.png")  # fmt: skip
     while b"painting" not in child.stderr.readline():
         assert child.poll() is None
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     out, err = child.communicate(timeout=60)
-    assert (child.returncode, json.loads(out)["error"]["code"]) == (130, "RUN-130")
-    assert b"error[RUN-130]: interrupted" in err and b"Traceback" not in err
+    code = f"RUN-{128 + number}"
+    assert (child.returncode, json.loads(out)["error"]["code"]) == (128 + number, code)
+    assert f"error[{code}]: interrupted" in err.decode() and b"Traceback" not in err
     assert not (tmp_path / "made.png").exists()
+
+
+def test_a_command_that_is_terminated_leaves_no_draft(trained, tmp_path):
+    drafts = tmp_path / "drafts"
+    drafts.mkdir()
+    child = started("export", trained, "--to", "onnx", "--out", tmp_path / "a.onnx",
+                    env={**os.environ, "TMPDIR": str(drafts)})  # fmt: skip
+    while not list(drafts.glob("visus-export-*")):
+        assert child.poll() is None
+        time.sleep(0.01)
+    child.terminate()
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 143 and b"error[RUN-143]: interrupted" in err
+    assert not list(drafts.glob("visus-*")) and not (tmp_path / "a.onnx").exists()
 
 
 def test_a_process_that_was_killed_is_resumed_by_a_command(photos, tmp_path):

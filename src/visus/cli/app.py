@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from typing import Annotated
 
@@ -34,7 +36,7 @@ from visus.cli import (
     train,
 )
 from visus.cli import list as list_verb
-from visus.core.errors import BUG, OK, SIGINT, UsageError, VisusError, nearest, users_line
+from visus.core.errors import BUG, OK, SIGINT, Interrupted, UsageError, VisusError, nearest, users_line
 
 _WRONG_WORDS: type[Exception] = typer.BadParameter.__mro__[2]
 """What Typer raises for arguments it cannot make sense of: a class of a library that it carries under another name."""
@@ -90,13 +92,30 @@ def everywhere(
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; return its exit code."""
+    """Run one command; return its exit code.  SIGTERM ends it as Ctrl-C does, so that no draft of a file is left."""
+    came: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        came.append(number)
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        return _run(arguments, came)  # only the main thread may handle signals
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        return _run(arguments, came)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(arguments: list[str], came: list[int]) -> int:
+    """Run one command, which the signals that came have ended; return its exit code."""
     debug = "--debug" in arguments
     words = [word for word in arguments if word != "--debug"] or ["--help"]
     try:
         code = int(get_command(app).main(words, prog_name="visus", standalone_mode=False) or OK)
         sys.stdout.flush()
-        return code if code != SIGINT else _tell(_stopped(), words, debug=False)  # Typer makes that of Ctrl-C
+        return code if code != SIGINT else _tell(_stopped(came), words, debug=False)  # Typer makes that of Ctrl-C
     except BrokenPipeError:
         return _unheard()
     except SystemExit as stop:
@@ -104,7 +123,7 @@ def run(arguments: list[str]) -> int:
             return _unheard()
         raise
     except KeyboardInterrupt:
-        return _tell(_stopped(), words, debug=False)
+        return _tell(_stopped(came), words, debug=False)
     except VisusError as error:
         return _tell(error, words, debug)
     except _WRONG_WORDS as error:
@@ -161,10 +180,8 @@ def _setting(option: str) -> str:
     return ending[0] if len(ending) == 1 else ""
 
 
-def _stopped() -> VisusError:
-    stopped = VisusError("RUN-130", "interrupted")
-    stopped.exit = SIGINT
-    return stopped
+def _stopped(came: list[int]) -> VisusError:
+    return Interrupted(came[0] if came else signal.SIGINT, "interrupted")
 
 
 def _fault(error: Exception) -> VisusError:
