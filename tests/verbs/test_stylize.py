@@ -229,6 +229,13 @@ def test_what_is_no_picture_is_refused_with_its_name(folder, tmp_path):
         visus.stylize(folder / "photo.png", tmp_path / "text.jpg", out=tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("colour", ["white", (128, 30, 30)])
+def test_a_painting_of_one_colour_is_called_that(colour, folder, tmp_path):
+    Image.new("RGB", (96, 96), colour).save(tmp_path / "plain.png")
+    made = visus.stylize(folder / "photo.png", tmp_path / "plain.png", out=tmp_path / "a.png", steps=1, size=96)
+    assert any("is of one colour" in note for note in made.notes)
+
+
 def test_where_nothing_can_be_painted_what_helps_the_first_picture_is_told(folder, tmp_path):
     for name in ("one.png", "two.png"):
         Image.new("RGB", (32, 32)).save(tmp_path / name)

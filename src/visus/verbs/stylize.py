@@ -196,7 +196,7 @@ def stylize(
         _ = seen.reach  # or else they are refused here
     if seen.named.name == RANDOM:
         notes.append("features are random filters, which nobody trained: styles are told less well than by a network")
-    if painting.std() < 1e-3:
+    if painting.std((-2, -1)).max() < 1e-3:  # of each channel
         notes.append(f"{name} is of one colour: there is no style in it but that")
     tell({"note": f"features: {seen.named.name} ({seen.named.licence}, {seen.named.sha256[:12]})"})
     for folder in dict.fromkeys(place.parent for place in places):
