@@ -131,6 +131,7 @@ def test_one_that_is_too_small_stops_no_other_and_each_is_named_once(folder, tmp
 def test_a_style_that_went_farther_is_not_called_nearer():
     near, far = (Stylized("a", "b", (1, 1), 1.0, after, 1.0, 0.0) for after in (0.5, 1.4))
     assert (near.change, far.change) == ("2.0 times nearer", "1.4 times farther")
+    assert Stylized("a", "a", (1, 1), 0.0, 0.14, 1.0, 0.0).change == "farther: it was the painting's own"
 
 
 def test_another_kind_of_picture_than_png_is_refused(folder, tmp_path):

@@ -29,6 +29,7 @@ JUDGED = 1024
 SIZE, SIZE_OF_MODEL = 512, 1024
 """Of the longer side, where nobody says; what a network paints in tiles may be larger."""
 _OTHERS = (".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
+_SAME = 1e-6  # distance of styles, which is about one, that is rounding
 _SHAPE = 0.02  # how far a mask's ratio of sides may be from the picture's
 
 
@@ -61,7 +62,8 @@ class Stylized:
     def change(self) -> str:
         """How much nearer or farther the style is, in words."""
         if self.after > self.before:
-            return f"{self.after / max(self.before, 1e-12):.1f} times farther"
+            times = self.after / self.before if self.before > _SAME else 0.0
+            return f"{times:.1f} times farther" if times else "farther: it was the painting's own"
         return f"{self.fall:.1f} times nearer"
 
 
