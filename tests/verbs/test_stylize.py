@@ -128,6 +128,16 @@ def test_one_that_is_too_small_stops_no_other_and_each_is_named_once(folder, tmp
     assert all(name not in why for name, why in found.problems) and "48 x 48" in found.problems[0][1]
 
 
+@pytest.mark.parametrize("colours", ["style", "content"])
+def test_what_is_said_is_said_of_the_picture_that_is_written(colours, folder, tmp_path):
+    asked = {"size": 96, "colours": colours}
+    first = visus.stylize(folder / "photo.png", folder / "painting.png", out=tmp_path / "a.png", steps=5, **asked)
+    (made,) = first.pictures
+    second = visus.stylize(made.drawn, folder / "painting.png", out=tmp_path / "b.png", strength=0, **asked)
+    assert second.pictures[0].before == pytest.approx(made.after, rel=0.02)  # but for 256 levels
+    assert made.before > made.after
+
+
 def test_a_style_that_went_farther_is_not_called_nearer():
     near, far = (Stylized("a", "b", (1, 1), 1.0, after, 1.0, 0.0) for after in (0.5, 1.4))
     assert (near.change, far.change) == ("2.0 times nearer", "1.4 times farther")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -140,6 +141,27 @@ def with_colours_of(picture: Float[Tensor, "1 3 H W"], content: Float[Tensor, "1
         Gatys et al., Preserving color in neural artistic style transfer, 2016, section 3.2; luma by BT.601.
     """
     return (content + luma(picture) - luma(content)).clamp(0, 1)
+
+
+def in_light(
+    picture: Float[Tensor, "1 3 H W"],
+    content: Float[Tensor, "1 3 H W"],
+    painting: Float[Tensor, "1 3 h w"],
+    features: Features,
+    mask: Float[Tensor, "1 1 H W"] | None,
+    tile: int,
+    part: Any,
+) -> Painted:
+    """Return a painted picture in the content's colours, with what features say of light alone: that is what changed.
+
+    Args:
+        picture, content, painting, features, mask, tile: as for ``judged``.
+        part: of the picture, at which features look.
+    """
+    made = with_colours_of(picture, content)
+    seen, was, wanted = (luma(each).expand(-1, 3, -1, -1) for each in (made[part], content[part], painting))
+    found = judged(seen, was, wanted, features, None if mask is None else mask[part], tile)
+    return replace(found, picture=made)
 
 
 def luma(images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 1 H W"]:

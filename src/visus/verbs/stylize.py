@@ -167,7 +167,7 @@ def stylize(
     """
     from visus.engine.device import short_of_memory
     from visus.models.perceptual import RANDOM
-    from visus.verbs.painting import with_colours_of
+    from visus.verbs.painting import in_light
     from visus.verbs.predict import gather, make_folder
     from visus.verbs.runs import silent
 
@@ -222,11 +222,14 @@ def stylize(
 
         with short_of_memory("this picture was not written", "a smaller --size or --tiles"):
             if painter is not None:
-                painted = painter.paint(picture, painting, seen, strength, where, tiles, told)
+                painted, side = painter.paint(picture, painting, seen, strength, where, tiles, told), 0
             else:
                 side = _side_of_tiles(picture, seen, notes) if tiles is None else tiles
                 painted = _optimised(picture, painting, seen, steps, strength, start, where, side, seed, told)
-        result = with_colours_of(painted.picture, picture) if colours == "content" else painted.picture
+            if colours == "content":
+                part = _middle(picture) if painter is not None else ...
+                painted = in_light(painted.picture, picture, painting, seen, where, side, part)
+        result = painted.picture
         seconds = time.perf_counter() - began
         write_picture(place, _bytes(result))
         shape = (int(result.shape[2]), int(result.shape[3]))
@@ -293,10 +296,15 @@ class _Painter:
         given = painting if self.any_style else None
         made = painted(self.model, picture, given, strength=strength, tile=tiles, watch=watch)
         made = made if mask is None else torch.lerp(picture, made, mask)
-        top, left = (max(0, side - JUDGED) // 2 for side in made.shape[2:])
-        middle = (..., slice(top, top + JUDGED), slice(left, left + JUDGED))
+        middle = _middle(made)
         found = judged(made[middle], picture[middle], painting, seen, None if mask is None else mask[middle])
         return replace(found, picture=made)
+
+
+def _middle(picture: Tensor) -> Any:
+    """Return where in a large picture features look: JUDGED pixels a side at most."""
+    top, left = (max(0, side - JUDGED) // 2 for side in picture.shape[2:])
+    return (..., slice(top, top + JUDGED), slice(left, left + JUDGED))
 
 
 def _painter(
