@@ -29,6 +29,8 @@ def command(*words, **options):
 
 
 def started(*words, **options):
+    """Start a command that hears Ctrl-C, even where these tests run in the background, which does not."""
+    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     return subprocess.Popen([*VISUS, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
 
 

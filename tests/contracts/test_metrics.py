@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 import visus.metrics
 from visus.core.figures import Curve, Matrix, Table
+from visus.core.scores import SMALLER_IS_BETTER, kind_of
 from visus.core.task import Batch
-from visus.metrics import SMALLER_IS_BETTER, kind_of
 from visus.metrics.rows import RowMetric
 
 N, K = 60, 7
