@@ -52,9 +52,9 @@ def read(place):
     return np.asarray(Image.open(place).convert("RGB")).astype(int)
 
 
-def train(folder, out, steps=4, *, style="paintings/rising.png", **settings):
+def train(folder, out, steps=4, *, style="paintings/rising.png", watch=None, **settings):
     wanted = {**TINY, **({"style": str(folder / style)} if style else {}), **settings}
-    return visus.train(folder / "photos", out=out, steps=steps, set=wanted)
+    return visus.train(folder / "photos", out=out, steps=steps, set=wanted, watch=watch)
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,16 @@ def test_a_style_that_cannot_be_learned_is_refused_before_anything_is_started(fo
     with pytest.raises((UsageError, DataError)) as refused:
         train(folder, tmp_path / "run", style=style)
     assert refused.value.code == code and not (tmp_path / "run").exists()
+
+
+def test_a_painting_of_one_colour_is_learned_and_called_that(folder, tmp_path):
+    Image.new("RGB", (96, 96), (128, 30, 30)).save(tmp_path / "plain.png")
+    told = list[str]()
+    train(folder, tmp_path / "run", 1, style=tmp_path / "plain.png", watch=lambda row: told.append(row.get("note", "")))
+    train(folder, tmp_path / "other", 1, watch=lambda row: told.append(row.get("note", "")))
+    assert [note for note in told if "of one colour" in note] == [
+        f"{tmp_path / 'plain.png'} is of one colour: there is no style in it but that"
+    ]
 
 
 # Exactness

@@ -113,9 +113,8 @@ def _check_place(path: Path, source: str) -> None:
         raise _nowhere(path, source)
     if path.is_dir():
         if not files_of(path) and not folders_of(path):
-            raise DataError(
-                "DATA-004", f"{shown(path)}: the folder is empty", fix="put one folder of pictures in it for each class"
-            )
+            raise DataError("DATA-004", f"{shown(path)}: the folder is empty",
+                            fix="put pictures in it, in a folder for each class where there are classes")  # fmt: skip
     elif path.suffix.lower() not in {".csv", ".tsv", ".tar", ".json", ".yaml", ".yml"}:
         with open_regular(path) as file:
             start = file.read(32)

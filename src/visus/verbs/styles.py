@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from visus.core.recipe import Recipe, StylizeSettings
     from visus.data.dataset import Dataset
+    from visus.verbs.assembly import Tell
 
 MOST = 256
 """Paintings that are learned from; of more, so many are taken, evenly spread over their names."""
@@ -23,8 +24,8 @@ SMALLEST = 64
 """Pixels of a side, below which features see nothing of a style."""
 
 
-def check(said: Recipe) -> None:
-    """Refuse a style that is missing or no picture, before any photo is read.
+def check(said: Recipe, tell: Tell) -> None:
+    """Refuse a style that is missing or no picture, before any photo is read; tell where there is next to none in it.
 
     Raises:
         UsageError: STYLE-021, none is named; STYLE-022, it is too small; DataError: as ``files``, or it cannot be read.
@@ -32,7 +33,10 @@ def check(said: Recipe) -> None:
     if not said.stylize.style:
         raise UsageError("STYLE-021", "which painting's style is to be learned is not said", done="nothing was trained",
                          fix="--set style=painting.jpg")  # fmt: skip
-    _large_enough(read(files(said.stylize.style)[0]), said.stylize.style)
+    painting, *others = files(said.stylize.style)
+    pixels = _large_enough(read(painting), said.stylize.style)
+    if not others and (note := remark(pixels, said.stylize.style)):
+        tell({"note": note})
 
 
 def anchored(settings: StylizeSettings, accept: Sequence[str]) -> StylizeSettings:
@@ -117,6 +121,17 @@ def read(file: Path) -> Tensor:
     array = torch.from_numpy(np.clip(pixels.astype(np.float32) / whole, 0, 1))
     array = array[..., None].expand(-1, -1, 3) if array.dim() == 2 else array
     return array.permute(2, 0, 1)[None].contiguous()
+
+
+def remark(painting: Tensor, name: str) -> str:
+    """Return what is to be said of a painting (1, 3, H, W) in [0, 1] that has next to no style in it; empty for others.
+
+    Args:
+        painting: to learn from.
+        name: what it is called.
+    """
+    flat = bool(painting.std((-2, -1)).max() < 1e-3)  # in each channel
+    return f"{name} is of one colour: there is no style in it but that" if flat else ""
 
 
 def covering(picture: Tensor, size: tuple[int, int]) -> Tensor:

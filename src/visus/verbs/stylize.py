@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from visus.core.errors import DataError, UsageError, did_you_mean
 from visus.core.figures import Table
 from visus.core.files import write_picture
-from visus.verbs.styles import SMALLEST, read
+from visus.verbs.styles import SMALLEST, read, remark
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -198,8 +198,8 @@ def stylize(
         _ = seen.reach  # or else they are refused here
     if seen.named.name == RANDOM:
         notes.append("features are random filters, which nobody trained: styles are told less well than by a network")
-    if painting.std((-2, -1)).max() < 1e-3:  # of each channel
-        notes.append(f"{name} is of one colour: there is no style in it but that")
+    if said := remark(painting, name):
+        notes.append(said)
     tell({"note": f"features: {seen.named.name} ({seen.named.licence}, {seen.named.sha256[:12]})"})
     for folder in dict.fromkeys(place.parent for place in places):
         make_folder(folder, "nothing was painted")

@@ -169,7 +169,7 @@ def prepare(
 
     said = check_wishes(wanted)  # a misspelt setting is told before any picture is read
     if hasattr(TASKS[said.task], "study"):  # ``core.task.Studying``
-        styles.check(said)
+        styles.check(said, tell)
     if (alone := as_pictures(data, wanted, said)) is not None:
         wanted = [*wanted, alone]
         said = check_wishes(wanted)
