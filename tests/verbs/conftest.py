@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from hashlib import sha256
+
 import pytest
 from tests.verbs.examples import coloured, train, train_detector, write_boxes, write_classes, write_splits
 
@@ -44,3 +47,38 @@ def painter(colours, tmp_path_factory):
     """Return a run on them, whose network reads another shape; nothing may write into its folder."""
     shape = {"input.size": [24, 20], "input.fit": "pad", "flips": True}
     return train(colours, tmp_path_factory.mktemp("runs") / "painter", settings=shape)
+
+
+@pytest.fixture(scope="session")
+def exported_files(tmp_path_factory):
+    """Return where each kind of network that was exported lies, by what it is, with its contract."""
+    return tmp_path_factory.mktemp("exported"), dict[object, object]()
+
+
+@pytest.fixture
+def exported_once(exported_files, monkeypatch):
+    """Write a network as ONNX once: for tests of what is done with the file, as that takes seconds.
+
+    It is the same where its weights, what is said of noise, and the contract are.
+    """
+    import torch
+
+    from visus.exporters import onnx
+
+    folder, known = exported_files
+
+    def export(module, example, contract, path, write=onnx.EXPORTER.export):
+        noise = torch.randint(0, 256, example.shape, generator=torch.Generator().manual_seed(0)).to(example.dtype)
+        with torch.no_grad():
+            said = [*module.state_dict().values(), *module(noise)]
+        key = (
+            tuple(sha256(each.contiguous().view(-1).view(torch.uint8).numpy()).digest() for each in said),
+            contract.text(),
+        )
+        if key not in known:
+            known[key] = write(module, example, contract, folder / f"{len(known)}.onnx"), folder / f"{len(known)}.onnx"
+        made, file = known[key]
+        path.write_bytes(file.read_bytes())
+        return made
+
+    monkeypatch.setattr(onnx, "EXPORTER", replace(onnx.EXPORTER, export=export))

@@ -142,6 +142,7 @@ def test_segmenters_are_computed_in_whole_numbers(tmp_path):
     assert made.kept is None or computed_in_whole_numbers(made.path)[True]
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_the_command_ends_with_1_where_nothing_keeps_the_promise(photos, tmp_path, capsys):
     tiny = {"model.options.widths": [2], "model.options.flatten": False}
     run = train(photos, tmp_path / "run", steps=2, settings=tiny)
@@ -180,6 +181,7 @@ def test_the_table_tells_that_its_intervals_hold_for_all_that_were_tried(whole_n
     assert [one["level"] for one in three.json()["candidates"]] == pytest.approx([0.975] * 3)
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_what_a_form_may_miss_by_depends_on_its_place_in_its_method_and_on_no_verdict(digits, tmp_path):
     made = visus.compress(digits.folder, max_drop=0, target="size", out=tmp_path / "a.onnx")
     of_methods = [[one.chance for one in made.tried if one.method == name] for name in ("int8", "weight_only")]
@@ -187,6 +189,7 @@ def test_what_a_form_may_miss_by_depends_on_its_place_in_its_method_and_on_no_ve
     assert (len(of_methods[0]) >= 3, len(of_methods[1])) == (True, 1)
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_a_method_that_fails_after_some_of_its_forms_were_measured_is_not_said_to_be_left_out(
     run, tmp_path, monkeypatch
 ):
@@ -280,6 +283,7 @@ def out_of_memory():
     raise MemoryError
 
 
+@pytest.mark.usefixtures("exported_once")
 @pytest.mark.parametrize(
     ("happens", "error", "exit"), [(terminated, Interrupted, 143), (out_of_memory, ResourceError, 4)]
 )
@@ -300,6 +304,7 @@ def interrupted():
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_a_signal_that_comes_while_the_page_is_made_is_heard_once_both_are_written(digits, tmp_path, monkeypatch):
     def render(page, make=compress_page.render):
         interrupted()
@@ -314,6 +319,7 @@ def test_a_signal_that_comes_while_the_page_is_made_is_heard_once_both_are_writt
     assert visus.load(tmp_path / "a.onnx").card.compressed["method"] == "weight_only"
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_a_signal_that_comes_while_the_card_is_written_loses_nothing(digits, tmp_path, monkeypatch):
     def describe(self, *told, write=Bench.describe):
         interrupted()
@@ -326,6 +332,7 @@ def test_a_signal_that_comes_while_the_card_is_written_loses_nothing(digits, tmp
     assert visus.load(tmp_path / "a.onnx").card.compressed["method"] == "weight_only"
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_a_file_that_was_written_during_the_search_is_left_alone(digits, tmp_path):
     def watch(row):
         if row.get("note", "").startswith("weight_only"):
@@ -352,6 +359,7 @@ def full_at_the_model(path, needed=0, write=files.replacing):
     return write(path, needed)
 
 
+@pytest.mark.usefixtures("exported_once")
 @pytest.mark.parametrize(
     ("room", "name", "happens", "error"),
     [
@@ -379,6 +387,7 @@ def stopped(file):
     return file.read_bytes()
 
 
+@pytest.mark.usefixtures("exported_once")
 @pytest.mark.parametrize(
     ("second", "error", "exit"), [(without_weights, "COMPRESS-029", 6), (stopped, "interrupted while", 130)]
 )
@@ -407,6 +416,7 @@ def test_a_file_that_is_made_anew_with_its_decoder_is_judged_again_or_what_was_m
     assert "its decoder is that of the float32 model" in (tmp_path / "a.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_a_search_that_is_cut_short_before_it_found_anything_leaves_nothing(digits, tmp_path):
     with pytest.raises(Interrupted) as caught:
         visus.compress(digits.folder, method="qat", steps=50, out=tmp_path / "a.onnx", watch=lambda row: terminated())
@@ -421,6 +431,7 @@ def test_a_file_that_is_there_is_not_written_over(run, tmp_path):
     assert (tmp_path / "a.onnx").read_text() == "mine"
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_a_method_that_proposes_nothing_is_told(run, tmp_path, monkeypatch):
     def propose(subject):
         yield from ()

@@ -140,6 +140,7 @@ def given(model, data):
     return Subject(model.network, model.task, model.recipe, model.card, batches, None, None, fit)
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_a_student_may_be_named_and_must_be_smaller(digits, tmp_path):
     named = {"model.options": {"widths": [16, 32], "hidden": [32]}}
     out = tmp_path / "named.safetensors"
@@ -157,6 +158,7 @@ def test_settings_that_no_method_takes_are_refused(digits, tmp_path):
         )
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_methods_that_find_nothing_to_save_are_named_where_several_are_tried(photos, tmp_path):
     run = train(photos, tmp_path / "run", steps=2, settings={"model.options.widths": [8, 8]})
     made = visus.compress(run.folder, max_drop=1000, target="size", steps=1)

@@ -157,6 +157,7 @@ def test_a_model_that_is_given_stays_as_it_was(run, photos, tmp_path):
     assert {tensor.dtype for tensor in model.network.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.usefixtures("exported_once")
 def test_a_method_whose_training_diverges_is_left_out_and_the_others_count(photos, tmp_path):
     run = train(photos, tmp_path / "run", steps=2, settings={"model.options.widths": [32, 64]})
     model = load(run.folder, precision="float32")
